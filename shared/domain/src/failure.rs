@@ -1,0 +1,72 @@
+//! Which failures are retried, when, and when we give up.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// The class of a failure decides what happens next. Every error that can befall an order has a method that tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureClass {
+    /// May go away by itself: retried with growing back-off, permanent after [`MAX_ATTEMPTS`].
+    Transient,
+    /// Won't go away by trying again: recorded at once.
+    Permanent,
+    /// Our credentials or configuration are wrong: stops the run.
+    Auth,
+}
+
+impl FailureClass {
+    /// The word used in the database and in reports.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Permanent => "permanent",
+            Self::Auth => "auth",
+        }
+    }
+}
+
+/// A transient failure becomes permanent after this many attempts.
+pub const MAX_ATTEMPTS: u32 = 5;
+
+/// When an order named by a webhook can't be found yet: wait this long before attempt 2, 3, 4 and 5 (GHL may take minutes).
+pub const NOT_READABLE_YET: [Duration; 4] =
+    [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
+
+/// The wait before the next attempt, or `None` when `attempt` (from 1) was the last one.
+///
+/// `jitter` in `0.0..=1.0` spreads retries over the second half of the back-off: 1 to 2 s, 2 to 4 s, 4 to 8 s, 8 to 16 s.
+#[must_use]
+pub fn retry_after(attempt: u32, jitter: f64) -> Option<Duration> {
+    if attempt >= MAX_ATTEMPTS {
+        return None;
+    }
+    let full = Duration::from_secs(1 << attempt.clamp(1, 10));
+    Some(full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0))
+}
+
+/// The wait before an order that a webhook named is looked for again, or `None` when it is given up.
+#[must_use]
+pub fn retry_not_found(attempt: u32) -> Option<Duration> {
+    NOT_READABLE_YET.get(attempt.saturating_sub(1) as usize).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn back_off_grows_and_ends() {
+        let waits: Vec<_> = (1..=5).map(|attempt| retry_after(attempt, 1.0).map(|d| d.as_secs())).collect();
+        assert_eq!(waits, [Some(2), Some(4), Some(8), Some(16), None]);
+        assert_eq!(retry_after(1, 0.0), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn an_order_a_webhook_named_is_looked_for_four_times_more() {
+        let waits: Vec<_> = (1..=5).map(|attempt| retry_not_found(attempt).map(|d| d.as_secs())).collect();
+        assert_eq!(waits, [Some(5), Some(30), Some(120), Some(600), None]);
+    }
+}

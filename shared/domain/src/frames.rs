@@ -1,0 +1,186 @@
+//! What dashboards are told. Everything here is computed from the run row, so that frames, status JSON and database can't disagree.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::ids::{LocationId, RunId};
+use crate::run::{Run, RunState};
+
+/// Sequence numbers the database sets aside for one publication.
+pub const FRAMES_PER_PUBLICATION: u64 = 4;
+
+/// The database's permission to publish: numbers no other publication has, and the run as it stood then.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Publication {
+    /// Whose dashboards.
+    pub location_id: LocationId,
+    /// The first of [`FRAMES_PER_PUBLICATION`] sequence numbers.
+    pub seq_first: u64,
+    /// The run to tell about.
+    pub run: Run,
+}
+
+/// One message to a dashboard.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Frame {
+    /// `sync_status`, `sync_progress`, `sync_ticket_progress` or `sync_complete`.
+    pub event: &'static str,
+    /// The run it tells about; `None` before the first.
+    #[serde(rename = "runId")]
+    pub run_id: Option<RunId>,
+    /// Its place in the location's one sequence: a client drops what isn't newer.
+    pub seq: u64,
+    /// The event's data.
+    pub data: Value,
+}
+
+/// What to publish now.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Announcement {
+    /// Frames in order.
+    pub frames: Vec<Frame>,
+    /// The new `sync_status.json`.
+    pub status: Value,
+    /// The last sequence number used.
+    pub seq: u64,
+}
+
+impl Publication {
+    /// The frames and the status document of this publication.
+    #[must_use]
+    pub fn announce(&self) -> Announcement {
+        let run = &self.run;
+        let mut events = Vec::new();
+        let told = run.announced_state;
+        if told.is_none() && run.state == RunState::Syncing {
+            events.push("sync_status");
+        }
+        if told.is_none_or(|told| told == RunState::Syncing) && run.state != RunState::Skipped {
+            events.extend(["sync_progress", "sync_ticket_progress"]);
+        }
+        let ended_well = matches!(run.state, RunState::Delay | RunState::Completed);
+        let told_the_end = told.is_some_and(|told| told != RunState::Syncing);
+        match run.state {
+            RunState::Syncing => {}
+            RunState::Delay => events.extend(["sync_status", "sync_complete"]),
+            _ if ended_well && !told_the_end => events.extend(["sync_complete", "sync_status"]),
+            _ => events.push("sync_status"),
+        }
+        let mut status_seq = self.seq_first;
+        let frames: Vec<Frame> = (self.seq_first..)
+            .zip(events)
+            .map(|(seq, event)| {
+                let data = match event {
+                    "sync_status" => {
+                        status_seq = seq;
+                        status(Some(run), seq)
+                    }
+                    "sync_progress" => progress(run),
+                    "sync_ticket_progress" => ticket_progress(run),
+                    _ => complete(run),
+                };
+                Frame { event, run_id: Some(run.run_id.clone()), seq, data }
+            })
+            .collect();
+        let seq = frames.last().map_or(self.seq_first, |frame| frame.seq);
+        // While syncing, the document moves on with every publication; at a change of state it is the sync_status frame's data.
+        let status_seq = if run.state == RunState::Syncing { seq } else { status_seq };
+        Announcement { frames, status: status(Some(run), status_seq), seq }
+    }
+}
+
+/// The frame that answers a client that has just connected.
+#[must_use]
+pub fn snapshot(run: Option<&Run>, seq: u64) -> Frame {
+    Frame { event: "sync_status", run_id: run.map(|run| run.run_id.clone()), seq, data: status(run, seq) }
+}
+
+/// The `sync_status` data, which is also `sync_status.json`. No run yet: the idle status.
+#[must_use]
+pub fn status(run: Option<&Run>, seq: u64) -> Value {
+    let Some(run) = run else {
+        return json!({
+            "syncInProgress": false, "startTime": null, "endTime": null, "totalOrders": 0, "syncedOrders": 0, "status": "Idle",
+            "delay_in_sec": 0, "runId": null, "kind": null, "listedOrders": 0, "failedOrders": 0, "skippedOrders": 0,
+            "unchangedOrders": 0, "totalTickets": 0, "seq": seq,
+        });
+    };
+    let mut data = json!({
+        "syncInProgress": run.state == RunState::Syncing,
+        "startTime": utc_ms(run.started_at),
+        "endTime": run.ended_at.map(utc_ms),
+        "totalOrders": run.total_orders(),
+        "syncedOrders": run.synced,
+        "status": run.state.as_str(),
+        "delay_in_sec": run.delay_seconds(),
+        "runId": run.run_id,
+        "kind": run.kind,
+        "listedOrders": run.listed,
+        "failedOrders": run.failed,
+        "skippedOrders": run.skipped,
+        "unchangedOrders": run.unchanged,
+        "totalTickets": run.tickets_total,
+        "seq": seq,
+    });
+    if let (Some(object), Some(message)) = (data.as_object_mut(), &run.error_message) {
+        object.insert("error".to_owned(), json!(message));
+        object.insert("errorCode".to_owned(), json!(run.error_code));
+    }
+    data
+}
+
+fn progress(run: &Run) -> Value {
+    json!({
+        "syncInProgress": run.state == RunState::Syncing,
+        "totalOrders": run.total_orders(),
+        "syncedOrders": run.synced,
+        "totalTickets": run.tickets_total,
+        "status": run.state.as_str(),
+        "listedOrders": run.listed,
+        "failedOrders": run.failed,
+        "skippedOrders": run.skipped,
+        "unchangedOrders": run.unchanged,
+        "ordersPerSecond": run.orders_per_second(),
+        "etaSeconds": run.eta_seconds(),
+    })
+}
+
+fn ticket_progress(run: &Run) -> Value {
+    json!({
+        "totalTicketsChecked": run.tickets_checked,
+        "totalTicketTypes": run.ticket_types,
+        "status": run.state.as_str(),
+        "ticketsAdded": run.tickets_added,
+        "ticketsCancelled": run.tickets_cancelled,
+    })
+}
+
+fn complete(run: &Run) -> Value {
+    let message = if run.failed == 0 {
+        format!("Sync completed: {} orders in step", run.synced)
+    } else {
+        format!("Sync completed: {} orders in step, {} failed", run.synced, run.failed)
+    };
+    json!({
+        "message": message,
+        "totalOrders": run.total_orders(),
+        "syncedOrders": run.synced,
+        "listedOrders": run.listed,
+        "failedOrders": run.failed,
+        "skippedOrders": run.skipped,
+        "unchangedOrders": run.unchanged,
+        "totalTickets": run.tickets_total,
+        "ticketsAdded": run.tickets_added,
+        "ticketsCancelled": run.tickets_cancelled,
+    })
+}
+
+/// RFC 3339 in UTC with milliseconds, as JavaScript writes it.
+#[must_use]
+pub fn utc_ms(time: Timestamp) -> String {
+    format!("{time:.3}")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+use super::*;
+use crate::run::RunKind;
+
+fn run(state: RunState, announced: Option<RunState>) -> Run {
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let done = state != RunState::Syncing;
+    Run {
+        run_id: RunId::try_new("r1").unwrap(),
+        location_id: LocationId::try_new("loc").unwrap(),
+        kind: RunKind::Full,
+        state,
+        started_at: at("2026-05-01T10:00:00Z"),
+        ended_at: done.then(|| at("2026-05-01T10:00:20.5Z")),
+        cooldown_until: done.then(|| at("2026-05-01T10:00:50.5Z")),
+        listing: None,
+        listing_complete: done,
+        total_count: Some(12),
+        listed: if done { 12 } else { 10 },
+        synced: if done { 9 } else { 4 },
+        failed: 1,
+        skipped: if done { 2 } else { 1 },
+        unchanged: 0,
+        tickets_total: 30,
+        tickets_checked: 30,
+        ticket_types: 3,
+        tickets_added: 28,
+        tickets_reinstated: 0,
+        tickets_cancelled: 1,
+        error_code: None,
+        error_message: None,
+        requested_by: None,
+        pulse: 1,
+        announced_state: announced,
+        now: at("2026-05-01T10:00:20.5Z"),
+    }
+}
+
+fn announce(state: RunState, announced: Option<RunState>) -> Announcement {
+    let location_id = LocationId::try_new("loc").unwrap();
+    Publication { location_id, seq_first: 40, run: run(state, announced) }.announce()
+}
+
+fn events(announcement: &Announcement) -> Vec<(&str, u64)> {
+    announcement.frames.iter().map(|frame| (frame.event, frame.seq)).collect()
+}
+
+#[test]
+fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
+    use RunState::{Cancelled, Completed, Delay, Error, Syncing};
+    let (p, t, s, c) = ("sync_progress", "sync_ticket_progress", "sync_status", "sync_complete");
+    let table: &[(RunState, Option<RunState>, &[&str])] = &[
+        (Syncing, None, &[s, p, t]),
+        (Syncing, Some(Syncing), &[p, t]),
+        (Delay, Some(Syncing), &[p, t, s, c]),
+        (Delay, None, &[p, t, s, c]),
+        (Completed, Some(Delay), &[s]),
+        (Completed, Some(Syncing), &[p, t, c, s]),
+        (Error, Some(Syncing), &[p, t, s]),
+        (Cancelled, None, &[p, t, s]),
+        (Error, Some(Error), &[s]),
+    ];
+    for &(state, told, expected) in table {
+        let announcement = announce(state, told);
+        let names: Vec<_> = announcement.frames.iter().map(|frame| frame.event).collect();
+        assert_eq!(names, expected, "{state:?} after {told:?}");
+        assert!(announcement.frames.len() as u64 <= FRAMES_PER_PUBLICATION);
+        if state.is_final() {
+            assert_eq!(names.last(), Some(&s));
+        }
+    }
+}
+
+#[test]
+fn the_status_document_is_the_data_of_the_sync_status_frame() {
+    let announcement = announce(RunState::Delay, Some(RunState::Syncing));
+    assert_eq!(events(&announcement), [("sync_progress", 40), ("sync_ticket_progress", 41), ("sync_status", 42), ("sync_complete", 43)]);
+    assert_eq!(announcement.status, announcement.frames[2].data);
+    assert_eq!(announcement.status["seq"], 42);
+    assert_eq!(announcement.seq, 43);
+}
+
+#[test]
+fn counts_add_up_at_the_end_and_while_listing_the_larger_count_shows() {
+    let end = announce(RunState::Completed, Some(RunState::Delay)).status;
+    assert_eq!(end["totalOrders"], 10);
+    assert_eq!(end["listedOrders"], 12);
+    assert_eq!(end["endTime"], "2026-05-01T10:00:20.500Z");
+    assert_eq!(end["delay_in_sec"], 0);
+    let listing = announce(RunState::Syncing, Some(RunState::Syncing));
+    assert_eq!(listing.frames[0].data["totalOrders"], 11);
+    assert_eq!(listing.frames[0].data["etaSeconds"], 21);
+    assert_eq!(announce(RunState::Delay, None).status["delay_in_sec"], 30);
+}
+
+#[test]
+fn before_the_first_run_the_status_is_idle() {
+    let frame = snapshot(None, 3);
+    assert_eq!((frame.data["status"].as_str(), frame.seq), (Some("Idle"), 3));
+}
+
+#[test]
+fn errors_are_told_in_words() {
+    let mut failed = run(RunState::Error, Some(RunState::Syncing));
+    failed.error_message = Some("No valid products found".into());
+    failed.error_code = Some("no_valid_products".into());
+    assert_eq!(status(Some(&failed), 1)["error"], "No valid products found");
+    assert_eq!(status(Some(&run(RunState::Syncing, None)), 1).get("error"), None);
+}

@@ -1,0 +1,239 @@
+//! An order's items become lines: one per product and price, with a label and a whole number of tickets.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::issue::Issue;
+
+/// The label of a ticket whose price, item and product have no name.
+pub const DEFAULT_LABEL: &str = "General";
+/// The longest label we keep, in characters: a 10 kB name is cut, since a badge shows a few words.
+pub const MAX_LABEL_CHARS: usize = 200;
+
+/// One item as GHL sent it, in our words. Nothing is checked yet.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Item {
+    /// The product's id, not the item's own.
+    pub product_id: Option<String>,
+    /// The price's id.
+    pub price_id: Option<String>,
+    /// The price's name: the ticket type.
+    pub price_name: Option<String>,
+    /// The item's own name.
+    pub item_name: Option<String>,
+    /// The product's name: the event.
+    pub product_name: Option<String>,
+    /// The quantity as sent: a number, a text, or nothing.
+    pub quantity: Option<Value>,
+}
+
+/// A line of an order: how many tickets of which price it asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    /// The product's id, empty when GHL left it out.
+    pub product_id: String,
+    /// The price's id, empty when GHL left it out; the label is the key then.
+    pub price_id: String,
+    /// What the ticket says: a label, free to change.
+    pub ticket_type: String,
+    /// Tickets asked for, 0 when the quantity was refused.
+    pub quantity: u32,
+}
+
+/// Reads items into lines; the same price twice is summed, a quantity that can't be honoured counts as 0 and is reported.
+#[must_use]
+pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
+    let mut lines: Vec<Line> = Vec::new();
+    let mut issues = Vec::new();
+    for (position, item) in items.iter().enumerate() {
+        let product_id = item.product_id.clone().unwrap_or_default();
+        let price_id = item.price_id.clone().unwrap_or_default();
+        let ticket_type = label(item);
+        let quantity = match quantity(item.quantity.as_ref(), max_quantity) {
+            Ok(quantity) => quantity,
+            Err(reason) => {
+                issues.push(refused(position, &product_id, &price_id, reason));
+                0
+            }
+        };
+        let same = |line: &&mut Line| {
+            line.product_id == product_id
+                && line.price_id == price_id
+                && (!price_id.is_empty() || line.ticket_type == ticket_type)
+        };
+        match lines.iter_mut().find(same) {
+            Some(line) if line.quantity.saturating_add(quantity) > max_quantity => {
+                line.quantity = 0;
+                issues.push(refused(position, &product_id, &price_id, QuantityRefused::TooMany { max: max_quantity }));
+            }
+            Some(line) => line.quantity += quantity,
+            None => lines.push(Line { product_id, price_id, ticket_type, quantity }),
+        }
+    }
+    (lines, issues)
+}
+
+/// The seed's form of the quantities: tickets per label, such as `{"VIP": 2, "Regular": 3}`.
+#[must_use]
+pub fn ticket_quantities(lines: &[Line]) -> BTreeMap<String, u64> {
+    let mut quantities = BTreeMap::new();
+    for line in lines {
+        *quantities.entry(line.ticket_type.clone()).or_insert(0) += u64::from(line.quantity);
+    }
+    quantities
+}
+
+fn refused(position: usize, product_id: &str, price_id: &str, reason: QuantityRefused) -> Issue {
+    Issue::new(
+        "quantity_refused",
+        format!(
+            "items[{position}].qty (product {product_id:?}, price {price_id:?}) {reason}: this line gives no tickets. Correct the order in GHL and sync it again."
+        ),
+    )
+}
+
+fn label(item: &Item) -> String {
+    [&item.price_name, &item.item_name, &item.product_name]
+        .into_iter()
+        .flatten()
+        .map(|name| name.trim())
+        .find(|name| !name.is_empty())
+        .map_or_else(|| DEFAULT_LABEL.to_owned(), |name| name.chars().take(MAX_LABEL_CHARS).collect())
+}
+
+/// Why a quantity gives no tickets.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum QuantityRefused {
+    /// There is none.
+    #[error("is missing")]
+    Missing,
+    /// Zero or below.
+    #[error("is not positive")]
+    NotPositive,
+    /// 1.5 tickets.
+    #[error("is not a whole number")]
+    NotWhole,
+    /// Neither a number nor a text that is one.
+    #[error("is not a number")]
+    NotANumber,
+    /// More than configured.
+    #[error("is over {max}")]
+    TooMany {
+        /// The configured maximum per line.
+        max: u32,
+    },
+}
+
+/// Reads a quantity: `2`, `2.0` and `"2"` are 2.
+///
+/// # Errors
+/// [`QuantityRefused`] says why it entitles to nothing.
+pub fn quantity(value: Option<&Value>, max: u32) -> Result<u32, QuantityRefused> {
+    let number = match value {
+        None | Some(Value::Null) => return Err(QuantityRefused::Missing),
+        Some(Value::Number(number)) => number.as_f64().ok_or(QuantityRefused::NotANumber)?,
+        Some(Value::String(text)) => text.trim().parse().map_err(|_| QuantityRefused::NotANumber)?,
+        Some(_) => return Err(QuantityRefused::NotANumber),
+    };
+    if !number.is_finite() {
+        return Err(QuantityRefused::NotANumber);
+    }
+    if number <= 0.0 {
+        return Err(QuantityRefused::NotPositive);
+    }
+    if number.fract() != 0.0 {
+        return Err(QuantityRefused::NotWhole);
+    }
+    if number > f64::from(max) {
+        return Err(QuantityRefused::TooMany { max });
+    }
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within 1..=max by the checks above")]
+    Ok(number as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn quantities() {
+        use QuantityRefused::{Missing, NotANumber, NotPositive, NotWhole, TooMany};
+        let cases = [
+            (json!(2), Ok(2)),
+            (json!(2.0), Ok(2)),
+            (json!("2"), Ok(2)),
+            (json!(" 3 "), Ok(3)),
+            (json!(1000), Ok(1000)),
+            (json!(1001), Err(TooMany { max: 1000 })),
+            (json!(1e21), Err(TooMany { max: 1000 })),
+            (json!(0), Err(NotPositive)),
+            (json!(-1), Err(NotPositive)),
+            (json!(1.5), Err(NotWhole)),
+            (json!("two"), Err(NotANumber)),
+            (json!("NaN"), Err(NotANumber)),
+            (json!("inf"), Err(NotANumber)),
+            (json!([2]), Err(NotANumber)),
+            (json!(null), Err(Missing)),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(quantity(Some(&value), 1000), expected, "{value}");
+        }
+        assert_eq!(quantity(None, 1000), Err(Missing));
+    }
+
+    fn item(product: &str, price: &str, name: &str, qty: Value) -> Item {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Item {
+            product_id: some(product),
+            price_id: some(price),
+            price_name: some(name),
+            quantity: Some(qty),
+            ..Item::default()
+        }
+    }
+
+    #[test]
+    fn the_same_price_twice_is_summed_and_the_same_name_under_two_products_stays_apart() {
+        let (lines, issues) = lines(
+            &[
+                item("p1", "a", "VIP", json!(1)),
+                item("p1", "a", "VIP", json!(2)),
+                item("p2", "b", "VIP", json!(4)),
+                item("p1", "", "Door", json!(1)),
+                item("p1", "", "Late", json!(1)),
+            ],
+            1000,
+        );
+        let quantities: Vec<_> = lines.iter().map(|l| (l.product_id.as_str(), l.ticket_type.as_str(), l.quantity)).collect();
+        assert_eq!(quantities, [("p1", "VIP", 3), ("p2", "VIP", 4), ("p1", "Door", 1), ("p1", "Late", 1)]);
+        assert!(issues.is_empty());
+        assert_eq!(ticket_quantities(&lines)["VIP"], 7);
+    }
+
+    #[test]
+    fn a_bad_quantity_gives_nothing_is_reported_and_the_others_count() {
+        let (lines, issues) = lines(&[item("p", "a", "VIP", json!(1.5)), item("p", "b", "Regular", json!(2))], 1000);
+        assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [0, 2]);
+        assert_eq!(issues.len(), 1);
+        assert!(issues[0].message.contains("items[0].qty") && issues[0].message.contains("whole number"));
+    }
+
+    #[test]
+    fn labels_fall_back_from_price_to_item_to_product_to_general() {
+        let mut item = Item { product_name: Some("Gala".into()), ..Item::default() };
+        assert_eq!(label(&item), "Gala");
+        item.item_name = Some("Gala ticket".into());
+        assert_eq!(label(&item), "Gala ticket");
+        item.price_name = Some("  ".into());
+        assert_eq!(label(&item), "Gala ticket");
+        item.price_name = Some(" VIP ".into());
+        assert_eq!(label(&item), "VIP");
+        assert_eq!(label(&Item::default()), "General");
+        item.price_name = Some("é".repeat(10_000));
+        assert_eq!(label(&item).chars().count(), MAX_LABEL_CHARS);
+    }
+}

@@ -1,0 +1,34 @@
+//! What ghl-sync knows about orders, tickets, runs and frames.
+//!
+//! Pure: no I/O, no async, no clock of its own. Time and randomness come in as values, so every rule can be tested as a table.
+//!
+//! | module | decides |
+//! |---|---|
+//! | [`ids`] | what an order, location or run id may look like |
+//! | [`items`] | how an order's items become lines: labels, quantities, sums |
+//! | [`order`] | an order as we keep it, and whether it is a valid order of ours |
+//! | [`entitlement`] | whether an order entitles to tickets, and why not |
+//! | [`issue`] | what couldn't be honoured, in words a person can act on |
+//! | [`failure`] | which failures are retried, and when |
+//! | [`listing`] | the next page of a listing, and when it is complete |
+//! | [`run`] | a run as the database keeps it |
+//! | [`frames`] | what dashboards are told, and the published status |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod entitlement;
+pub mod failure;
+pub mod frames;
+pub mod ids;
+pub mod issue;
+pub mod items;
+pub mod listing;
+pub mod order;
+pub mod run;
+
+pub use entitlement::{Entitlement, PaymentFacts};
+pub use failure::FailureClass;
+pub use ids::{LocationId, OrderId, RunId};
+pub use issue::Issue;
+pub use order::Order;
+pub use run::{Run, RunKind, RunState};

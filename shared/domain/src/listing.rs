@@ -1,0 +1,213 @@
+//! Paging through GHL's orders, newest first, while orders come and go.
+//!
+//! Offset paging shifts when an order is inserted or deleted between two pages. So each page overlaps the one before by [`OVERLAP`]
+//! rows: as long as the two share an id, nothing was skipped. The state is kept in the run row, so any pulse can go on from it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::issue::Issue;
+
+/// Rows per page: the most GHL is known to grant.
+pub const PAGE_SIZE: u32 = 100;
+/// Rows per page once GHL has refused [`PAGE_SIZE`].
+pub const SMALL_PAGE_SIZE: u32 = 50;
+/// Rows each page shares with the one before.
+pub const OVERLAP: u32 = 10;
+/// Pages without a common id before the listing goes on regardless, with an issue: a list that shifts faster than it can be read.
+const MAX_STEPS_BACK: u32 = 3;
+
+/// What is being listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// Only refunded orders: finds refunds that didn't bump `updatedAt`.
+    Refunds,
+    /// All orders.
+    Orders,
+    /// Nothing more to list.
+    Done,
+}
+
+/// Where a listing stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listing {
+    /// What is being listed.
+    pub phase: Phase,
+    /// Row the next page starts at.
+    pub offset: u64,
+    /// Rows per page.
+    pub page_size: u32,
+    /// The last ids of the page before; empty on a first page.
+    #[serde(default)]
+    tail: Vec<String>,
+    /// How often we went back in a row.
+    #[serde(default)]
+    steps_back: u32,
+    /// Whether this is the second pass, after the first found fewer orders than GHL counts.
+    #[serde(default)]
+    second_pass: bool,
+}
+
+/// What a page tells.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    /// The ids on it, in GHL's order.
+    pub ids: &'a [String],
+    /// GHL's `totalCount`.
+    pub total: u64,
+}
+
+impl Listing {
+    /// The start of a listing, with the sweep for refunds first where wanted.
+    #[must_use]
+    pub const fn start(with_refunds: bool) -> Self {
+        let phase = if with_refunds { Phase::Refunds } else { Phase::Orders };
+        Self { phase, offset: 0, page_size: PAGE_SIZE, tail: Vec::new(), steps_back: 0, second_pass: false }
+    }
+
+    /// Whether nothing is left to list.
+    #[must_use]
+    pub fn is_done(&self) -> bool {
+        self.phase == Phase::Done
+    }
+
+    /// GHL refused the page size: the same page again, smaller. `None` when it already was the small one.
+    #[must_use]
+    pub fn with_small_pages(&self) -> Option<Self> {
+        (self.page_size > SMALL_PAGE_SIZE).then(|| Self { page_size: SMALL_PAGE_SIZE, ..self.clone() })
+    }
+
+    /// What to list after this page. `distinct` is how many different orders this run has recorded, this page included.
+    #[must_use]
+    pub fn after(&self, page: Page<'_>, distinct: u64) -> (Self, Vec<Issue>) {
+        let mut issues = Vec::new();
+        let rows = page.ids.len() as u64;
+        let lost = !self.tail.is_empty() && rows > 0 && !page.ids.iter().any(|id| self.tail.contains(id));
+        if lost {
+            if self.steps_back < MAX_STEPS_BACK {
+                return (self.back(), issues);
+            }
+            issues.push(Issue::new(
+                "listing_shifted",
+                "Orders were deleted in GHL faster than they could be listed; some may be missing. The next full sync will find them.",
+            ));
+        }
+        let short = rows < u64::from(self.page_size);
+        if !short {
+            let tail = page.ids.iter().rev().take(OVERLAP as usize).cloned().collect();
+            let offset = self.offset + rows - u64::from(OVERLAP);
+            return (Self { offset, tail, steps_back: 0, ..self.clone() }, issues);
+        }
+        match self.phase {
+            Phase::Refunds => (Self { page_size: self.page_size, ..Self::start(false) }, issues),
+            Phase::Done => (self.clone(), issues),
+            Phase::Orders if distinct < page.total && !self.second_pass => {
+                (Self { second_pass: true, page_size: self.page_size, ..Self::start(false) }, issues)
+            }
+            Phase::Orders => {
+                if distinct < page.total {
+                    issues.push(Issue::new(
+                        "listing_short",
+                        format!("GHL counts {} orders but listed only {distinct}, twice. Nothing is concluded from the others.", page.total),
+                    ));
+                }
+                (Self { phase: Phase::Done, tail: Vec::new(), ..self.clone() }, issues)
+            }
+        }
+    }
+
+    /// The page before once more, as no id was common: rows in between were skipped.
+    fn back(&self) -> Self {
+        let step = u64::from(self.page_size - OVERLAP);
+        let offset = self.offset.saturating_sub(step);
+        // A page from row 0 has no predecessor to share ids with.
+        let tail = if offset == 0 { Vec::new() } else { self.tail.clone() };
+        Self { offset, tail, steps_back: self.steps_back + 1, ..self.clone() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Lists `orders` (newest first), letting `change` alter them before each page; gives what was seen and the issues.
+    fn list(orders: &mut Vec<String>, mut change: impl FnMut(usize, &mut Vec<String>)) -> (BTreeSet<String>, Vec<Issue>, usize) {
+        let (mut listing, mut seen, mut issues, mut calls) = (Listing::start(false), BTreeSet::new(), Vec::new(), 0);
+        while !listing.is_done() {
+            change(calls, orders);
+            let ids: Vec<_> = orders.iter().skip(listing.offset as usize).take(listing.page_size as usize).cloned().collect();
+            seen.extend(ids.iter().cloned());
+            let (next, found) = listing.after(Page { ids: &ids, total: orders.len() as u64 }, seen.len() as u64);
+            (listing, calls) = (next, calls + 1);
+            issues.extend(found);
+            assert!(calls < 1000, "the listing doesn't end");
+        }
+        (seen, issues, calls)
+    }
+
+    fn orders(n: usize) -> Vec<String> {
+        (0..n).map(|i| format!("o{i}")).collect()
+    }
+
+    #[test]
+    fn lists_all_of_a_still_list() {
+        for (n, calls) in [(0, 1), (1, 1), (99, 1), (100, 2), (101, 2), (190, 3), (1000, 12)] {
+            let (seen, issues, made) = list(&mut orders(n), |_, _| ());
+            assert_eq!((seen.len(), issues.len(), made), (n, 0, calls), "{n} orders");
+        }
+    }
+
+    #[test]
+    fn goes_back_when_more_rows_vanished_than_pages_overlap() {
+        let (seen, ..) = list(&mut orders(300), |call, orders| {
+            if call == 1 {
+                orders.drain(0..50);
+            }
+        });
+        assert!((50..300).all(|i| seen.contains(&format!("o{i}"))));
+    }
+
+    #[test]
+    fn a_short_page_too_early_is_listed_again_and_then_reported() {
+        let ids = orders(20);
+        let (again, none) = Listing::start(false).after(Page { ids: &ids, total: 50 }, 20);
+        assert_eq!((again.offset, again.is_done(), none.len()), (0, false, 0));
+        let (done, issues) = again.after(Page { ids: &ids, total: 50 }, 20);
+        assert!(done.is_done() && issues[0].code == "listing_short");
+    }
+
+    #[test]
+    fn refunds_come_first_and_small_pages_stay_small() {
+        let small = Listing::start(true).with_small_pages().unwrap();
+        assert!(small.with_small_pages().is_none());
+        let (orders, _) = small.after(Page { ids: &[], total: 0 }, 0);
+        assert_eq!((orders.phase, orders.page_size), (Phase::Orders, SMALL_PAGE_SIZE));
+    }
+
+    proptest! {
+        #[test]
+        fn every_order_that_stays_is_listed_whatever_comes_and_goes(
+            n in 0usize..600,
+            inserts in prop::collection::vec((0usize..12, 1usize..30), 0..5),
+            deletes in prop::collection::vec((1usize..12, 0usize..600), 0..9),
+        ) {
+            let mut all = orders(n);
+            let mut gone = BTreeSet::new();
+            let (seen, ..) = list(&mut all, |call, orders| {
+                for (_, count) in inserts.iter().filter(|(when, _)| *when == call) {
+                    for i in 0..*count { orders.insert(0, format!("new{call}-{i}-{count}")); }
+                }
+                for (_, at) in deletes.iter().filter(|(when, _)| *when == call) {
+                    if *at < orders.len() { gone.insert(orders.remove(*at)); }
+                }
+            });
+            for id in orders(n) {
+                prop_assert!(seen.contains(&id) || gone.contains(&id), "{id} was missed");
+            }
+        }
+    }
+}

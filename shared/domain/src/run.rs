@@ -1,0 +1,178 @@
+//! A run as the database keeps it. The counts change only there, under the run row's lock; here they are read.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{LocationId, RunId};
+use crate::listing::Listing;
+
+/// What a run fetches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// Every listed order.
+    Full,
+    /// Orders that are new or changed, and refunds that didn't bump `updatedAt`.
+    Incremental,
+    /// Only what isn't remembered; writes the list of valid orders, touches no ticket.
+    ValidList,
+    /// Failed orders of an earlier run, or named ones.
+    Retry,
+}
+
+impl RunKind {
+    /// The word used in the database and in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Incremental => "incremental",
+            Self::ValidList => "valid_list",
+            Self::Retry => "retry",
+        }
+    }
+}
+
+/// Where a run stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunState {
+    /// Listing and syncing.
+    Syncing,
+    /// Done, cooling down before the next start.
+    Delay,
+    /// Done: a complete listing and an outcome for every order.
+    Completed,
+    /// Ended early; `error_message` says why.
+    Error,
+    /// Ended by an admin.
+    Cancelled,
+    /// A scheduled start that wasn't needed or not allowed.
+    Skipped,
+}
+
+impl RunState {
+    /// The word used in the database, in frames and in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Syncing => "Syncing",
+            Self::Delay => "Delay",
+            Self::Completed => "Completed",
+            Self::Error => "Error",
+            Self::Cancelled => "Cancelled",
+            Self::Skipped => "Skipped",
+        }
+    }
+
+    /// Whether nothing follows.
+    #[must_use]
+    pub const fn is_final(self) -> bool {
+        !matches!(self, Self::Syncing | Self::Delay)
+    }
+}
+
+/// A run's row.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Run {
+    /// Its id.
+    pub run_id: RunId,
+    /// Whose orders.
+    pub location_id: LocationId,
+    /// What it fetches.
+    pub kind: RunKind,
+    /// Where it stands.
+    pub state: RunState,
+    /// When it started.
+    pub started_at: Timestamp,
+    /// When it left `Syncing`.
+    pub ended_at: Option<Timestamp>,
+    /// No other run starts before.
+    pub cooldown_until: Option<Timestamp>,
+    /// Where its listing stands; `None` before the first page.
+    pub listing: Option<Listing>,
+    /// Whether every order was listed.
+    pub listing_complete: bool,
+    /// GHL's count of orders, as last seen.
+    pub total_count: Option<u64>,
+    /// Different orders listed.
+    pub listed: u64,
+    /// In step now.
+    pub synced: u64,
+    /// Couldn't be synced.
+    pub failed: u64,
+    /// Not valid orders of ours.
+    pub skipped: u64,
+    /// Synced without a fetch or without a write.
+    pub unchanged: u64,
+    /// Live and validated tickets of the orders synced so far.
+    pub tickets_total: u64,
+    /// Tickets looked at.
+    pub tickets_checked: u64,
+    /// Different ticket types met.
+    pub ticket_types: u64,
+    /// Tickets made.
+    pub tickets_added: u64,
+    /// Tickets brought back.
+    #[serde(default)]
+    pub tickets_reinstated: u64,
+    /// Tickets cancelled.
+    pub tickets_cancelled: u64,
+    /// A stable word, when it ended with an error.
+    pub error_code: Option<String>,
+    /// A sentence for a person, when it ended with an error.
+    pub error_message: Option<String>,
+    /// Who started it: a user id or `schedule`.
+    pub requested_by: Option<String>,
+    /// The number of its newest pulse.
+    pub pulse: i64,
+    /// The state dashboards were last told.
+    pub announced_state: Option<RunState>,
+    /// The database's time when this was read.
+    pub now: Timestamp,
+}
+
+impl Run {
+    /// Valid orders: listed (while listing the larger of GHL's count and listed) less skipped. Shrinks as invalid ones are found.
+    #[must_use]
+    pub fn total_orders(&self) -> u64 {
+        let listed = if self.listing_complete || self.state != RunState::Syncing {
+            self.listed
+        } else {
+            self.listed.max(self.total_count.unwrap_or(0))
+        };
+        listed.saturating_sub(self.skipped)
+    }
+
+    /// Whole seconds of cool-down left, rounded up; 0 outside of `Delay`.
+    #[must_use]
+    pub fn delay_seconds(&self) -> i64 {
+        match (self.state, self.cooldown_until) {
+            (RunState::Delay, Some(until)) => {
+                let left_ms = until.as_millisecond() - self.now.as_millisecond();
+                left_ms.max(0).saturating_add(999) / 1000
+            }
+            _ => 0,
+        }
+    }
+
+    /// Orders decided per second since the start, of those that needed work.
+    #[must_use]
+    pub fn orders_per_second(&self) -> f64 {
+        let end_ms = self.ended_at.unwrap_or(self.now).as_millisecond();
+        let seconds = (end_ms - self.started_at.as_millisecond()) as f64 / 1000.0;
+        let decided = (self.synced + self.failed + self.skipped) as f64;
+        if seconds <= 0.0 { 0.0 } else { (decided / seconds * 100.0).round() / 100.0 }
+    }
+
+    /// Whole seconds until every order has its outcome at the present rate; `None` while nothing is known.
+    #[must_use]
+    pub fn eta_seconds(&self) -> Option<u64> {
+        let rate = self.orders_per_second();
+        let open = self.total_orders().saturating_sub(self.synced + self.failed);
+        if open == 0 {
+            return Some(0);
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and saturating")]
+        (rate > 0.0).then(|| (open as f64 / rate).ceil() as u64)
+    }
+}
