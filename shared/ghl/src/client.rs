@@ -1,0 +1,181 @@
+//! The calls, their headers, and what keeps the token where it belongs.
+
+use std::sync::Mutex;
+use std::time::Duration;
+
+use domain::{LocationId, Order, OrderId};
+use reqwest::{StatusCode, Url};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::listing::{OrderPage, ProductPage};
+use crate::rate::RateLimit;
+use crate::{json, listing, order};
+
+/// Where GHL is and who we are there.
+#[derive(Clone)]
+pub struct Config {
+    /// `https://services.leadconnectorhq.com`, or a stand-in.
+    pub base_url: String,
+    /// The `Version` header: `2021-07-28`.
+    pub version: String,
+    /// Whose orders.
+    pub location_id: LocationId,
+    /// Time-out of one call, body included. GHL itself gives up after 30 s.
+    pub timeout: Duration,
+}
+
+/// The client. It keeps its connections open and follows no redirect, so the token goes to the configured host only.
+pub struct Client {
+    http: reqwest::Client,
+    base: Url,
+    config: Config,
+    observed: Mutex<RateLimit>,
+}
+
+/// Largest answer read, in bytes: an order with thousands of items is below 5 MB.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+
+impl Client {
+    /// A client for `config`.
+    ///
+    /// # Errors
+    /// A text naming what is wrong with the base URL, or with the machine's TLS set-up.
+    pub fn new(config: Config) -> Result<Self, String> {
+        let base = Url::parse(&config.base_url).map_err(|error| format!("GHL_API_BASE_URL is no URL: {error}"))?;
+        let local = matches!(base.host_str(), Some("127.0.0.1" | "localhost" | "host.docker.internal"));
+        if base.cannot_be_a_base() || !(base.scheme() == "https" || (base.scheme() == "http" && local)) {
+            return Err("GHL_API_BASE_URL must be an https URL".to_owned());
+        }
+        let http = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(config.timeout)
+            .connect_timeout(Duration::from_secs(5))
+            .pool_idle_timeout(Duration::from_secs(60))
+            .build()
+            .map_err(|_| "the HTTP client could not be made: TLS set-up failed".to_owned())?;
+        Ok(Self { http, base, config, observed: Mutex::default() })
+    }
+
+    /// Whose orders this client reads.
+    #[must_use]
+    pub const fn location_id(&self) -> &LocationId {
+        &self.config.location_id
+    }
+
+    /// What GHL said of its rate limit since the last call of this method.
+    pub fn take_observed(&self) -> RateLimit {
+        self.observed.lock().map(|mut observed| std::mem::take(&mut *observed)).unwrap_or_default()
+    }
+
+    /// One page of orders, newest first. `payment_status` filters (`refunded`).
+    ///
+    /// # Errors
+    /// [`Error`], by class; a page without a `data` array is an error, never "no orders".
+    pub async fn list_orders(
+        &self,
+        token: &SecretString,
+        offset: u64,
+        limit: u32,
+        payment_status: Option<&str>,
+    ) -> Result<OrderPage, Error> {
+        let mut query = vec![("limit", limit.to_string()), ("offset", offset.to_string())];
+        if let Some(status) = payment_status {
+            query.push(("paymentStatus", status.to_owned()));
+        }
+        let url = self.orders_url(&["payments", "orders"], &query);
+        let body = self.get("list orders", url, token).await?;
+        listing::read_orders(&body).map_err(|problem| Error::NotWhole { call: "list orders", problem })
+    }
+
+    /// One order, with its items.
+    ///
+    /// # Errors
+    /// [`Error`], by class; a 2xx without the asked-for `_id`, an `altId` and a `status` is no order.
+    pub async fn order(&self, token: &SecretString, id: &OrderId) -> Result<Order, Error> {
+        let url = self.orders_url(&["payments", "orders", id.as_str()], &[]);
+        let body = self.get("get order", url, token).await?;
+        order::read_order(&body, id).map_err(|problem| Error::NotWhole { call: "get order", problem })
+    }
+
+    /// One page of the location's products: being listed is being active.
+    ///
+    /// # Errors
+    /// [`Error`], by class.
+    pub async fn list_products(&self, token: &SecretString, offset: u64, limit: u32) -> Result<ProductPage, Error> {
+        let mut url = self.url(&["products", ""]);
+        url.query_pairs_mut()
+            .append_pair("locationId", self.config.location_id.as_str())
+            .append_pair("limit", &limit.to_string())
+            .append_pair("offset", &offset.to_string());
+        let body = self.get("list products", url, token).await?;
+        listing::read_products(&body).map_err(|problem| Error::NotWhole { call: "list products", problem })
+    }
+
+    fn url(&self, path: &[&str]) -> Url {
+        let mut url = self.base.clone();
+        // Segments are percent-encoded one by one, so an id can't leave its place.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path);
+        }
+        url
+    }
+
+    fn orders_url(&self, path: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.url(path);
+        url.query_pairs_mut().append_pair("altId", self.config.location_id.as_str()).append_pair("altType", "location");
+        url.query_pairs_mut().extend_pairs(query);
+        url
+    }
+
+    async fn get(&self, call: &'static str, url: Url, token: &SecretString) -> Result<Value, Error> {
+        let no_answer = |error: reqwest::Error| Error::NoAnswer { call, source: error.without_url() };
+        let request = self
+            .http
+            .get(url)
+            .bearer_auth(token.expose_secret())
+            .header("Version", &self.config.version)
+            .header(reqwest::header::ACCEPT, "application/json");
+        let mut response = request.send().await.map_err(no_answer)?;
+        let status = response.status();
+        let rate = RateLimit::from_headers(response.headers(), status.as_u16(), jiff::Timestamp::now());
+        if let Ok(mut observed) = self.observed.lock() {
+            *observed = observed.and(rate);
+        }
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(no_answer)? {
+            if body.len() + chunk.len() > MAX_BODY_BYTES {
+                return Err(Error::NotWhole { call, problem: "the body is over 16 MiB" });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return json::parse(&body).map_err(|_| Error::NotWhole { call, problem: "the body is not whole JSON" });
+        }
+        Err(refusal(call, status, &body))
+    }
+}
+
+/// Reads an error body, of whatever form: `message` is a text or a list of texts; gateways answer HTML or nothing.
+fn refusal(call: &'static str, status: StatusCode, body: &[u8]) -> Error {
+    let body = json::parse(body).unwrap_or(Value::Null);
+    let message = match body.get("message") {
+        Some(Value::String(text)) => text.to_lowercase(),
+        Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ").to_lowercase(),
+        _ => String::new(),
+    };
+    let client_error = matches!(status.as_u16(), 400 | 404);
+    // A trace id is a reference, not data; anything that doesn't look like one is left out.
+    let trace_id = json::text(&body, "traceId").filter(|id| OrderId::try_new(id.clone()).is_ok());
+    Error::Status {
+        call,
+        status: status.as_u16(),
+        not_found: status.as_u16() == 404 || (client_error && message.contains("not found")),
+        timed_out: client_error && (message.contains("timeout") || message.contains("timed out")),
+        trace_id,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,143 @@
+//! Which orders a webhook names, in both of its forms.
+
+use domain::{LocationId, OrderId};
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+
+use crate::json;
+
+/// What a webhook asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hint {
+    /// Look at these orders.
+    Orders(Vec<OrderId>),
+    /// Nothing of ours: an event type that says nothing about an order.
+    Ignored,
+}
+
+/// Why a body can't be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotUsable {
+    /// Not a JSON object.
+    #[error("The body must be a JSON object")]
+    NotAnObject,
+    /// No location, or not ours.
+    #[error("The webhook is not for this location")]
+    OtherLocation,
+    /// The event is too old, or from the future.
+    #[error("timestamp is outside of the accepted window")]
+    OutsideWindow,
+    /// There is no order id where one belongs.
+    #[error("The body names no order: expected _id, or order.line_items[].meta.order_id, or customData.order_id")]
+    NoOrder,
+}
+
+/// How old an event may be: GHL's own retries may carry the first attempt's time stamp for an hour.
+const OLDEST: SignedDuration = SignedDuration::from_hours(2);
+/// How far a clock may be ahead.
+const NEWEST: SignedDuration = SignedDuration::from_mins(5);
+
+/// Finds the orders. `now` is compared with the body's `timestamp`, where there is one.
+///
+/// # Errors
+/// [`NotUsable`].
+pub fn order_ids(body: &[u8], ours: &LocationId, now: Timestamp) -> Result<Hint, NotUsable> {
+    let body = json::parse(body).ok().filter(Value::is_object).ok_or(NotUsable::NotAnObject)?;
+    match json::text(&body, "type").as_deref() {
+        Some("OrderCreate" | "OrderStatusUpdate") => marketplace(&body, ours, now).map(|id| Hint::Orders(vec![id])),
+        // Marketplace events are told by their type and location at the top; workflow bodies have neither.
+        Some(_) if body.get("location").is_none() => Ok(Hint::Ignored),
+        _ => workflow(&body, ours).map(Hint::Orders),
+    }
+}
+
+fn marketplace(body: &Value, ours: &LocationId, now: Timestamp) -> Result<OrderId, NotUsable> {
+    let location = json::text_of(body, &["locationId", "altId"]);
+    if location.as_deref() != Some(ours.as_str()) {
+        return Err(NotUsable::OtherLocation);
+    }
+    if let Some(sent) = json::timestamp(body, "timestamp") {
+        let age = now.duration_since(sent);
+        if age > OLDEST || -age > NEWEST {
+            return Err(NotUsable::OutsideWindow);
+        }
+    }
+    json::text(body, "_id").and_then(|id| OrderId::try_new(id).ok()).ok_or(NotUsable::NoOrder)
+}
+
+/// Order ids of a workflow webhook. A top-level `id` is the contact's and never taken.
+fn workflow(body: &Value, ours: &LocationId) -> Result<Vec<OrderId>, NotUsable> {
+    let location = body.get("location").and_then(|location| json::text(location, "id"));
+    if location.as_deref() != Some(ours.as_str()) {
+        return Err(NotUsable::OtherLocation);
+    }
+    let in_lines = ["order", "payment"].into_iter().flat_map(|holder| {
+        let lines = body.get(holder).and_then(|holder| holder.get("line_items")).and_then(Value::as_array);
+        lines.into_iter().flatten().filter_map(|line| json::text(line.get("meta")?, "order_id"))
+    });
+    let custom = body.get("customData").and_then(|data| json::text(data, "order_id"));
+    let mut ids: Vec<OrderId> = Vec::new();
+    for id in in_lines.chain(custom).filter_map(|id| OrderId::try_new(id).ok()).filter(OrderId::is_object_id) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    if ids.is_empty() { Err(NotUsable::NoOrder) } else { Ok(ids) }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const ID: &str = "660000000000000000000001";
+    const OTHER: &str = "660000000000000000000002";
+
+    fn read(body: &Value) -> Result<Hint, NotUsable> {
+        let ours = LocationId::try_new("loc").unwrap();
+        order_ids(body.to_string().as_bytes(), &ours, "2026-05-01T10:00:00Z".parse().unwrap())
+    }
+
+    fn orders(ids: &[&str]) -> Result<Hint, NotUsable> {
+        Ok(Hint::Orders(ids.iter().map(|id| OrderId::try_new(*id).unwrap()).collect()))
+    }
+
+    #[test]
+    fn marketplace_events_name_their_order() {
+        let event = |kind: &str, timestamp: Value| json!({"type": kind, "locationId": "loc", "_id": ID, "timestamp": timestamp});
+        assert_eq!(read(&event("OrderCreate", json!(null))), orders(&[ID]));
+        assert_eq!(read(&event("OrderStatusUpdate", json!("2026-05-01T08:00:01Z"))), orders(&[ID]));
+        assert_eq!(read(&event("OrderStatusUpdate", json!("2026-05-01T07:59:59Z"))), Err(NotUsable::OutsideWindow));
+        assert_eq!(read(&event("OrderStatusUpdate", json!("2026-05-01T10:05:01Z"))), Err(NotUsable::OutsideWindow));
+        assert_eq!(read(&event("INSTALL", json!(null))), Ok(Hint::Ignored));
+        assert_eq!(read(&json!({"type": "OrderCreate", "locationId": "other", "_id": ID})), Err(NotUsable::OtherLocation));
+        assert_eq!(read(&json!({"type": "OrderCreate", "locationId": "loc", "_id": "a/b"})), Err(NotUsable::NoOrder));
+    }
+
+    #[test]
+    fn workflow_bodies_name_orders_in_three_places() {
+        let line = |id: &str| json!({"meta": {"order_id": id}});
+        let body = json!({
+            "id": "contact", "contact_id": "c", "tags": "a,b", "location": {"id": "loc"},
+            "order": {"line_items": [line(ID), line(ID), {"meta": null}, 3]},
+            "payment": {"line_items": [line(OTHER)]},
+            "customData": {"order_id": "null"},
+        });
+        assert_eq!(read(&body), orders(&[ID, OTHER]));
+        assert_eq!(read(&json!({"location": {"id": "loc"}, "customData": {"order_id": ID}})), orders(&[ID]));
+        assert_eq!(read(&json!({"location": {"id": "loc"}, "id": ID})), Err(NotUsable::NoOrder));
+        assert_eq!(read(&json!({"location": {"id": "other"}, "customData": {"order_id": ID}})), Err(NotUsable::OtherLocation));
+        assert_eq!(read(&json!({"customData": {"order_id": ID}})), Err(NotUsable::OtherLocation));
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused() {
+        for body in [&b""[..], b"[]", b"null", b"{", b"\"x\"", b"\xff"] {
+            let read = order_ids(body, &LocationId::try_new("loc").unwrap(), Timestamp::UNIX_EPOCH);
+            assert_eq!(read, Err(NotUsable::NotAnObject), "{body:?}");
+        }
+        let deep = "[".repeat(100_000);
+        assert!(order_ids(format!("{{\"a\":{deep}").as_bytes(), &LocationId::try_new("loc").unwrap(), Timestamp::UNIX_EPOCH).is_err());
+    }
+}
