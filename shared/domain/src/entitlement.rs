@@ -60,7 +60,8 @@ pub fn decide(facts: &PaymentFacts, partially_paid_entitles: bool) -> Entitlemen
             "The order is partially refunded: all its tickets stay. Cancel single tickets by hand if that is what was agreed.".to_owned(),
         )
     };
-    let payment = facts.payment_status.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
+    let payment =
+        facts.payment_status.as_deref().map(|text| text.trim().to_lowercase()).filter(|text| !text.is_empty());
     match payment.as_deref() {
         Some("paid") if status == "partially_refunded" => partial_refund(),
         Some("paid") => Entitlement::yes(),

@@ -149,7 +149,11 @@ pub fn quantity(value: Option<&Value>, max: u32) -> Result<u32, QuantityRefused>
     if number > f64::from(max) {
         return Err(QuantityRefused::TooMany { max });
     }
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole and within 1..=max by the checks above")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "whole and within 1..=max by the checks above"
+    )]
     Ok(number as u32)
 }
 
@@ -208,7 +212,8 @@ mod tests {
             ],
             1000,
         );
-        let quantities: Vec<_> = lines.iter().map(|l| (l.product_id.as_str(), l.ticket_type.as_str(), l.quantity)).collect();
+        let quantities: Vec<_> =
+            lines.iter().map(|l| (l.product_id.as_str(), l.ticket_type.as_str(), l.quantity)).collect();
         assert_eq!(quantities, [("p1", "VIP", 3), ("p2", "VIP", 4), ("p1", "Door", 1), ("p1", "Late", 1)]);
         assert!(issues.is_empty());
         assert_eq!(ticket_quantities(&lines)["VIP"], 7);

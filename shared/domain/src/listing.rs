@@ -135,11 +135,15 @@ mod tests {
     use super::*;
 
     /// Lists `orders` (newest first), letting `change` alter them before each page; gives what was seen and the issues.
-    fn list(orders: &mut Vec<String>, mut change: impl FnMut(usize, &mut Vec<String>)) -> (BTreeSet<String>, Vec<Issue>, usize) {
+    fn list(
+        orders: &mut Vec<String>,
+        mut change: impl FnMut(usize, &mut Vec<String>),
+    ) -> (BTreeSet<String>, Vec<Issue>, usize) {
         let (mut listing, mut seen, mut issues, mut calls) = (Listing::start(false), BTreeSet::new(), Vec::new(), 0);
         while !listing.is_done() {
             change(calls, orders);
-            let ids: Vec<_> = orders.iter().skip(listing.offset as usize).take(listing.page_size as usize).cloned().collect();
+            let ids: Vec<_> =
+                orders.iter().skip(listing.offset as usize).take(listing.page_size as usize).cloned().collect();
             seen.extend(ids.iter().cloned());
             let (next, found) = listing.after(Page { ids: &ids, total: orders.len() as u64 }, seen.len() as u64);
             (listing, calls) = (next, calls + 1);

@@ -162,7 +162,9 @@ fn refusal(call: &'static str, status: StatusCode, body: &[u8]) -> Error {
     let body = json::parse(body).unwrap_or(Value::Null);
     let message = match body.get("message") {
         Some(Value::String(text)) => text.to_lowercase(),
-        Some(Value::Array(texts)) => texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ").to_lowercase(),
+        Some(Value::Array(texts)) => {
+            texts.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" ").to_lowercase()
+        }
         _ => String::new(),
     };
     let client_error = matches!(status.as_u16(), 400 | 404);

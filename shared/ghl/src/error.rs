@@ -45,7 +45,9 @@ impl Error {
     #[must_use]
     pub const fn class(&self) -> FailureClass {
         match self {
-            Self::NoAnswer { .. } | Self::NotWhole { .. } | Self::Status { timed_out: true, .. } => FailureClass::Transient,
+            Self::NoAnswer { .. } | Self::NotWhole { .. } | Self::Status { timed_out: true, .. } => {
+                FailureClass::Transient
+            }
             Self::Status { status, .. } => match status {
                 401 | 403 => FailureClass::Auth,
                 408 | 429 | 500.. => FailureClass::Transient,

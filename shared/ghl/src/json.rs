@@ -89,7 +89,10 @@ mod tests {
     fn nul_and_lone_surrogates_are_mended_and_pairs_stay() {
         let read = |body: &str| parse(body.as_bytes()).unwrap();
         assert_eq!(read(r#"{"a":"x\u0000y"}"#)["a"], "x\u{fffd}y");
-        assert_eq!(read(r#"["\ud83d\ude00","\ud83d","\ude00\ud83d!","\ud83dx"]"#), json!(["😀", "\u{fffd}", "\u{fffd}\u{fffd}!", "\u{fffd}x"]));
+        assert_eq!(
+            read(r#"["\ud83d\ude00","\ud83d","\ude00\ud83d!","\ud83dx"]"#),
+            json!(["😀", "\u{fffd}", "\u{fffd}\u{fffd}!", "\u{fffd}x"])
+        );
         assert_eq!(read(r#"["\\ud83d","\\\ud83d","\"","\u00e9"]"#), json!(["\\ud83d", "\\\u{fffd}", "\"", "é"]));
         assert!(parse(br#"{"a":"\u00"#).is_err());
         assert_eq!(parse(b"[\"\xff\"]").unwrap(), json!(["\u{fffd}"]));
@@ -109,7 +112,9 @@ mod tests {
 
     #[test]
     fn time_stamps_come_with_and_without_milliseconds_and_offset() {
-        for written in ["2026-05-01T10:00:00Z", "2026-05-01T10:00:00.000Z", "2026-05-01T12:00:00+02:00", "2026-05-01T10:00:00"] {
+        for written in
+            ["2026-05-01T10:00:00Z", "2026-05-01T10:00:00.000Z", "2026-05-01T12:00:00+02:00", "2026-05-01T10:00:00"]
+        {
             let read = timestamp(&json!({ "at": written }), "at").unwrap();
             assert_eq!(read.to_string(), "2026-05-01T10:00:00Z", "{written}");
         }

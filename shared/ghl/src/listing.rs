@@ -79,7 +79,11 @@ mod tests {
     #[test]
     fn orders_are_found_nested_or_not_and_a_missing_list_is_an_error() {
         let rows = json!([{"_id": "a1", "altId": "loc", "updatedAt": "2026-05-01T10:00:00Z"}, {"id": "no _id"}, 3]);
-        for body in [json!({"data": rows, "totalCount": 9}), json!({"data": {"data": rows, "totalCount": 9}}), json!({"data": {"data": rows}, "totalCount": 9})] {
+        for body in [
+            json!({"data": rows, "totalCount": 9}),
+            json!({"data": {"data": rows, "totalCount": 9}}),
+            json!({"data": {"data": rows}, "totalCount": 9}),
+        ] {
             let page = read_orders(&body).unwrap();
             assert_eq!((page.orders.len(), page.unreadable, page.total), (1, 2, 9));
             assert_eq!(page.orders[0].location_id.as_deref(), Some("loc"));
@@ -91,7 +95,8 @@ mod tests {
 
     #[test]
     fn products_need_a_list_and_an_id() {
-        let page = read_products(&json!({"products": [{"_id": "p1", "name": "Gala"}, {}], "total": [{"total": 2}]})).unwrap();
+        let page =
+            read_products(&json!({"products": [{"_id": "p1", "name": "Gala"}, {}], "total": [{"total": 2}]})).unwrap();
         assert_eq!((page.products.len(), page.rows), (1, 2));
         assert!(read_products(&json!({"total": []})).is_err());
     }

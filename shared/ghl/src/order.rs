@@ -22,12 +22,16 @@ pub fn read_order(body: &Value, asked_for: &OrderId) -> Result<Order, &'static s
     let items = items(order, &mut issues);
     let total = decimal(order, "amount");
     if total.is_none() && order.get("amount").is_some_and(|amount| !amount.is_null()) {
-        issues.push(Issue::new("amount_unreadable", "amount is not a decimal number in range; the total is left empty."));
+        issues
+            .push(Issue::new("amount_unreadable", "amount is not a decimal number in range; the total is left empty."));
     }
     let created_at = timestamp(order, "createdAt");
     let updated_at = timestamp(order, "updatedAt");
     if updated_at.is_none() {
-        issues.push(Issue::new("updated_at_unreadable", "updatedAt is missing or no time stamp; a later reading with one wins."));
+        issues.push(Issue::new(
+            "updated_at_unreadable",
+            "updatedAt is missing or no time stamp; a later reading with one wins.",
+        ));
     }
     Ok(Order {
         id: asked_for.clone(),
@@ -52,7 +56,10 @@ pub fn read_order(body: &Value, asked_for: &OrderId) -> Result<Order, &'static s
 /// The items, or `None` when there is nothing readable among them.
 fn items(order: &Value, issues: &mut Vec<Issue>) -> Option<Vec<Item>> {
     let unreadable = |problem: &str| {
-        Issue::new("items_unreadable", format!("items {problem}; tickets this order already has are kept. Sync it with force=true to apply it."))
+        Issue::new(
+            "items_unreadable",
+            format!("items {problem}; tickets this order already has are kept. Sync it with force=true to apply it."),
+        )
     };
     let Some(rows) = order.get("items").and_then(Value::as_array) else {
         issues.push(unreadable("is missing or not a list"));
@@ -86,7 +93,8 @@ fn events(order: &Value) -> Vec<EventFacts> {
     rows.into_iter()
         .flatten()
         .map(|row| {
-            let (product, price) = (row.get("product").unwrap_or(&Value::Null), row.get("price").unwrap_or(&Value::Null));
+            let (product, price) =
+                (row.get("product").unwrap_or(&Value::Null), row.get("price").unwrap_or(&Value::Null));
             EventFacts {
                 product_id: text_of(product, &["_id", "id"]),
                 name: text(product, "name").or_else(|| text(row, "name")),

@@ -77,8 +77,14 @@ mod tests {
 
     #[test]
     fn headers_are_read_and_nonsense_is_absent() {
-        let rate = read(&[("x-ratelimit-max", "25"), ("x-ratelimit-remaining", "3"), ("x-ratelimit-daily-remaining", "9000")], 200);
-        assert_eq!(rate, RateLimit { max: Some(25), remaining: Some(3), daily_remaining: Some(9000), closed_for: None });
+        let rate = read(
+            &[("x-ratelimit-max", "25"), ("x-ratelimit-remaining", "3"), ("x-ratelimit-daily-remaining", "9000")],
+            200,
+        );
+        assert_eq!(
+            rate,
+            RateLimit { max: Some(25), remaining: Some(3), daily_remaining: Some(9000), closed_for: None }
+        );
         assert_eq!(read(&[("x-ratelimit-max", "0"), ("x-ratelimit-remaining", "-1")], 200), RateLimit::default());
     }
 

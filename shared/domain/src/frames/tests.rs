@@ -73,7 +73,10 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
 #[test]
 fn the_status_document_is_the_data_of_the_sync_status_frame() {
     let announcement = announce(RunState::Delay, Some(RunState::Syncing));
-    assert_eq!(events(&announcement), [("sync_progress", 40), ("sync_ticket_progress", 41), ("sync_status", 42), ("sync_complete", 43)]);
+    assert_eq!(
+        events(&announcement),
+        [("sync_progress", 40), ("sync_ticket_progress", 41), ("sync_status", 42), ("sync_complete", 43)]
+    );
     assert_eq!(announcement.status, announcement.frames[2].data);
     assert_eq!(announcement.status["seq"], 42);
     assert_eq!(announcement.seq, 43);

@@ -111,7 +111,10 @@ mod tests {
         assert_eq!(read(&event("OrderStatusUpdate", json!("2026-05-01T07:59:59Z"))), Err(NotUsable::OutsideWindow));
         assert_eq!(read(&event("OrderStatusUpdate", json!("2026-05-01T10:05:01Z"))), Err(NotUsable::OutsideWindow));
         assert_eq!(read(&event("INSTALL", json!(null))), Ok(Hint::Ignored));
-        assert_eq!(read(&json!({"type": "OrderCreate", "locationId": "other", "_id": ID})), Err(NotUsable::OtherLocation));
+        assert_eq!(
+            read(&json!({"type": "OrderCreate", "locationId": "other", "_id": ID})),
+            Err(NotUsable::OtherLocation)
+        );
         assert_eq!(read(&json!({"type": "OrderCreate", "locationId": "loc", "_id": "a/b"})), Err(NotUsable::NoOrder));
     }
 
@@ -127,7 +130,10 @@ mod tests {
         assert_eq!(read(&body), orders(&[ID, OTHER]));
         assert_eq!(read(&json!({"location": {"id": "loc"}, "customData": {"order_id": ID}})), orders(&[ID]));
         assert_eq!(read(&json!({"location": {"id": "loc"}, "id": ID})), Err(NotUsable::NoOrder));
-        assert_eq!(read(&json!({"location": {"id": "other"}, "customData": {"order_id": ID}})), Err(NotUsable::OtherLocation));
+        assert_eq!(
+            read(&json!({"location": {"id": "other"}, "customData": {"order_id": ID}})),
+            Err(NotUsable::OtherLocation)
+        );
         assert_eq!(read(&json!({"customData": {"order_id": ID}})), Err(NotUsable::OtherLocation));
     }
 
@@ -138,6 +144,13 @@ mod tests {
             assert_eq!(read, Err(NotUsable::NotAnObject), "{body:?}");
         }
         let deep = "[".repeat(100_000);
-        assert!(order_ids(format!("{{\"a\":{deep}").as_bytes(), &LocationId::try_new("loc").unwrap(), Timestamp::UNIX_EPOCH).is_err());
+        assert!(
+            order_ids(
+                format!("{{\"a\":{deep}").as_bytes(),
+                &LocationId::try_new("loc").unwrap(),
+                Timestamp::UNIX_EPOCH
+            )
+            .is_err()
+        );
     }
 }

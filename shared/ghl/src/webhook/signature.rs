@@ -102,7 +102,8 @@ mod tests {
 
     #[test]
     fn any_configured_key_verifies_the_very_bytes() {
-        let (old, new, other) = (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]), SigningKey::from_bytes(&[3; 32]));
+        let (old, new, other) =
+            (SigningKey::from_bytes(&[1; 32]), SigningKey::from_bytes(&[2; 32]), SigningKey::from_bytes(&[3; 32]));
         let keys = Keys::new(&format!("{}, {}", spki(&old), spki(&new)), None).unwrap();
         let body = br#"{"a": 1}"#;
         for key in [&old, &new] {

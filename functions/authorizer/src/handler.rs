@@ -1,0 +1,125 @@
+//! The events of the two gateways and the answers they understand.
+
+use http_api::Caller;
+use serde_json::{Value, json};
+use settings::{Env, Secret, SettingsError};
+use ws_ticket::TicketError;
+
+use crate::tokens::{Refused, Tokens};
+
+/// Answers both gateways. Whatever can't be proven is denied.
+pub(crate) struct Authorizer {
+    tokens: Tokens,
+    ticket_secret: Secret,
+    location_id: String,
+    /// Pages that may open a WebSocket; empty: the check is off.
+    allowed_origins: Vec<String>,
+}
+
+impl Authorizer {
+    pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
+        Ok(Self {
+            tokens: Tokens::from_env(env)?,
+            ticket_secret: Secret::required(env, "WS_TICKET_SECRET")?,
+            location_id: env.required("GHL_LOCATION_ID")?,
+            allowed_origins: env.list("ALLOWED_ORIGINS").iter().map(|origin| normalised(origin)).collect(),
+        })
+    }
+
+    /// The answer to an event of either gateway. A WebSocket API's has a `methodArn` (format 1.0), an HTTP API's a
+    /// `routeArn` (format 2.0).
+    ///
+    /// # Errors
+    /// When it can't be known whether the caller is good (Supabase's keys or our secret can't be read): the gateway
+    /// then answers 500, so that an outage doesn't look like a wrong password.
+    pub(crate) async fn answer(&self, event: Value) -> Result<Value, lambda_runtime::Error> {
+        let who = match event.get("methodArn").and_then(Value::as_str) {
+            Some(_) => self.ticket_holder(&event).await,
+            None => self.token_holder(&event).await,
+        };
+        let caller = match who {
+            Ok(caller) => Some(caller),
+            Err(Refused::Unknowable(error)) => {
+                tracing::error!(error = telemetry::chain(error.as_ref()), "Callers can't be told at present.");
+                return Err(error);
+            }
+            Err(Refused::Because(reason)) => {
+                tracing::info!(reason, "A caller was refused.");
+                None
+            }
+        };
+        Ok(match event.get("methodArn").and_then(Value::as_str) {
+            Some(method_arn) => policy(caller, method_arn),
+            None => simple(caller),
+        })
+    }
+
+    async fn token_holder(&self, event: &Value) -> Result<Caller, Refused> {
+        let header = header(event, "authorization").ok_or(Refused::Because("no Authorization header"))?;
+        let token = match header.split_once(' ') {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+            _ => return Err(Refused::Because("not a bearer token")),
+        };
+        self.tokens.caller(token).await
+    }
+
+    async fn ticket_holder(&self, event: &Value) -> Result<Caller, Refused> {
+        if !self.allowed_origins.is_empty() {
+            let origin = header(event, "origin").map(normalised).ok_or(Refused::Because("no Origin header"))?;
+            if !self.allowed_origins.contains(&origin) {
+                return Err(Refused::Because("a page of another origin"));
+            }
+        }
+        let ticket = event.pointer("/queryStringParameters/ticket").and_then(Value::as_str);
+        let ticket = ticket.ok_or(Refused::Because("no ticket"))?;
+        let secret = self.ticket_secret.get().await.map_err(Refused::unknowable)?;
+        let verified = match ws_ticket::verify(&secret, ticket, &self.location_id) {
+            // Perhaps the secret has just been changed, and the ticket was made with the new one.
+            Err(TicketError::WrongSignature) => {
+                let secret = self.ticket_secret.refresh().await.map_err(Refused::unknowable)?;
+                ws_ticket::verify(&secret, ticket, &self.location_id)
+            }
+            verified => verified,
+        };
+        verified.map_err(|error| match error {
+            TicketError::Expired => Refused::Because("an expired ticket"),
+            TicketError::WrongSignature | TicketError::NotForUs => Refused::Because("not a ticket of ours"),
+            error @ (TicketError::SecretTooShort | TicketError::Signing(_)) => Refused::unknowable(error),
+        })
+    }
+}
+
+/// The simple answer of format 2.0.
+fn simple(caller: Option<Caller>) -> Value {
+    match caller {
+        Some(caller) => json!({"isAuthorized": true, "context": caller.to_context()}),
+        None => json!({"isAuthorized": false}),
+    }
+}
+
+/// The IAM policy that a WebSocket API wants, for just the route that was asked for.
+fn policy(caller: Option<Caller>, method_arn: &str) -> Value {
+    let effect = if caller.is_some() { "Allow" } else { "Deny" };
+    let statement = json!({"Action": "execute-api:Invoke", "Effect": effect, "Resource": method_arn});
+    let document = json!({"Version": "2012-10-17", "Statement": [statement]});
+    match caller {
+        Some(caller) => {
+            json!({"principalId": caller.user_id, "policyDocument": document, "context": caller.to_context()})
+        }
+        None => json!({"principalId": "nobody", "policyDocument": document}),
+    }
+}
+
+/// A header, whatever the case of its name: an HTTP API lowers it, a WebSocket API keeps it.
+fn header<'a>(event: &'a Value, name: &str) -> Option<&'a str> {
+    let headers = event.get("headers")?.as_object()?;
+    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1.as_str()
+}
+
+/// Scheme and host of an origin don't depend on case; a slash at the end is a common slip in configuration.
+fn normalised(origin: &str) -> String {
+    origin.trim_end_matches('/').to_ascii_lowercase()
+}
+
+#[cfg(test)]
+mod tests;

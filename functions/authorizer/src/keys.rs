@@ -1,0 +1,124 @@
+//! Supabase's public keys (JWKS), cached.
+
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
+
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm},
+};
+use serde_json::Value;
+use thiserror::Error;
+use tokio::sync::Mutex;
+
+/// How long keys are used before they are read again. Supabase's own edge caches them as long.
+const FRESH: Duration = Duration::from_secs(600);
+
+/// A key that isn't known is looked for no more often than this: anybody can send tokens with invented key ids.
+const LOOK_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+
+/// After a failed read the next is made no sooner than this.
+const RETRY_AT_MOST_EVERY: Duration = Duration::from_secs(5);
+
+/// A public key and the only algorithm it verifies.
+#[derive(Clone)]
+pub(crate) struct VerifyingKey {
+    pub(crate) key: DecodingKey,
+    pub(crate) algorithm: Algorithm,
+}
+
+/// Why there is no key.
+#[derive(Debug, Error)]
+pub(crate) enum KeyError {
+    #[error("Supabase has no such key")]
+    Unknown,
+    #[error("Supabase's keys can't be read from {url}: check SUPABASE_URL")]
+    Unreadable {
+        url: String,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("Supabase's keys could not be read from {url} a moment ago")]
+    UnreadableJustNow { url: String },
+}
+
+pub(crate) struct Keys {
+    http: reqwest::Client,
+    url: String,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Default)]
+struct Cache {
+    keys: HashMap<String, VerifyingKey>,
+    read_at: Option<Instant>,
+    failed_at: Option<Instant>,
+}
+
+impl Keys {
+    pub(crate) fn new(url: String) -> Result<Self, reqwest::Error> {
+        let http = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(2))
+            .timeout(Duration::from_secs(4))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()?;
+        Ok(Self { http, url, cache: Mutex::default() })
+    }
+
+    /// The key with the id `kid`. One that was read once is used on while Supabase can't be reached.
+    pub(crate) async fn get(&self, kid: &str) -> Result<VerifyingKey, KeyError> {
+        let mut cache = self.cache.lock().await;
+        let known = cache.keys.get(kid).cloned();
+        let wait = if known.is_some() { FRESH } else { LOOK_AT_MOST_EVERY };
+        if is_within(cache.read_at, wait) {
+            return known.ok_or(KeyError::Unknown);
+        }
+        if is_within(cache.failed_at, RETRY_AT_MOST_EVERY) {
+            return known.ok_or_else(|| KeyError::UnreadableJustNow { url: self.url.clone() });
+        }
+        match self.read().await {
+            Ok(keys) => {
+                *cache = Cache { keys, read_at: Some(Instant::now()), failed_at: None };
+                cache.keys.get(kid).cloned().ok_or(KeyError::Unknown)
+            }
+            Err(source) => {
+                cache.failed_at = Some(Instant::now());
+                if known.is_some() {
+                    let error = telemetry::chain(&source);
+                    tracing::warn!(error, "Supabase's keys can't be read anew; the known ones are used on.");
+                }
+                known.ok_or_else(|| KeyError::Unreadable { url: self.url.clone(), source })
+            }
+        }
+    }
+
+    async fn read(&self) -> Result<HashMap<String, VerifyingKey>, reqwest::Error> {
+        let set: Value = self.http.get(&self.url).send().await?.error_for_status()?.json().await?;
+        let keys = set.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        // One by one: a key of a kind we don't know must not hide the others.
+        Ok(keys.iter().filter_map(usable).collect())
+    }
+}
+
+/// A key that signs tokens by an algorithm we accept. Symmetric keys have no place in a public set.
+fn usable(key: &Value) -> Option<(String, VerifyingKey)> {
+    let jwk: Jwk = serde_json::from_value(key.clone()).ok()?;
+    let (algorithm, declared) = match &jwk.algorithm {
+        AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
+            (Algorithm::ES256, KeyAlgorithm::ES256)
+        }
+        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+        _ => return None,
+    };
+    if jwk.common.key_algorithm.is_some_and(|algorithm| algorithm != declared) {
+        return None;
+    }
+    let key = DecodingKey::from_jwk(&jwk).ok()?;
+    Some((jwk.common.key_id?, VerifyingKey { key, algorithm }))
+}
+
+fn is_within(moment: Option<Instant>, span: Duration) -> bool {
+    moment.is_some_and(|moment| moment.elapsed() < span)
+}

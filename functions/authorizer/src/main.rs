@@ -1,0 +1,31 @@
+//! Tells who a caller is and in which role, for the HTTP API (a Supabase user token in `Authorization`) and for the
+//! WebSocket API (a ticket in the URL).
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `handler` | the events of the two gateways and the answers they understand |
+//! | `tokens` | Supabase user tokens: signature, issuer, audience, time, role |
+//! | `keys` | Supabase's public keys (JWKS), cached |
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod handler;
+mod keys;
+mod tokens;
+
+use std::process::ExitCode;
+
+use handler::Authorizer;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use settings::Env;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), Error> {
+    let authorizer = Authorizer::from_env(&Env::process())?;
+    let handle = |event: LambdaEvent<Value>| authorizer.answer(event.payload);
+    lambda_runtime::run(service_fn(handle)).await
+}

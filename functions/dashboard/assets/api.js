@@ -1,0 +1,78 @@
+// Calls to the admin API. Every failure becomes an ApiError whose text a person can act on.
+
+const TIMEOUT_MS = 35_000;
+
+export class ApiError extends Error {
+  constructor(message, { status = 0, code = "network", requestId = null, retryAfter = null, body = {} } = {}) {
+    super(message);
+    Object.assign(this, { status, code, requestId, retryAfter, body });
+  }
+
+  /** With the reference that finds the request in the logs. */
+  get inWords() {
+    return this.requestId ? `${this.message} (reference ${this.requestId})` : this.message;
+  }
+}
+
+// The gateway answers these itself, in its own form and in words for programmers.
+const GATEWAY = {
+  401: "Your session has ended. Sign in again.",
+  403: "Your account isn't allowed to do this.",
+  404: "This deployment doesn't offer that.",
+  429: "Too many requests. Wait a moment, then try again.",
+};
+
+export class Api {
+  #session;
+  #onSignedOut;
+
+  constructor(session, onSignedOut) {
+    this.#session = session;
+    this.#onSignedOut = onSignedOut;
+  }
+
+  status = () => this.#call("GET", "api/qrapp/sync-status");
+  runs = (before) => this.#call("GET", `api/qrapp/runs?${query({ limit: 10, before })}`);
+  run = (id) => this.#call("GET", `api/qrapp/runs/${encodeURIComponent(id)}?limit=100`);
+  failures = () => this.#call("GET", "api/qrapp/failures?limit=100");
+  start = (mode) => this.#call("POST", `api/ghl/orders/sync?${query({ mode })}`);
+  cancel = () => this.#call("POST", "api/ghl/orders/sync/cancel");
+  syncOrder = (id) => this.#call("POST", `api/ghl/orders/${encodeURIComponent(id)}`);
+  retry = (runId, orderIds) => this.#call("POST", `api/qrapp/runs/${encodeURIComponent(runId)}/retry`, { orderIds });
+  ticket = () => this.#call("POST", "api/qrapp/ws-ticket");
+
+  async #call(method, path, body) {
+    const token = await this.#session.token();
+    const headers = { accept: "application/json" };
+    if (token) headers.authorization = `Bearer ${token}`;
+    if (body) headers["content-type"] = "application/json";
+    let answer;
+    try {
+      // Relative to the page: the API may live under a path.
+      answer = await fetch(new URL(path, document.baseURI), {
+        method,
+        headers,
+        body: body && JSON.stringify(body),
+        cache: "no-store",
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      });
+    } catch {
+      throw new ApiError("The server can't be reached. Check your connection.");
+    }
+    const json = await answer.json().catch(() => ({}));
+    if (answer.ok) return json;
+    const error = new ApiError(json.error ?? GATEWAY[answer.status] ?? `The server answered ${answer.status}. Try again in a moment.`, {
+      status: answer.status,
+      code: json.code ?? "unknown",
+      requestId: json.requestId ?? answer.headers.get("apigw-requestid"),
+      retryAfter: Number(json.retryAfterSeconds ?? answer.headers.get("retry-after")) || null,
+      body: json,
+    });
+    if (answer.status === 401) this.#onSignedOut(error);
+    throw error;
+  }
+}
+
+function query(values) {
+  return new URLSearchParams(Object.entries(values).filter(([, value]) => value !== undefined && value !== null));
+}

@@ -1,0 +1,107 @@
+// Who is signed in. The tokens live in sessionStorage: gone with the tab, and never in a URL.
+
+const KEY = "ghl-sync.session";
+const REFRESH_BEFORE_MS = 60_000;
+
+export class SignInError extends Error {}
+
+export class Session {
+  #config;
+  #tokens;
+  #refreshing = null;
+
+  constructor(config) {
+    this.#config = config;
+    this.#tokens = this.#adoptFragment() ?? JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+  }
+
+  /** Supabase and the local stack hand over a session in the fragment, which no server sees; it leaves the address bar at once. */
+  #adoptFragment() {
+    const given = new URLSearchParams(location.hash.slice(1));
+    const access = given.get("access_token");
+    if (!access) return null;
+    history.replaceState(null, "", location.pathname + location.search);
+    return this.#keep({ access_token: access, refresh_token: given.get("refresh_token") });
+  }
+
+  #keep({ access_token, refresh_token }) {
+    this.#tokens = { access: access_token, refresh: refresh_token ?? null };
+    sessionStorage.setItem(KEY, JSON.stringify(this.#tokens));
+    return this.#tokens;
+  }
+
+  get canSignIn() {
+    return Boolean(this.#config.supabaseUrl && this.#config.supabaseAnonKey);
+  }
+
+  get signedIn() {
+    return this.#tokens !== null;
+  }
+
+  /** For display only: the server decides what is allowed. */
+  get claims() {
+    try {
+      const body = this.#tokens.access.split(".")[1].replaceAll("-", "+").replaceAll("_", "/");
+      const bytes = Uint8Array.from(atob(body), (letter) => letter.charCodeAt(0));
+      return JSON.parse(new TextDecoder().decode(bytes));
+    } catch {
+      return {};
+    }
+  }
+
+  get isMember() {
+    return this.claims.app_metadata?.role === "member";
+  }
+
+  async signIn(email, password) {
+    const answer = await this.#auth("token?grant_type=password", { email, password });
+    if (!answer.ok) {
+      throw new SignInError(
+        answer.status === 429 ? "Too many attempts. Wait a minute, then try again."
+          : answer.status < 500 ? "The e-mail or the password is wrong."
+            : "The sign-in service doesn't answer. Try again in a moment.",
+      );
+    }
+    this.#keep(await answer.json());
+  }
+
+  /** A token that is still valid for a while, refreshed if it can be. `null`: nobody is signed in. */
+  async token() {
+    if (!this.signedIn) return null;
+    const expires = (this.claims.exp ?? Infinity) * 1000;
+    if (expires - Date.now() < REFRESH_BEFORE_MS && this.#tokens.refresh && this.canSignIn) {
+      this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = null));
+      await this.#refreshing;
+    }
+    return this.#tokens?.access ?? null;
+  }
+
+  async #refresh() {
+    const answer = await this.#auth("token?grant_type=refresh_token", { refresh_token: this.#tokens.refresh });
+    if (answer.ok) this.#keep(await answer.json());
+    else if (answer.status < 500 && answer.status !== 429) this.forget();
+  }
+
+  async signOut() {
+    const access = this.#tokens?.access;
+    this.forget();
+    // Signed out here whatever Supabase answers; telling it ends the refresh token too.
+    if (access && this.canSignIn) await this.#auth("logout?scope=local", {}, access).catch(() => {});
+  }
+
+  forget() {
+    this.#tokens = null;
+    sessionStorage.removeItem(KEY);
+  }
+
+  async #auth(path, body, bearer) {
+    const headers = { apikey: this.#config.supabaseAnonKey, "content-type": "application/json" };
+    if (bearer) headers.authorization = `Bearer ${bearer}`;
+    const url = `${this.#config.supabaseUrl.replace(/\/+$/, "")}/auth/v1/${path}`;
+    try {
+      return await fetch(url, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(20_000) });
+    } catch {
+      throw new SignInError("The sign-in service can't be reached. Check your connection.");
+    }
+  }
+}

@@ -1,0 +1,30 @@
+//! Serves the admin page: `GET /`, `GET /assets/{file}`.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | `config` | what the page is told about this deployment, read from the environment |
+//! | `assets` | the page's files, compiled into the binary |
+//! | `policy` | what the page may load and whom it may speak to |
+//! | `handler` | which answer a request gets |
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod assets;
+mod config;
+mod handler;
+mod policy;
+
+use std::process::ExitCode;
+
+use lambda_http::{Error, Request};
+
+use crate::{config::Config, handler::Dashboard};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    telemetry::run(async {
+        let dashboard = &Dashboard::new(&Config::from_env()?)?;
+        http_api::serve(async |request: Request| dashboard.answer(&request)).await?;
+        Ok::<_, Error>(())
+    })
+    .await
+}

@@ -1,0 +1,28 @@
+//! Turns messages that can't succeed into recorded failures, so that a run still ends.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod handler;
+
+use std::process::ExitCode;
+
+use handler::DeadLetters;
+use lambda_runtime::{LambdaEvent, service_fn};
+use queues::batch::SqsEvent;
+use settings::{Env, aws_config};
+use sync::Publisher;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), lambda_runtime::Error> {
+    let env = Env::process();
+    let (database, published) = (sync::setup::database(&env)?, sync::setup::published(&env)?);
+    let publisher = Publisher::connect(&aws_config().await, &published);
+    let dead_letters = DeadLetters { database, publisher };
+    let handle =
+        async |event: LambdaEvent<SqsEvent>| Ok::<_, lambda_runtime::Error>(dead_letters.handle(event.payload).await);
+    lambda_runtime::run(service_fn(handle)).await
+}

@@ -1,0 +1,24 @@
+//! Starts and cancels runs. Answers at once: the work is done by the run's pulse.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod handler;
+
+use std::process::ExitCode;
+
+use handler::FullSync;
+use settings::{Env, aws_config};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), lambda_http::Error> {
+    let env = Env::process();
+    let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
+    let runs_url = env.url("RUNS_QUEUE_URL")?;
+    let runs = queues::Queue::new(queues::client(&aws_config().await), runs_url);
+    let full_sync = FullSync { database, settings, runs };
+    http_api::serve(|request| full_sync.handle(request)).await
+}

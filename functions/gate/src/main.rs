@@ -1,0 +1,20 @@
+//! Admits a ticket once and tells a second scan: `POST /api/qrapp/tickets/{id}/validate`, and `/undo` for admins.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod handler;
+
+use std::process::ExitCode;
+
+use handler::Gate;
+use lambda_http::{Error, Request};
+use settings::Env;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), Error> {
+    let gate = Gate { database: sync::setup::database(&Env::process())? };
+    http_api::serve(|request: Request| gate.handle(request)).await
+}

@@ -1,0 +1,136 @@
+//! The way of one order, in process, and the words for everything that can become of it.
+
+use std::time::{Duration, Instant};
+
+use database::{Database, Lane, Reconciled, ToReconcile, UpsertResult};
+use domain::{FailureClass, OrderId};
+use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
+use jiff::Timestamp;
+use queues::{Cause, OrderMessage, Queue};
+use serde_json::json;
+use sync::prepare::Rules;
+use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
+
+/// The function's state.
+pub(crate) struct OrderSync {
+    pub(crate) database: Database,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) products: Products,
+    pub(crate) rules: Rules,
+    pub(crate) orders: Queue<OrderMessage>,
+}
+
+/// The gateway waits 30 s; what isn't done by then goes on in the background.
+const PATIENCE: Duration = Duration::from_secs(25);
+/// No fetch starts later than this.
+const LATEST_START: Duration = Duration::from_secs(12);
+/// What callers are told to wait when GHL is away.
+const RETRY_AFTER: Duration = Duration::from_secs(30);
+
+impl OrderSync {
+    pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
+        let caller = Caller::from_request(&request)?;
+        caller.require(Role::Admin)?;
+        let order_id = OrderId::try_new(request::path_parameter(&request, "id")?).map_err(|_| {
+            ApiError::bad_request("invalid_order_id", "An order id is 1 to 64 letters, digits, '-' or '_'")
+        })?;
+        let force = *request.method() == Method::POST && request::query(&request, "force") == Some("true");
+        match tokio::time::timeout(PATIENCE, self.sync(&order_id, force)).await {
+            Ok(result) => result,
+            Err(_elapsed) => self.enqueue(&order_id).await,
+        }
+    }
+
+    async fn sync(&self, order_id: &OrderId, force: bool) -> Result<Response, ApiError> {
+        let latest = Instant::now() + LATEST_START;
+        let (order, at) = match self.fetch(order_id, latest).await? {
+            Some(read) => read,
+            None => return self.enqueue(order_id).await,
+        };
+        let listed = self.products.listed_for(&[&order], &self.database, &self.fetcher, Lane::Priority, latest).await;
+        let listed = listed.map_err(not_fetched)?;
+        let purpose = Purpose { run_id: None, cause: Cause::Single.as_str(), attempts: 1, remember_only: false, force };
+        let upsert = prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
+        if upsert.foreign {
+            return Err(ApiError::not_found("other_location", "This order belongs to another location"));
+        }
+        let (mut issues, entitled, valid, payment_status) =
+            (upsert.issues.clone(), upsert.entitled, upsert.valid, upsert.row.payment_status.clone());
+        let written = self.database.upsert_orders(&[upsert]).await.map_err(no_database)?;
+        let result = written.orders.first().map_or(UpsertResult::Skipped, |order| order.result);
+        issues.extend(written.orders.into_iter().flat_map(|order| order.issues));
+        let change = match result {
+            UpsertResult::Skipped => {
+                let reason = "None of its products is in GoHighLevel's product list";
+                return json(
+                    StatusCode::OK,
+                    &json!({ "orderId": order_id, "result": "skipped", "reason": reason, "issues": issues }),
+                );
+            }
+            UpsertResult::Written => "written",
+            UpsertResult::Unchanged => "unchanged",
+            UpsertResult::Stale => "stale",
+        };
+        let due = ToReconcile { order_id: order_id.clone(), run_id: None, change, attempts: 1 };
+        let reconciled = self.database.reconcile_tickets(&[due]).await.map_err(no_database)?;
+        let tickets = reconciled.orders.into_iter().next();
+        issues.extend(tickets.iter().flat_map(|tickets| tickets.issues.clone()));
+        issues.dedup();
+        let answer = json!({
+            "orderId": order_id, "result": change, "valid": valid, "paymentStatus": payment_status, "entitled": entitled,
+            "tickets": counts(tickets.as_ref()), "issues": issues,
+        });
+        json(StatusCode::OK, &answer)
+    }
+
+    async fn fetch(&self, order_id: &OrderId, latest: Instant) -> Result<Option<(domain::Order, Timestamp)>, ApiError> {
+        let wanted = vec![FetchOrder { id: order_id.clone(), run_id: None }];
+        let fetched = self.fetcher.fetch_all(&self.database, wanted, Lane::Priority, latest).await;
+        match fetched.into_iter().next() {
+            Some((_, Fetched::Order { order, at })) => Ok(Some((*order, at))),
+            Some((_, Fetched::Failed(error))) => Err(not_fetched(error)),
+            Some((_, Fetched::NotStarted(_) | Fetched::RunOver)) | None => Ok(None),
+        }
+    }
+
+    async fn enqueue(&self, order_id: &OrderId) -> Result<Response, ApiError> {
+        let message = OrderMessage::new(self.database.location_id().as_str(), order_id.as_str(), Cause::Single);
+        self.orders
+            .send(&message, Duration::ZERO)
+            .await
+            .map_err(|error| ApiError::queue_unavailable().caused_by(error))?;
+        json(
+            StatusCode::ACCEPTED,
+            &json!({ "message": "GoHighLevel is slow just now; the order is synced in the background", "orderId": order_id }),
+        )
+    }
+}
+
+fn counts(tickets: Option<&Reconciled>) -> serde_json::Value {
+    tickets.map_or_else(
+        || json!({ "added": 0, "reinstated": 0, "cancelled": 0, "kept": 0, "overValidated": 0 }),
+        |tickets| {
+            json!({
+                "added": tickets.added, "reinstated": tickets.reinstated, "cancelled": tickets.cancelled, "kept": tickets.kept,
+                "overValidated": tickets.over_validated,
+            })
+        },
+    )
+}
+
+fn no_database(error: database::Error) -> ApiError {
+    ApiError::database_unavailable().caused_by(error)
+}
+
+fn not_fetched(error: FetchError) -> ApiError {
+    let answer = match (&error, error.class()) {
+        (FetchError::Database(_), _) => ApiError::database_unavailable(),
+        (FetchError::Ghl(ghl), _) if ghl.is_not_found() => {
+            return ApiError::not_found("order_not_found", "GoHighLevel has no such order");
+        }
+        (_, FailureClass::Auth) => ApiError::ghl_unauthorized(),
+        (FetchError::Panicked, _) => ApiError::internal("reading the order panicked"),
+        _ => ApiError::ghl_unavailable(RETRY_AFTER),
+    };
+    answer.caused_by(error)
+}

@@ -1,0 +1,27 @@
+//! Syncs one order while the caller waits: fetch, upsert, reconcile. Past its time it enqueues the order and says so.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod handler;
+
+use std::process::ExitCode;
+
+use handler::OrderSync;
+use settings::{Env, aws_config};
+use sync::{Fetcher, Products};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), lambda_http::Error> {
+    let env = Env::process();
+    let (client, token) = sync::setup::ghl(&env)?;
+    let fetcher = Fetcher::new(client, token, sync::setup::limits(&env)?);
+    let (database, rules) = (sync::setup::database(&env)?, sync::setup::rules(&env)?);
+    let orders_url = env.url("ORDERS_QUEUE_URL")?;
+    let orders = queues::Queue::new(queues::client(&aws_config().await), orders_url);
+    let order_sync = OrderSync { database, fetcher, products: Products::default(), rules, orders };
+    http_api::serve(|request| order_sync.handle(request)).await
+}

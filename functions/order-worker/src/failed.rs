@@ -1,0 +1,170 @@
+//! What happens to an order that couldn't be read or stored: tried again later, recorded, or the end of its run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use database::Failure;
+use domain::{FailureClass, failure};
+use queues::{Cause, OrderMessage};
+use sync::FetchError;
+
+use crate::batch::Task;
+use crate::worker::Worker;
+
+/// Why an order isn't stored.
+pub(crate) enum NotRead {
+    /// There was no slot in time.
+    NotStarted(Duration),
+    /// The fetch failed.
+    Failed(FetchError),
+    /// The product list, which tells valid orders, couldn't be read.
+    Products(Arc<FetchError>),
+    /// The database refuses this order's data.
+    Refused(String),
+}
+
+/// What is done about it.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Remedy {
+    /// A new message after a wait.
+    Again { wait: Duration, attempt: u32 },
+    /// Recorded.
+    GiveUp { class: FailureClass, code: &'static str, reason: String },
+}
+
+/// Decides; `jitter` in `0.0..=1.0`.
+pub(crate) fn remedy(not_read: &NotRead, cause: Cause, attempt: u32, jitter: f64) -> Remedy {
+    let error = match not_read {
+        NotRead::NotStarted(wait) => return Remedy::Again { wait: *wait, attempt },
+        NotRead::Refused(reason) => {
+            return Remedy::GiveUp { class: FailureClass::Permanent, code: "data_refused", reason: reason.clone() };
+        }
+        NotRead::Failed(error) => error,
+        NotRead::Products(error) => error,
+    };
+    let not_found = matches!(error, FetchError::Ghl(error) if error.is_not_found());
+    let wait = match error.class() {
+        FailureClass::Transient => failure::retry_after(attempt, jitter),
+        FailureClass::Permanent if not_found && cause == Cause::Webhook => failure::retry_not_found(attempt),
+        FailureClass::Permanent | FailureClass::Auth => None,
+    };
+    match wait {
+        Some(wait) => Remedy::Again { wait, attempt: attempt.saturating_add(1) },
+        None => Remedy::GiveUp { class: error.class(), code: error.code(), reason: reason(error) },
+    }
+}
+
+fn reason(error: &FetchError) -> String {
+    match error.class() {
+        FailureClass::Auth => {
+            "Failed to fetch order details: GoHighLevel refuses the access token, please check it".to_owned()
+        }
+        _ => format!("Failed to fetch order details: {error}"),
+    }
+}
+
+impl Worker {
+    /// Applies the remedies; gives the messages to hand back because neither a new message nor a record could be made.
+    pub(crate) async fn not_read(&self, not_read: Vec<(Task, NotRead)>) -> Vec<String> {
+        let (mut back, mut given_up) = (Vec::new(), Vec::new());
+        for (task, problem) in not_read {
+            match remedy(&problem, task.message.cause, task.message.attempt, fastrand::f64()) {
+                Remedy::Again { wait, attempt } => {
+                    let message = OrderMessage { attempt, ..task.message.clone() };
+                    let queue = if task.is_bulk() { &self.bulk } else { &self.orders };
+                    if let Err(error) = queue.send(&message, wait).await {
+                        tracing::error!(order_id = %task.order_id, error = &error as &dyn std::error::Error, "A retry could not be queued");
+                        back.extend(task.message_ids);
+                    }
+                }
+                Remedy::GiveUp { class, code, reason } => {
+                    tracing::warn!(order_id = %task.order_id, run_id = task.message.run_id, class = class.as_str(), code, attempts = task.message.attempt, reason, "An order could not be synced");
+                    given_up.push((task, class, code, reason));
+                }
+            }
+        }
+        if let Some((task, _, code, reason)) =
+            given_up.iter().find(|(task, class, ..)| *class == FailureClass::Auth && task.run_id.is_some())
+            && let Some(run_id) = &task.run_id
+        {
+            match self.database.end_run(run_id, code, reason).await {
+                Ok(ended) => {
+                    if let Some(publication) = &ended.publication {
+                        self.publisher.publish(&self.database, publication).await;
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "A run could not be stopped")
+                }
+            }
+        }
+        let failures: Vec<_> = given_up
+            .iter()
+            .map(|(task, class, code, reason)| Failure {
+                order_id: task.order_id.clone(),
+                run_id: task.run_id.clone(),
+                cause: task.message.cause.as_str(),
+                class: *class,
+                code,
+                reason: reason.clone(),
+                attempts: task.message.attempt,
+            })
+            .collect();
+        if failures.is_empty() {
+            return back;
+        }
+        match self.database.record_failures(&failures).await {
+            Ok(recorded) => {
+                if let Some(publication) = &recorded.publication {
+                    self.publisher.publish(&self.database, publication).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "Failures could not be recorded");
+                back.extend(given_up.into_iter().flat_map(|(task, ..)| task.message_ids));
+            }
+        }
+        back
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16) -> NotRead {
+        let error = ghl_error(status, status == 404);
+        NotRead::Failed(FetchError::Ghl(error))
+    }
+
+    fn ghl_error(status: u16, not_found: bool) -> ghl::Error {
+        ghl::Error::Status { call: "get order", status, not_found, timed_out: false, trace_id: None }
+    }
+
+    fn waits(not_read: &NotRead, cause: Cause) -> Vec<Option<u64>> {
+        (1..=5)
+            .map(|attempt| match remedy(not_read, cause, attempt, 1.0) {
+                Remedy::Again { wait, attempt: next } => {
+                    assert_eq!(next, attempt + 1);
+                    Some(wait.as_secs())
+                }
+                Remedy::GiveUp { .. } => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn each_class_has_its_waits() {
+        assert_eq!(waits(&answered(500), Cause::Run), [Some(2), Some(4), Some(8), Some(16), None]);
+        assert_eq!(waits(&answered(404), Cause::Run), [None; 5]);
+        assert_eq!(waits(&answered(404), Cause::Webhook), [Some(5), Some(30), Some(120), Some(600), None]);
+        assert_eq!(waits(&answered(401), Cause::Webhook), [None; 5]);
+        assert_eq!(waits(&answered(422), Cause::Webhook), [None; 5]);
+    }
+
+    #[test]
+    fn waiting_for_a_slot_is_no_failure() {
+        let wait = Duration::from_secs(3);
+        assert_eq!(remedy(&NotRead::NotStarted(wait), Cause::Run, 2, 0.0), Remedy::Again { wait, attempt: 2 });
+    }
+}

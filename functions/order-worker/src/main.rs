@@ -1,0 +1,63 @@
+//! Fetches orders within the rate limit and stores them, then hands every one over to `tickets`.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `batch` | a batch of messages: which order, how often, what is handed back |
+//! | `worker` | the way of an order: fetch, validity, upsert, hand-over |
+//! | `failed` | what happens to an order that couldn't be fetched |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod batch;
+mod failed;
+mod worker;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use lambda_runtime::{Context, LambdaEvent, service_fn};
+use queues::Queue;
+use queues::batch::SqsEvent;
+use settings::{Env, aws_config};
+use sync::{Fetcher, Products, Publisher};
+use worker::Worker;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), lambda_runtime::Error> {
+    let env = Env::process();
+    let (client, token) = sync::setup::ghl(&env)?;
+    let fetcher = Fetcher::new(client, token, sync::setup::limits(&env)?);
+    let database = sync::setup::database(&env)?;
+    let rules = sync::setup::rules(&env)?;
+    let urls = [env.url("ORDERS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
+    let [orders, bulk, tickets] = urls;
+    let published = sync::setup::published(&env)?;
+    let config = aws_config().await;
+    let sqs = queues::client(&config);
+    let worker = Worker {
+        database,
+        fetcher,
+        products: Products::default(),
+        rules,
+        orders: Queue::new(sqs.clone(), orders),
+        bulk: Queue::new(sqs.clone(), bulk),
+        tickets: Queue::new(sqs, tickets),
+        publisher: Publisher::connect(&config, &published),
+    };
+    let handle = async |event: LambdaEvent<SqsEvent>| {
+        Ok::<_, lambda_runtime::Error>(worker.handle(event.payload, deadline(&event.context)).await)
+    };
+    lambda_runtime::run(service_fn(handle)).await
+}
+
+/// Nothing new starts within this time before Lambda ends the invocation: calls in flight may take their whole time-out.
+const RESERVE: Duration = Duration::from_secs(30);
+
+fn deadline(context: &Context) -> Instant {
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    Instant::now() + left.saturating_sub(RESERVE)
+}

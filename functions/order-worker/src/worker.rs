@@ -1,0 +1,207 @@
+//! The way of an order: fetch, validity, upsert, hand-over to `tickets`.
+
+use std::time::Instant;
+
+use database::{Database, Lane, OrderUpsert, UpsertResult};
+use domain::FailureClass;
+use jiff::Timestamp;
+use queues::batch::BatchItemFailures;
+use queues::batch::{SqsEvent, failures, receive_all};
+use queues::{Cause, Change, OrderMessage, Queue, TicketMessage};
+use sync::prepare::Rules;
+use sync::{FetchOrder, Fetched, Fetcher, Products, Publisher, Purpose, prepare};
+
+use crate::batch::{Task, tasks};
+
+/// The function's state.
+pub(crate) struct Worker {
+    pub(crate) database: Database,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) products: Products,
+    pub(crate) rules: Rules,
+    pub(crate) orders: Queue<OrderMessage>,
+    pub(crate) bulk: Queue<OrderMessage>,
+    pub(crate) tickets: Queue<TicketMessage>,
+    pub(crate) publisher: Publisher,
+}
+
+/// An order that was read, with what asked for it.
+type Read = (Task, domain::Order, Timestamp);
+
+impl Worker {
+    /// Handles a batch. Handed back is only what failed for want of the database or of a queue.
+    pub(crate) async fn handle(&self, event: SqsEvent, deadline: Instant) -> BatchItemFailures {
+        let (received, unreadable) = receive_all::<OrderMessage>(&event);
+        for problem in &unreadable {
+            tracing::error!(message_id = problem.message_id, queue = problem.queue, "{problem}");
+        }
+        let (tasks, mut back) = tasks(received, self.database.location_id().as_str());
+        back.extend(unreadable.into_iter().map(|problem| problem.message_id));
+        let (bulk, priority): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_bulk);
+        let mut groups: Vec<(Lane, Vec<Task>)> = Vec::new();
+        if !priority.is_empty() {
+            groups.push((Lane::Priority, priority));
+        }
+        for task in bulk {
+            match groups
+                .iter_mut()
+                .find(|(lane, group)| *lane == Lane::Bulk && group.first().is_some_and(|t| t.run_id == task.run_id))
+            {
+                Some((_, group)) => group.push(task),
+                None => groups.push((Lane::Bulk, vec![task])),
+            }
+        }
+        for (lane, group) in groups {
+            back.extend(self.sync(lane, group, deadline).await);
+        }
+        failures(back)
+    }
+
+    /// Syncs orders of one lane and run; gives the messages to hand back.
+    async fn sync(&self, lane: Lane, tasks: Vec<Task>, deadline: Instant) -> Vec<String> {
+        let tasks = match self.not_yet_served(tasks).await {
+            Ok(tasks) => tasks,
+            Err(back) => return back,
+        };
+        let wanted =
+            tasks.iter().map(|task| FetchOrder { id: task.order_id.clone(), run_id: task.run_id.clone() }).collect();
+        let fetched = self.fetcher.fetch_all(&self.database, wanted, lane, deadline).await;
+        let (mut read, mut not_read) = (Vec::new(), Vec::new());
+        for (order, fetched) in fetched {
+            let Some(task) = tasks.iter().find(|task| task.order_id == order.id && task.run_id == order.run_id) else {
+                continue;
+            };
+            match fetched {
+                Fetched::Order { order, at } => read.push((task.clone(), *order, at)),
+                // What the run's end left over has its outcome already.
+                Fetched::RunOver => {}
+                Fetched::NotStarted(wait) => not_read.push((task.clone(), crate::failed::NotRead::NotStarted(wait))),
+                Fetched::Failed(error) => not_read.push((task.clone(), crate::failed::NotRead::Failed(error))),
+            }
+        }
+        let mut back = self.store(lane, read, &mut not_read, deadline).await;
+        back.extend(self.not_read(not_read).await);
+        back
+    }
+
+    /// Leaves out what a fetch has served that was granted after the message was sent.
+    async fn not_yet_served(&self, tasks: Vec<Task>) -> Result<Vec<Task>, Vec<String>> {
+        let hints: Vec<_> = tasks
+            .iter()
+            .filter(|task| task.message.cause == Cause::Webhook)
+            .filter_map(|task| Some((task.order_id.clone(), task.sent_at?)))
+            .collect();
+        if hints.is_empty() {
+            return Ok(tasks);
+        }
+        match self.database.plan_orders(&hints).await {
+            Ok(served) => Ok(tasks
+                .into_iter()
+                .filter(|task| task.message.cause != Cause::Webhook || !served.contains(&task.order_id))
+                .collect()),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "Database connection error: webhooks wait");
+                Err(tasks.into_iter().flat_map(|task| task.message_ids).collect())
+            }
+        }
+    }
+
+    async fn store(
+        &self,
+        lane: Lane,
+        read: Vec<Read>,
+        not_read: &mut Vec<(Task, crate::failed::NotRead)>,
+        deadline: Instant,
+    ) -> Vec<String> {
+        if read.is_empty() {
+            return Vec::new();
+        }
+        let orders: Vec<_> = read.iter().map(|(_, order, _)| order).collect();
+        let listed = match self.products.listed_for(&orders, &self.database, &self.fetcher, lane, deadline).await {
+            Ok(listed) => listed,
+            Err(error) => {
+                let error = std::sync::Arc::new(error);
+                not_read
+                    .extend(read.into_iter().map(|(task, ..)| (task, crate::failed::NotRead::Products(error.clone()))));
+                return Vec::new();
+            }
+        };
+        let prepared: Vec<(Task, OrderUpsert)> = read
+            .into_iter()
+            .map(|(task, order, at)| {
+                let purpose = Purpose {
+                    run_id: task.run_id.clone(),
+                    cause: task.message.cause.as_str(),
+                    attempts: task.message.attempt,
+                    remember_only: task.message.cause == Cause::ValidList,
+                    force: false,
+                };
+                let upsert = prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
+                (task, upsert)
+            })
+            .collect();
+        match self.upsert(&prepared).await {
+            Err(error) if error.class() == FailureClass::Permanent && prepared.len() > 1 => {
+                // One record that the database refuses must not take the others with it.
+                let mut back = Vec::new();
+                for one in prepared {
+                    back.extend(match self.upsert(std::slice::from_ref(&one)).await {
+                        Ok(back) => back,
+                        Err(error) => self.refused(one.0, &error, not_read),
+                    });
+                }
+                back
+            }
+            Err(error) => prepared.into_iter().flat_map(|(task, _)| self.refused(task, &error, not_read)).collect(),
+            Ok(back) => back,
+        }
+    }
+
+    /// An order the database didn't take: refused for good, or handed back while the database is away.
+    fn refused(
+        &self,
+        task: Task,
+        error: &database::Error,
+        not_read: &mut Vec<(Task, crate::failed::NotRead)>,
+    ) -> Vec<String> {
+        if error.class() == FailureClass::Permanent {
+            not_read.push((task, crate::failed::NotRead::Refused(error.to_string())));
+            return Vec::new();
+        }
+        tracing::error!(order_id = %task.order_id, error = error as &dyn std::error::Error, "Database connection error: the order waits");
+        task.message_ids
+    }
+
+    /// Writes orders and hands them over to `tickets`; gives the messages whose hand-over failed.
+    async fn upsert(&self, prepared: &[(Task, OrderUpsert)]) -> Result<Vec<String>, database::Error> {
+        let rows: Vec<_> = prepared.iter().map(|(_, upsert)| upsert.clone()).collect();
+        let upserts = self.database.upsert_orders(&rows).await?;
+        let mut handed_over = Vec::new();
+        let mut messages = Vec::new();
+        for upserted in &upserts.orders {
+            let change = match upserted.result {
+                UpsertResult::Written => Change::Written,
+                UpsertResult::Unchanged => Change::Unchanged,
+                UpsertResult::Stale => Change::Stale,
+                UpsertResult::Skipped => continue,
+            };
+            let tasks =
+                prepared.iter().filter(|(task, upsert)| task.order_id == upserted.order_id && !upsert.remember_only);
+            for (task, _) in tasks {
+                messages.push(task.message.clone().into_ticket_message(change));
+                handed_over.extend(task.message_ids.iter().cloned());
+            }
+        }
+        let back = match self.tickets.send_all(&messages).await {
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "Orders could not be handed over to tickets");
+                handed_over
+            }
+        };
+        if let Some(publication) = &upserts.publication {
+            self.publisher.publish(&self.database, publication).await;
+        }
+        Ok(back)
+    }
+}

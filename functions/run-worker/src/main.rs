@@ -1,0 +1,63 @@
+//! The pulse of a run: lists pages, dispatches orders, ends the cool-down. Starts scheduled runs, and revives lost ones.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `pulse` | one pulse: what is due in each state of the run |
+//! | `pages` | listing: page after page within the rate limit |
+//! | `schedule` | the incremental, full and watch schedules |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod pages;
+mod pulse;
+mod schedule;
+
+use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime};
+
+use lambda_runtime::{Context, LambdaEvent, service_fn};
+use pulse::RunWorker;
+use queues::Queue;
+use serde_json::Value;
+use settings::{Env, aws_config};
+use sync::{Fetcher, Publisher};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), lambda_runtime::Error> {
+    let env = Env::process();
+    let (client, token) = sync::setup::ghl(&env)?;
+    let fetcher = Fetcher::new(client, token, sync::setup::limits(&env)?);
+    let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
+    let urls = [env.url("RUNS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
+    let [runs, bulk, tickets] = urls;
+    let interval = env.seconds("PULSE_SECONDS", 2)?;
+    let published = sync::setup::published(&env)?;
+    let config = aws_config().await;
+    let sqs = queues::client(&config);
+    let worker = RunWorker {
+        database,
+        fetcher,
+        settings,
+        interval,
+        runs: Queue::new(sqs.clone(), runs),
+        bulk: Queue::new(sqs.clone(), bulk),
+        tickets: Queue::new(sqs, tickets),
+        publisher: Publisher::connect(&config, &published),
+    };
+    let handle = async |event: LambdaEvent<Value>| worker.handle(event.payload, deadline(&event.context)).await;
+    lambda_runtime::run(service_fn(handle)).await
+}
+
+/// A pulse lists for at most this long, so that dispatching, publishing and cancelling never wait long for it.
+const LONGEST_LISTING: Duration = Duration::from_secs(20);
+/// Left at the end of an invocation: a call to GHL may take its whole time-out of 20 s.
+const RESERVE: Duration = Duration::from_secs(30);
+
+fn deadline(context: &Context) -> Instant {
+    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
+    Instant::now() + left.saturating_sub(RESERVE).min(LONGEST_LISTING)
+}

@@ -1,0 +1,52 @@
+//! Schedules: incremental and full runs by themselves, and a watch for runs that lost their pulse.
+
+use std::time::Duration;
+
+use database::NewRun;
+use domain::{RunId, RunKind};
+
+use crate::pulse::RunWorker;
+
+/// Rows removed per watch and table.
+const PURGE_LIMIT: u32 = 10_000;
+
+impl RunWorker {
+    /// Handles a schedule's event.
+    pub(crate) async fn scheduled(&self, schedule: &str) -> Result<(), lambda_runtime::Error> {
+        match schedule {
+            "incremental" => self.start(RunKind::Incremental).await,
+            "full" => self.start(RunKind::Full).await,
+            "watch" => self.watch().await,
+            other => Err(format!("unknown schedule {other:?}: expected incremental, full or watch").into()),
+        }
+    }
+
+    /// Starts a run; one that is running already makes this start a skipped one, not an error.
+    async fn start(&self, kind: RunKind) -> Result<(), lambda_runtime::Error> {
+        let new = NewRun { kind, requested_by: "schedule".to_owned(), order_ids: None, retry_of: None };
+        let started = self.database.start_run(&new, self.settings).await?;
+        match (started.started, started.run, started.pulse) {
+            (true, Some(run), Some(pulse)) => {
+                tracing::info!(run_id = %run.run_id, kind = kind.as_str(), "A scheduled run starts");
+                self.send_pulse(&run.run_id, pulse, Duration::ZERO).await?;
+            }
+            _ => {
+                let reason = started.reason.as_deref().unwrap_or("running");
+                tracing::info!(kind = kind.as_str(), reason, "A scheduled run is skipped");
+                self.database.skip_run(kind, reason).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends a lost pulse anew, and removes what has had its time.
+    async fn watch(&self) -> Result<(), lambda_runtime::Error> {
+        let snapshot = self.database.sync_snapshot(false).await?;
+        if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, snapshot.run, snapshot.pulse) {
+            let run_id: RunId = run.run_id;
+            tracing::warn!(run_id = %run_id, pulse, "A lost pulse is sent anew");
+            self.send_pulse(&run_id, pulse, Duration::ZERO).await?;
+        }
+        Ok(self.database.purge(PURGE_LIMIT).await?)
+    }
+}

@@ -1,0 +1,180 @@
+//! The routes a dashboard reads. Every reader of the status also finds a run that lost its pulse, and sends one.
+
+use std::time::Duration;
+
+use database::{Database, NewRun, Settings};
+use domain::{OrderId, RunId, RunKind, frames};
+use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
+use queues::{Queue, RunMessage};
+use serde::Deserialize;
+use serde_json::json;
+use settings::Secret;
+use status_store::StatusStore;
+
+use crate::report;
+
+/// The function's state.
+pub(crate) struct SyncStatus {
+    pub(crate) database: Database,
+    pub(crate) settings: Settings,
+    pub(crate) runs: Queue<RunMessage>,
+    pub(crate) store: StatusStore,
+    pub(crate) ws_ticket_secret: Secret,
+}
+
+/// Most orders one retry may name.
+const MAX_RETRY: usize = 1000;
+
+/// The body of a retry; none retries every failed order.
+#[derive(Debug, Default, Deserialize)]
+struct Retry {
+    #[serde(rename = "orderIds")]
+    order_ids: Option<Vec<String>>,
+}
+
+impl SyncStatus {
+    pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
+        let caller = Caller::from_request(&request)?;
+        caller.require(Role::Member)?;
+        let path = request::path(&request).to_owned();
+        let parts: Vec<_> = path.trim_start_matches("/api/qrapp/").split('/').collect();
+        match (request.method(), parts.as_slice()) {
+            (&Method::GET, ["sync-status"]) => self.status().await,
+            (&Method::GET, ["runs"]) => self.list(&request).await,
+            (&Method::GET, ["runs", run_id]) => self.run(run_id, &request).await,
+            (&Method::GET, ["failures"]) => self.failures(&request).await,
+            (&Method::POST, ["runs", run_id, "retry"]) => self.retry(run_id, &caller, &request).await,
+            (&Method::POST, ["ws-ticket"]) => self.ws_ticket(&caller).await,
+            _ => Err(ApiError::no_route()),
+        }
+    }
+
+    /// The database's word; while it is away, the published document.
+    async fn status(&self) -> Result<Response, ApiError> {
+        let snapshot = match self.database.sync_snapshot(false).await {
+            Ok(snapshot) => snapshot,
+            Err(error) => {
+                return match self.store.get_status().await {
+                    Ok(Some(status)) => {
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            "The published status stands in for the database"
+                        );
+                        json(StatusCode::OK, &status)
+                    }
+                    _ => Err(ApiError::database_unavailable().caused_by(error)),
+                };
+            }
+        };
+        if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, &snapshot.run, snapshot.pulse) {
+            let message = RunMessage {
+                location_id: self.database.location_id().to_string(),
+                run_id: run.run_id.to_string(),
+                pulse,
+            };
+            tracing::warn!(run_id = %run.run_id, pulse, "A lost pulse is sent anew");
+            if let Err(error) = self.runs.send(&message, Duration::ZERO).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "A pulse could not be sent");
+            }
+        }
+        json(StatusCode::OK, &frames::status(snapshot.run.as_ref(), snapshot.seq))
+    }
+
+    async fn list(&self, request: &Request) -> Result<Response, ApiError> {
+        let limit = request::query_number(request, "limit", 20, 1..=100)?;
+        let runs = self.database.list_runs(request::query(request, "before"), limit).await.map_err(bad_cursor)?;
+        json(
+            StatusCode::OK,
+            &json!({ "runs": runs.runs.iter().map(report::run).collect::<Vec<_>>(), "next": runs.next }),
+        )
+    }
+
+    async fn run(&self, run_id: &str, request: &Request) -> Result<Response, ApiError> {
+        let run_id = known_form(run_id)?;
+        let limit = request::query_number(request, "limit", 100, 1..=1000)?;
+        let detail = self
+            .database
+            .get_run(run_id.as_str(), request::query(request, "after"), limit)
+            .await
+            .map_err(bad_cursor)?;
+        let Some(run) = &detail.run else { return Err(no_run()) };
+        json(StatusCode::OK, &report::detail(run, &detail))
+    }
+
+    async fn failures(&self, request: &Request) -> Result<Response, ApiError> {
+        let limit = request::query_number(request, "limit", 100, 1..=1000)?;
+        let found = self.database.list_failures(request::query(request, "after"), limit).await.map_err(bad_cursor)?;
+        json(
+            StatusCode::OK,
+            &json!({ "failures": found.failures.iter().map(report::failure).collect::<Vec<_>>(), "next": found.next }),
+        )
+    }
+
+    async fn retry(&self, run_id: &str, caller: &Caller, request: &Request) -> Result<Response, ApiError> {
+        caller.require(Role::Admin)?;
+        let run_id = known_form(run_id)?;
+        let retry: Retry = request::json_body(request)?.unwrap_or_default();
+        let order_ids = retry.order_ids.map(|ids| parse_ids(&ids)).transpose()?;
+        let new =
+            NewRun { kind: RunKind::Retry, requested_by: caller.user_id.clone(), order_ids, retry_of: Some(run_id) };
+        sync::start_run(&self.database, self.settings, &self.runs, &new).await
+    }
+
+    async fn ws_ticket(&self, caller: &Caller) -> Result<Response, ApiError> {
+        let secret =
+            self.ws_ticket_secret.get().await.map_err(|error| ApiError::live_updates_unavailable().caused_by(error))?;
+        let ticket = ws_ticket::make(&secret, caller, self.database.location_id().as_str());
+        let ticket = ticket.map_err(|error| ApiError::live_updates_unavailable().caused_by(error))?;
+        let expires_at = jiff::Timestamp::from_second(ticket.expires_at).map_err(ApiError::internal)?;
+        json(StatusCode::OK, &json!({ "ticket": ticket.ticket, "expiresAt": frames::utc_ms(expires_at) }))
+    }
+}
+
+fn parse_ids(ids: &[String]) -> Result<Vec<OrderId>, ApiError> {
+    if ids.is_empty() || ids.len() > MAX_RETRY {
+        return Err(ApiError::bad_request("invalid_order_ids", format!("orderIds must name 1 to {MAX_RETRY} orders")));
+    }
+    let parsed: Result<Vec<_>, _> = ids.iter().map(|id| OrderId::try_new(id.clone())).collect();
+    parsed.map_err(|_| ApiError::bad_request("invalid_order_id", "An order id is 1 to 64 letters, digits, '-' or '_'"))
+}
+
+/// Run ids are UUIDs; anything else is no run of ours.
+fn known_form(run_id: &str) -> Result<RunId, ApiError> {
+    let form = |(at, c): (usize, char)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() };
+    if run_id.len() != 36 || !run_id.char_indices().all(form) {
+        return Err(no_run());
+    }
+    RunId::try_new(run_id).map_err(|_| no_run())
+}
+
+fn no_run() -> ApiError {
+    ApiError::not_found("run_not_found", "There is no such run")
+}
+
+/// Our SQL functions refuse a malformed cursor with a sentence that names it.
+fn bad_cursor(error: database::Error) -> ApiError {
+    match &error {
+        database::Error::Refused { hint: Some(hint), .. } => ApiError::bad_request("invalid_parameter", hint.clone()),
+        _ => ApiError::database_unavailable().caused_by(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_ids_are_uuids() {
+        assert!(known_form("0192f0c1-2345-7abc-8def-0123456789ab").is_ok());
+        for bad in ["", "x", "0192f0c1-2345-7abc-8def-0123456789ag", "0192f0c1x2345-7abc-8def-0123456789ab", "%2e%2e"] {
+            assert_eq!(known_form(bad).unwrap_err().code(), "run_not_found", "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_retry_names_orders_or_none() {
+        assert_eq!(parse_ids(&["a1".into()]).unwrap().len(), 1);
+        assert_eq!(parse_ids(&[]).unwrap_err().code(), "invalid_order_ids");
+        assert_eq!(parse_ids(&["a b".into()]).unwrap_err().code(), "invalid_order_id");
+    }
+}

@@ -1,0 +1,35 @@
+//! What a dashboard reads, retries, and its ticket to the socket.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `handler` | the routes |
+//! | `report` | runs, failures and issues in the words of the API |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod handler;
+mod report;
+
+use std::process::ExitCode;
+
+use handler::SyncStatus;
+use queues::Queue;
+use settings::{Env, Secret, aws_config};
+use status_store::StatusStore;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), lambda_http::Error> {
+    let env = Env::process();
+    let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
+    let (runs_url, bucket) = (env.url("RUNS_QUEUE_URL")?, env.required("STATUS_BUCKET")?);
+    let ws_ticket_secret = Secret::required(&env, "WS_TICKET_SECRET")?;
+    let config = aws_config().await;
+    let runs = Queue::new(queues::client(&config), runs_url);
+    let store = StatusStore::new(status_store::client(&config), bucket);
+    let sync_status = SyncStatus { database, settings, runs, store, ws_ticket_secret };
+    http_api::serve(|request| sync_status.handle(request)).await
+}

@@ -1,0 +1,28 @@
+//! Reconciles the tickets of a batch of orders in one database call and records their outcomes.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod handler;
+
+use std::process::ExitCode;
+
+use handler::Tickets;
+use lambda_runtime::{LambdaEvent, service_fn};
+use queues::batch::SqsEvent;
+use settings::{Env, aws_config};
+use sync::Publisher;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    telemetry::run(start()).await
+}
+
+async fn start() -> Result<(), lambda_runtime::Error> {
+    let env = Env::process();
+    let (database, published) = (sync::setup::database(&env)?, sync::setup::published(&env)?);
+    let publisher = Publisher::connect(&aws_config().await, &published);
+    let tickets = Tickets { database, publisher };
+    let handle =
+        async |event: LambdaEvent<SqsEvent>| Ok::<_, lambda_runtime::Error>(tickets.handle(event.payload).await);
+    lambda_runtime::run(service_fn(handle)).await
+}

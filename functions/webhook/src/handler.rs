@@ -1,0 +1,160 @@
+//! Size, signature, location, order ids: in this order, the cheapest refusals first.
+
+use std::time::Duration;
+
+use domain::LocationId;
+use ghl::webhook::{Hint, Keys, NotUsable, Refused, order_ids};
+use http_api::{ApiError, Request, Response, StatusCode, header, json, request};
+use jiff::Timestamp;
+use queues::{Cause, OrderMessage, Queue};
+use serde_json::json;
+use settings::{Env, Secret, SettingsError};
+
+/// Largest body, in bytes. An order with hundreds of items is below 200 KB.
+const MAX_BODY_BYTES: usize = 256 * 1024;
+/// GHL tries again about ten minutes after a 429.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// What webhooks are verified with.
+pub(crate) struct Verification {
+    public_keys: String,
+    secret: Option<Secret>,
+    secret_header: String,
+}
+
+impl Verification {
+    /// `WEBHOOK_PUBLIC_KEYS`, `WEBHOOK_SHARED_SECRET`, `WEBHOOK_SECRET_HEADER`. None of them: every webhook is refused.
+    pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
+        let public_keys = env.optional("WEBHOOK_PUBLIC_KEYS").unwrap_or_default();
+        Keys::new(&public_keys, None).map_err(|problem| SettingsError::malformed("WEBHOOK_PUBLIC_KEYS", problem))?;
+        let secret = Secret::optional(env, "WEBHOOK_SHARED_SECRET");
+        if public_keys.is_empty() && secret.is_none() {
+            tracing::warn!(
+                "Neither WEBHOOK_PUBLIC_KEYS nor WEBHOOK_SHARED_SECRET is set: every webhook will be refused"
+            );
+        }
+        let secret_header = env.optional("WEBHOOK_SECRET_HEADER").unwrap_or_else(|| "x-webhook-secret".to_owned());
+        Ok(Self { public_keys, secret, secret_header })
+    }
+
+    async fn verify(&self, request: &Request) -> Result<(), Problem> {
+        let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let secret = match (&self.secret, text(&self.secret_header)) {
+            (Some(secret), Some(_)) => Some(secret.get().await.map_err(Problem::Secret)?),
+            _ => None,
+        };
+        let keys = Keys::new(&self.public_keys, secret).map_err(|_| Problem::Refused(Refused::NotConfigured))?;
+        keys.verify(request.body(), text("x-ghl-signature"), text(&self.secret_header)).map_err(Problem::Refused)
+    }
+}
+
+enum Problem {
+    Refused(Refused),
+    Secret(SettingsError),
+}
+
+/// The function's state.
+pub(crate) struct Webhook {
+    pub(crate) verification: Verification,
+    pub(crate) location_id: LocationId,
+    pub(crate) orders: Queue<OrderMessage>,
+}
+
+impl Webhook {
+    pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
+        check_form(&request)?;
+        match self.verification.verify(&request).await {
+            Ok(()) => {}
+            Err(Problem::Refused(reason)) => {
+                tracing::warn!(request_id = request::id(&request), reason = %reason, "A webhook was refused");
+                return Err(ApiError::new(
+                    StatusCode::UNAUTHORIZED,
+                    "unauthorized",
+                    "The webhook could not be verified",
+                ));
+            }
+            Err(Problem::Secret(error)) => return Err(try_again().caused_by(error)),
+        }
+        let order_ids = match order_ids(request.body(), &self.location_id, Timestamp::now()).map_err(not_usable)? {
+            Hint::Orders(order_ids) => order_ids,
+            Hint::Ignored => {
+                return json(StatusCode::OK, &json!({ "message": "Ignored: the event is not about an order" }));
+            }
+        };
+        let message = |id: &domain::OrderId| OrderMessage::new(self.location_id.as_str(), id.as_str(), Cause::Webhook);
+        let messages: Vec<_> = order_ids.iter().map(message).collect();
+        self.orders.send_all(&messages).await.map_err(|error| try_again().caused_by(error))?;
+        tracing::info!(request_id = request::id(&request), orders = messages.len(), "A webhook was accepted");
+        json(StatusCode::ACCEPTED, &json!({ "message": "Accepted", "orders": messages.len() }))
+    }
+}
+
+/// 429 is the only answer that GHL retries.
+fn try_again() -> ApiError {
+    let message = "The webhook could not be queued just now, please send it again";
+    ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_unavailable", message).retry_after(RETRY_AFTER)
+}
+
+fn check_form(request: &Request) -> Result<(), ApiError> {
+    if request.body().len() > MAX_BODY_BYTES {
+        return Err(ApiError::bad_request("body_too_large", "The body is over 256 KB"));
+    }
+    let form =
+        request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or("application/json");
+    let kind = form.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if kind == "application/json" || kind.ends_with("+json") {
+        Ok(())
+    } else {
+        Err(ApiError::bad_request("invalid_body", "The body must be JSON (Content-Type: application/json)"))
+    }
+}
+
+fn not_usable(problem: NotUsable) -> ApiError {
+    let code = match problem {
+        NotUsable::NotAnObject => "invalid_body",
+        NotUsable::OtherLocation => "other_location",
+        NotUsable::OutsideWindow => "outside_window",
+        NotUsable::NoOrder => "no_order",
+    };
+    ApiError::bad_request(code, problem.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(body: &str, content_type: &str) -> Request {
+        let mut request = Request::new(http_api::Body::Text(body.to_owned()));
+        request.headers_mut().insert(header::CONTENT_TYPE, content_type.parse().unwrap());
+        request
+    }
+
+    #[test]
+    fn forms_are_refused_before_anything_else() {
+        assert!(check_form(&with("{}", "application/json; charset=utf-8")).is_ok());
+        assert!(check_form(&with("{}", "application/cloudevents+json")).is_ok());
+        assert_eq!(check_form(&with("{}", "text/plain")).unwrap_err().code(), "invalid_body");
+        assert_eq!(
+            check_form(&with(&" ".repeat(MAX_BODY_BYTES + 1), "application/json")).unwrap_err().code(),
+            "body_too_large"
+        );
+    }
+
+    #[test]
+    fn a_malformed_key_stops_the_function_by_name() {
+        let error = Verification::from_env(&Env::of([("WEBHOOK_PUBLIC_KEYS", "AAAA")])).err().unwrap();
+        assert!(error.to_string().contains("WEBHOOK_PUBLIC_KEYS"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn nothing_configured_refuses_everything() {
+        let verification = Verification::from_env(&Env::of::<&str, &str>([])).unwrap();
+        for headers in [vec![], vec![("x-webhook-secret", "")], vec![("x-ghl-signature", "AAAA")]] {
+            let mut request = with("{}", "application/json");
+            for (name, value) in headers {
+                request.headers_mut().insert(name, value.parse().unwrap());
+            }
+            assert!(verification.verify(&request).await.is_err());
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What happens at `$connect`, `$disconnect` and for each message.
+
+use database::Database;
+use domain::frames;
+use http_api::Caller;
+use jiff::Timestamp;
+use push::Pusher;
+use queues::{Queue, RunMessage};
+use serde_json::{Value, json};
+
+use crate::event::{Answer, Event, Message};
+
+/// Dashboards one user may have open: many tabs and devices, but no flood.
+const MAX_PER_USER: u32 = 20;
+
+/// Dashboards in all. Each frame is posted to every one of them, 16 at a time.
+const MAX_TOTAL: u32 = 500;
+
+pub(crate) struct Socket {
+    pub(crate) database: Database,
+    pub(crate) pusher: Pusher,
+    /// Where a lost pulse is sent anew, if that is configured here.
+    pub(crate) runs: Option<Queue<RunMessage>>,
+}
+
+/// Why a connection isn't served: a stable word, words for a person, and the status at `$connect`.
+struct Refusal {
+    code: &'static str,
+    error: &'static str,
+    status: u16,
+}
+
+const SIGNED_OUT: Refusal =
+    Refusal { code: "not_authorised", error: "You are not signed in, or your session has ended", status: 403 };
+const TOO_MANY: Refusal = Refusal { code: "too_many_connections", error: "Too many dashboards are open", status: 429 };
+const NO_DATABASE: Refusal = Refusal {
+    code: "database_unavailable",
+    error: "Database connection error: live updates may be missing for a while",
+    status: 503,
+};
+const UNKNOWN_ACTION: Refusal =
+    Refusal { code: "unknown_action", error: "Send {\"action\":\"status\"} or {\"action\":\"ping\"}", status: 400 };
+
+impl Socket {
+    /// Never fails: the client learns of problems by an error frame, and nobody would act on a failed invocation.
+    pub(crate) async fn handle(&self, event: Event) -> Result<Answer, lambda_runtime::Error> {
+        let connection_id = &event.request_context.connection_id;
+        let status_code = match event.request_context.route_key.as_str() {
+            "$connect" => match self.register(&event).await {
+                Ok(()) => 200,
+                Err(refusal) => refusal.status,
+            },
+            "$disconnect" => {
+                self.forget(connection_id).await;
+                200
+            }
+            _ => {
+                match event.message() {
+                    Some(Message::Ping) => self.post(connection_id, &json!({"event": "pong"})).await,
+                    Some(Message::Status) => self.answer_status(&event).await,
+                    None => self.post_refusal(connection_id, &UNKNOWN_ACTION).await,
+                }
+                200
+            }
+        };
+        Ok(Answer { status_code })
+    }
+
+    /// Registers the connection for frames. Doing it again changes nothing.
+    async fn register(&self, event: &Event) -> Result<(), Refusal> {
+        let context = &event.request_context;
+        let caller = Caller::from_context(&context.authorizer).ok_or(SIGNED_OUT)?;
+        let expires_at = Timestamp::from_second(caller.expires_at).map_err(|_| SIGNED_OUT)?;
+        let registration = self
+            .database
+            .add_connection(
+                &context.connection_id,
+                &caller.user_id,
+                caller.role.as_str(),
+                expires_at,
+                MAX_PER_USER,
+                MAX_TOTAL,
+            )
+            .await
+            .map_err(|error| no_database(&error))?;
+        if registration.accepted {
+            return Ok(());
+        }
+        let reason = registration.reason.unwrap_or_default();
+        tracing::warn!(reason, "A dashboard was refused.");
+        Err(TOO_MANY)
+    }
+
+    /// Posts the snapshot. Registers once more before it: a frame posted while the gateway was still connecting is
+    /// answered with 410, after which the connection is forgotten.
+    async fn answer_status(&self, event: &Event) {
+        let connection_id = &event.request_context.connection_id;
+        let snapshot = match self.register(event).await {
+            Ok(()) => self.database.sync_snapshot(true).await.map_err(|error| no_database(&error)),
+            Err(refusal) => Err(refusal),
+        };
+        let snapshot = match snapshot {
+            Ok(snapshot) => snapshot,
+            Err(refusal) => {
+                self.post_refusal(connection_id, &refusal).await;
+                if refusal.status != NO_DATABASE.status {
+                    self.pusher.close(connection_id).await;
+                }
+                return;
+            }
+        };
+        let frame = frames::snapshot(snapshot.run.as_ref(), snapshot.seq);
+        match serde_json::to_value(&frame) {
+            Ok(frame) => self.post(connection_id, &frame).await,
+            Err(error) => tracing::error!(error = telemetry::chain(&error), "A snapshot is no JSON."),
+        }
+        if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, snapshot.run, snapshot.pulse) {
+            self.revive(run.run_id.as_str(), pulse).await;
+        }
+    }
+
+    /// Sends a run's lost pulse anew, so that looking at a run heals it.
+    async fn revive(&self, run_id: &str, pulse: i64) {
+        let Some(runs) = &self.runs else { return };
+        let location_id = self.database.location_id().to_string();
+        let message = RunMessage { location_id, run_id: run_id.to_owned(), pulse };
+        match runs.send_all(&[message]).await {
+            Ok(()) => tracing::warn!(run_id, pulse, "A run's lost pulse was sent anew."),
+            Err(error) => tracing::warn!(run_id, error = telemetry::chain(&error), "A run's lost pulse can't be sent."),
+        }
+    }
+
+    async fn post_refusal(&self, connection_id: &str, refusal: &Refusal) {
+        let data = json!({"error": refusal.error, "code": refusal.code});
+        self.post(connection_id, &json!({"event": "error", "data": data})).await;
+    }
+
+    async fn post(&self, connection_id: &str, frame: &Value) {
+        let report = self.pusher.post_all(&[connection_id.to_owned()], &frame.to_string()).await;
+        if !report.gone.is_empty() {
+            self.forget(connection_id).await;
+        } else if !report.is_working() {
+            tracing::warn!("Live updates unavailable: a frame could not be posted.");
+        }
+    }
+
+    /// A connection that stays registered by mistake is found gone with the next frame.
+    async fn forget(&self, connection_id: &str) {
+        if let Err(error) = self.database.remove_connections(&[connection_id.to_owned()]).await {
+            tracing::warn!(error = telemetry::chain(&error), "A gone connection could not be removed.");
+        }
+    }
+}
+
+fn no_database(error: &database::Error) -> Refusal {
+    tracing::error!(error = telemetry::chain(error), "The database can't be used.");
+    NO_DATABASE
+}
+
+#[cfg(test)]
+mod tests;

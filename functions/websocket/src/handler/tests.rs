@@ -1,0 +1,154 @@
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use settings::Env;
+use wiremock::{
+    Mock, MockServer, ResponseTemplate,
+    matchers::{body_partial_json, method, path},
+};
+
+use super::*;
+
+/// One server that is the database, the gateway's `@connections` and SQS.
+async fn world() -> (MockServer, Socket) {
+    let server = MockServer::start().await;
+    let url = server.uri();
+    let env = Env::of([
+        ("SUPABASE_URL", url.as_str()),
+        ("SUPABASE_SERVICE_ROLE_KEY", "invented"),
+        ("GHL_LOCATION_ID", "loc"),
+    ]);
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(&url)
+        .build();
+    let socket = Socket {
+        database: sync::setup::database(&env).unwrap(),
+        pusher: Pusher::new(&config, &format!("{url}/live")),
+        runs: Some(Queue::new(queues::client(&config), format!("{url}/000000000000/runs"))),
+    };
+    (server, socket)
+}
+
+async fn function(server: &MockServer, name: &str, answer: Value) {
+    let answer = ResponseTemplate::new(200).set_body_json(answer);
+    Mock::given(path(format!("/rest/v1/rpc/{name}"))).respond_with(answer).mount(server).await;
+}
+
+async fn posts(server: &MockServer, status: u16) {
+    let posting = Mock::given(method("POST")).and(path("/live/@connections/c1"));
+    posting.respond_with(ResponseTemplate::new(status)).mount(server).await;
+}
+
+fn event(route: &str, body: &str) -> Event {
+    let authorizer = json!({"userId": "u1", "role": "admin", "expiresAt": "4102444800", "principalId": "u1"});
+    let context = json!({"routeKey": route, "connectionId": "c1", "authorizer": authorizer});
+    serde_json::from_value(json!({"requestContext": context, "body": body, "isBase64Encoded": false})).unwrap()
+}
+
+/// The bodies sent to paths that end so, in order.
+async fn sent(server: &MockServer, ending: &str) -> Vec<Value> {
+    let requests = server.received_requests().await.unwrap();
+    let of_path = requests.iter().filter(|request| request.url.path().ends_with(ending));
+    of_path.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn connecting_registers_the_caller() {
+    let (server, socket) = world().await;
+    function(&server, "add_connection", json!({"accepted": true, "reason": null})).await;
+    assert_eq!(socket.handle(event("$connect", "")).await.unwrap(), Answer { status_code: 200 });
+    let request = sent(&server, "/add_connection").await.remove(0)["request"].clone();
+    assert_eq!(
+        (&request["connection_id"], &request["user_id"], &request["role"]),
+        (&json!("c1"), &json!("u1"), &json!("admin"))
+    );
+    assert_eq!(request["expires_at"], "2100-01-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn who_may_not_connect() {
+    let (server, socket) = world().await;
+    let mut nobody = event("$connect", "");
+    nobody.request_context.authorizer = Value::Null;
+    assert_eq!(socket.handle(nobody).await.unwrap().status_code, 403);
+    assert_eq!(socket.handle(event("$connect", "")).await.unwrap().status_code, 503, "the database answers 404");
+    server.reset().await;
+    function(&server, "add_connection", json!({"accepted": false, "reason": "too_many_connections"})).await;
+    assert_eq!(socket.handle(event("$connect", "")).await.unwrap().status_code, 429);
+}
+
+#[tokio::test]
+async fn status_is_answered_with_the_snapshot() {
+    let (server, socket) = world().await;
+    function(&server, "add_connection", json!({"accepted": true, "reason": null})).await;
+    function(&server, "sync_snapshot", json!({"seq": 7, "run": null, "needs_pulse": false, "pulse": null})).await;
+    posts(&server, 200).await;
+    assert_eq!(socket.handle(event("$default", r#"{"action":"status"}"#)).await.unwrap().status_code, 200);
+    let frames = sent(&server, "/c1").await;
+    assert_eq!(frames.len(), 1);
+    assert_eq!((&frames[0]["event"], &frames[0]["seq"]), (&json!("sync_status"), &json!(7)));
+    assert_eq!(frames[0]["data"]["status"], "Idle");
+    assert_eq!(sent(&server, "/sync_snapshot").await[0]["request"]["next_seq"], true);
+    assert_eq!(sent(&server, "/add_connection").await.len(), 1, "registered anew");
+}
+
+#[tokio::test]
+async fn ping_and_rubbish() {
+    let (server, socket) = world().await;
+    posts(&server, 200).await;
+    socket.handle(event("$default", r#"{"action":"ping"}"#)).await.unwrap();
+    socket.handle(event("$default", "hello")).await.unwrap();
+    let frames = sent(&server, "/c1").await;
+    assert_eq!(frames[0], json!({"event": "pong"}));
+    assert_eq!((&frames[1]["event"], &frames[1]["data"]["code"]), (&json!("error"), &json!("unknown_action")));
+}
+
+#[tokio::test]
+async fn a_session_that_ended_is_told_and_closed() {
+    let (server, socket) = world().await;
+    posts(&server, 200).await;
+    Mock::given(method("DELETE")).respond_with(ResponseTemplate::new(204)).expect(1).mount(&server).await;
+    let mut ended = event("$default", r#"{"action":"status"}"#);
+    ended.request_context.authorizer["expiresAt"] = "1000".into();
+    socket.handle(ended).await.unwrap();
+    let requests = server.received_requests().await.unwrap();
+    let frame: Value = serde_json::from_slice(&requests[0].body).unwrap();
+    assert_eq!(frame["data"]["code"], "not_authorised");
+    server.verify().await;
+}
+
+#[tokio::test]
+async fn without_the_database_the_client_is_told_and_kept() {
+    let (server, socket) = world().await;
+    posts(&server, 200).await;
+    socket.handle(event("$default", r#"{"action":"status"}"#)).await.unwrap();
+    assert_eq!(sent(&server, "/c1").await[0]["data"]["code"], "database_unavailable");
+}
+
+#[tokio::test]
+async fn gone_connections_are_forgotten() {
+    let (server, socket) = world().await;
+    posts(&server, 410).await;
+    function(&server, "remove_connections", json!({})).await;
+    socket.handle(event("$default", r#"{"action":"ping"}"#)).await.unwrap();
+    socket.handle(event("$disconnect", "")).await.unwrap();
+    let removed = sent(&server, "/remove_connections").await;
+    assert_eq!(removed.len(), 2);
+    assert_eq!(removed[1]["request"]["connection_ids"], json!(["c1"]));
+}
+
+#[tokio::test]
+async fn a_lost_pulse_is_sent_anew() {
+    let (server, socket) = world().await;
+    let sqs = Mock::given(method("POST")).and(body_partial_json(json!({"Entries": [{"DelaySeconds": 0}]})));
+    let taken = json!({"Successful": [{"Id": "0", "MessageId": "m", "MD5OfMessageBody": "0"}], "Failed": []});
+    sqs.respond_with(ResponseTemplate::new(200).set_body_json(taken)).expect(1).mount(&server).await;
+    socket.revive("r1", 5).await;
+    let requests = server.received_requests().await.unwrap();
+    let request: Value = serde_json::from_slice(&requests[0].body).unwrap();
+    let message: Value = serde_json::from_str(request["Entries"][0]["MessageBody"].as_str().unwrap()).unwrap();
+    assert_eq!(message, json!({"location_id": "loc", "run_id": "r1", "pulse": 5}));
+}

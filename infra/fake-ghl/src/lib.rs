@@ -1,0 +1,113 @@
+//! A GoHighLevel (GHL) that runs on one machine: what ghl-sync is developed, shown and tested against.
+//!
+//! Served as GHL serves them: `GET /payments/orders`, `/payments/orders/{id}`, `/payments/transactions`, `/products/`
+//! and `/products/{id}/price`, with GHL's checks (bearer token, `Version`, `altId`), filters, paging, rate limit with
+//! its five headers, error bodies and webhooks. The data is invented, and always the same for a seed: N ordinary
+//! orders entitling to exactly 3 x N tickets, and [a dozen odd ones](odd) entitling to 12 more.
+//!
+//! # Steering it
+//!
+//! All under `/_control`, JSON in and out, no token:
+//!
+//! | call | does |
+//! |---|---|
+//! | `GET health` | `{"status": "ok"}` |
+//! | `GET counters`, `DELETE counters` | calls by endpoint (`requests`), answers by `status` (`reset` for cut connections), detail calls by order (`perOrder`) |
+//! | `GET orders` | `orders` (ids of ordinary ones), `all`, `valid` (ours, with a listed product), `odd` (name -> id), `expectedTickets` over all, `ordinaryTickets` |
+//! | `GET orders/{id}` | the order as it is kept; `_fake` holds what GHL wouldn't show |
+//! | `PUT orders/{id}` | JSON merge patch; makes a plain valid order first if there is none; a change moves `updatedAt` on unless `?keepUpdatedAt=true`; nulls are written instead of removing with `?keepNulls=true`; `{"_fake": {"nested": true, "amountRefunded": 5.5}}` wraps it in `{"order": {}}` and shows a partial refund in its transaction |
+//! | `DELETE orders/{id}` | forgets it |
+//! | `GET orders/{id}/expected` | `valid`, `entitled`, `tickets`, `ticketQuantities` a right sync ends with |
+//! | `GET products`, `PUT products/{id}` | `{"listed": false}` delists; an unknown id adds one |
+//! | `POST faults`, `GET faults`, `DELETE faults` | see [`Rule`] and [`Fault`] |
+//! | `GET settings`, `PATCH settings` | see [`Settings`]: limit, latency, and the variants sources on GHL disagree about |
+//! | `POST webhooks` | `{"kind": "signed"\|"workflow", "orderId", "orderIds"?, "type"?, "signature"?: "good"\|"bad"\|"absent"\|"na"\|"reserialized", "timestamp"?, "bare"?, "body"?, "url"?}`, answers `{"status", "body", "retryAfter"}` |
+//! | `GET webhook-key` | `publicKey` (SPKI) and `privateKey` (PKCS#8), base64 |
+//! | `POST reset` | `{"orders"?, "seed"?}`: everything as at the start |
+//!
+//! # Reading the code
+//!
+//! [`random`] is where all data comes from; [`catalogue`], [`ordinary`] and [`odd`] make it, [`store`] keeps what was
+//! changed, [`filter`] and [`row`] make lists of it, [`expected`] judges it. A call goes through [`gateway`] ([`rate`],
+//! [`fault`], [`connection`]) to [`api`]; tests go to [`control`] and [`webhook`].
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+#![allow(rustdoc::private_intra_doc_links)]
+
+mod api;
+mod catalogue;
+mod clock;
+mod connection;
+mod control;
+mod desk;
+mod error;
+mod expected;
+mod fault;
+mod filter;
+mod gateway;
+mod id;
+mod odd;
+mod options;
+mod ordinary;
+mod patch;
+mod random;
+mod rate;
+mod row;
+mod server;
+mod settings;
+mod signing;
+mod store;
+mod webhook;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+pub use crate::{
+    expected::Expected,
+    fault::{Endpoint, Fault, Rule},
+    id::Id,
+    options::Options,
+    server::FakeGhl,
+    settings::{RetryAfter, Settings},
+    signing::WebhookKey,
+};
+
+/// What every handler sees.
+type Shared = Arc<World>;
+
+/// The invented location and everything around it.
+struct World {
+    location: String,
+    token: String,
+    key: WebhookKey,
+    webhook_secret: String,
+    webhook_secret_header: String,
+    http: reqwest::Client,
+    latency_seed: random::Seed,
+    first_seed: u64,
+    first_orders: u32,
+    first_settings: Settings,
+    store: RwLock<store::Store>,
+    desk: Mutex<desk::Desk>,
+}
+
+// A lock is poisoned only by a bug that has already shown itself: the fake goes on with what is there.
+impl World {
+    /// The orders and products, to read.
+    fn store(&self) -> RwLockReadGuard<'_, store::Store> {
+        self.store.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The orders and products, to change.
+    fn store_mut(&self) -> RwLockWriteGuard<'_, store::Store> {
+        self.store.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counters, limit, faults, settings. Not to be held across an await.
+    fn desk(&self) -> MutexGuard<'_, desk::Desk> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The settings of this moment.
+    fn settings(&self) -> Settings {
+        self.desk().settings.clone()
+    }
+}

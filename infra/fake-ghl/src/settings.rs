@@ -1,0 +1,61 @@
+//! What can be changed while the fake runs, the variants where sources on GHL disagree among them.
+
+use serde::{Deserialize, Serialize};
+
+/// `GET` and `PATCH /_control/settings`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Settings {
+    /// Requests let through in one window.
+    pub rate_max: u64,
+    /// Length of the window in milliseconds.
+    pub rate_window_ms: u64,
+    /// Requests let through in one UTC day.
+    pub rate_daily: u64,
+    /// `Retry-After` on a 429: GHL documents none.
+    pub retry_after: RetryAfter,
+    /// Median latency in milliseconds, with a long tail; 0 is none.
+    pub latency_ms: u64,
+    /// 404 as seen, or 400 as specified.
+    pub not_found_status: u16,
+    /// The largest `limit` the lists accept; beyond it they answer 422.
+    pub max_limit: u64,
+    /// Lists answer `{"data": {"data": [...]}}`.
+    pub nested_list: bool,
+    /// Added to `totalCount`, to make it wrong.
+    pub total_count_offset: i64,
+    /// How long a write stays unseen in lists, in milliseconds.
+    pub list_lag_ms: i64,
+    /// Where webhooks go.
+    pub webhook_url: Option<String>,
+}
+
+/// The forms of a `Retry-After` header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryAfter {
+    /// No header.
+    None,
+    /// A number of seconds.
+    Seconds,
+    /// An HTTP date.
+    Date,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            rate_max: 100,
+            rate_window_ms: 10_000,
+            rate_daily: 200_000,
+            retry_after: RetryAfter::None,
+            latency_ms: 0,
+            not_found_status: 404,
+            max_limit: 100,
+            nested_list: false,
+            total_count_offset: 0,
+            list_lag_ms: 0,
+            webhook_url: None,
+        }
+    }
+}

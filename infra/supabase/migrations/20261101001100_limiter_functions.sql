@@ -1,0 +1,136 @@
+-- The shared rate limit. Grants only slots that are free now, never a reservation, so that a bulk caller can't push a
+-- webhook back. The limiter's row is locked by nothing else.
+
+-- request: {location_id, lane: "bulk"|"priority", wanted, run_id?, limits: {max, window_ms, margin_ms, bulk_percent},
+--   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?}}
+create or replace function public.acquire_slots(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_bulk_lane boolean := sync_internal.required(request, 'lane') = 'bulk';
+  v_wanted int := greatest(coalesce((request ->> 'wanted')::int, 0), 0);
+  v_observed jsonb := coalesce(nullif(request -> 'observed', 'null'), '{}');
+  v_window interval := sync_internal.milliseconds(
+    (sync_internal.required(request -> 'limits', 'window_ms'))::numeric
+    + coalesce((request -> 'limits' ->> 'margin_ms')::numeric, 0));
+  v_limiter public.sync_limiter;
+  v_now timestamptz;
+  v_max int;
+  v_bulk_max int;
+  v_bulk timestamptz[];
+  v_all timestamptz[];
+  v_granted int;
+  v_free_at timestamptz;
+  v_run_state text;
+begin
+  insert into public.sync_limiter (location_id) values (v_location) on conflict do nothing;
+  select * into v_limiter from public.sync_limiter where location_id = v_location for update;
+  -- Read after the lock, and never below the last grant: a clock set back must not open a second window.
+  v_now := greatest(clock_timestamp(), v_limiter.last_at);
+
+  v_limiter := sync_internal.observe(v_limiter, v_observed, v_now, v_window);
+  v_max := greatest(coalesce(v_limiter.learned_max, (sync_internal.required(request -> 'limits', 'max'))::int), 1);
+  v_bulk_max := greatest(floor(v_max * coalesce((request -> 'limits' ->> 'bulk_percent')::numeric, 80) / 100), 1);
+
+  select coalesce(array_agg(t order by t), '{}') into v_bulk
+  from unnest(v_limiter.bulk_grants) as t where t > v_now - v_window;
+  select coalesce(array_agg(t order by t), '{}') into v_all
+  from unnest(v_limiter.bulk_grants || v_limiter.priority_grants) as t where t > v_now - v_window;
+
+  v_granted := least(v_wanted, v_max - cardinality(v_all));
+  if v_bulk_lane then
+    v_granted := least(v_granted, v_bulk_max - cardinality(v_bulk));
+  end if;
+  if v_limiter.closed_until > v_now then
+    v_granted := 0;
+  end if;
+  if request ->> 'run_id' is not null then
+    -- A run we don't know is over, for whoever works for it.
+    select coalesce(max(state), 'Cancelled') into v_run_state
+    from public.sync_runs where run_id = (request ->> 'run_id')::uuid and location_id = v_location;
+    if v_run_state <> 'Syncing' then
+      v_granted := 0;
+      v_wanted := 0;
+    end if;
+  end if;
+  v_granted := greatest(v_granted, 0);
+
+  v_all := v_all || array_fill(v_now, array[v_granted]);
+  if v_bulk_lane then
+    v_bulk := v_bulk || array_fill(v_now, array[v_granted]);
+    v_limiter.bulk_grants := v_limiter.bulk_grants || array_fill(v_now, array[v_granted]);
+  else
+    v_limiter.priority_grants := v_limiter.priority_grants || array_fill(v_now, array[v_granted]);
+  end if;
+
+  -- When one more could be granted: once enough of the oldest grants have left the window.
+  v_free_at := v_limiter.closed_until;
+  if cardinality(v_all) >= v_max then
+    v_free_at := greatest(v_free_at, v_all[cardinality(v_all) - v_max + 1] + v_window);
+  end if;
+  if v_bulk_lane and cardinality(v_bulk) >= v_bulk_max then
+    v_free_at := greatest(v_free_at, v_bulk[cardinality(v_bulk) - v_bulk_max + 1] + v_window);
+  end if;
+
+  update public.sync_limiter
+  set learned_max = v_limiter.learned_max, bulk_grants = v_limiter.bulk_grants,
+    priority_grants = v_limiter.priority_grants, last_at = v_now, closed_until = v_limiter.closed_until,
+    daily_remaining = v_limiter.daily_remaining, daily_observed_at = v_limiter.daily_observed_at
+  where location_id = v_location;
+
+  return jsonb_build_object(
+    'granted', v_granted,
+    'granted_at', v_now,
+    'wait_ms', case when v_granted >= v_wanted then 0
+      else greatest(ceil(extract(epoch from coalesce(v_free_at, v_now) - v_now) * 1000), 1)::bigint end,
+    -- The budget is a day's: what was seen yesterday says nothing.
+    'daily_remaining', case when v_limiter.daily_observed_at > v_now - interval '1 day'
+      then v_limiter.daily_remaining end,
+    'run_state', v_run_state);
+end
+$$;
+
+-- Applies what GHL's response headers said, and forgets grants older than two windows.
+create or replace function sync_internal.observe(
+  p_limiter public.sync_limiter, p_observed jsonb, p_now timestamptz, p_window interval
+) returns public.sync_limiter
+language plpgsql
+as $$
+declare
+  v_seen_at timestamptz := p_now - sync_internal.milliseconds(coalesce((p_observed ->> 'age_ms')::numeric, 0));
+  -- Without its age an observation may stem from a window that has passed: then a foreign call is believed only if not
+  -- even two windows of our own explain it. Inventing foreign calls would close the lane for a window.
+  v_since timestamptz := v_seen_at - p_window * case when p_observed ? 'age_ms' then 1 else 2 end;
+  v_used int;
+  v_ours int;
+begin
+  select coalesce(array_agg(t order by t), '{}') into p_limiter.bulk_grants
+  from unnest(p_limiter.bulk_grants) as t where t > p_now - p_window * 2;
+  select coalesce(array_agg(t order by t), '{}') into p_limiter.priority_grants
+  from unnest(p_limiter.priority_grants) as t where t > p_now - p_window * 2;
+
+  if (p_observed ->> 'max')::int > 0 then
+    p_limiter.learned_max := (p_observed ->> 'max')::int;
+  end if;
+  if p_observed ->> 'daily_remaining' is not null then
+    p_limiter.daily_remaining := (p_observed ->> 'daily_remaining')::int;
+    p_limiter.daily_observed_at := p_now;
+  end if;
+  if (p_observed ->> 'closed_for_ms')::numeric > 0 then
+    p_limiter.closed_until := greatest(
+      p_limiter.closed_until, p_now + sync_internal.milliseconds((p_observed ->> 'closed_for_ms')::numeric));
+  end if;
+
+  if p_observed ->> 'remaining' is not null and p_limiter.learned_max is not null then
+    v_used := p_limiter.learned_max - (p_observed ->> 'remaining')::int;
+    select count(*) into v_ours
+    from unnest(p_limiter.bulk_grants || p_limiter.priority_grants) as t where t > v_since and t <= v_seen_at;
+    -- Upwards only: GHL counting fewer than we granted means calls still on their way.
+    if v_used > v_ours then
+      p_limiter.priority_grants := p_limiter.priority_grants || array_fill(v_seen_at, array[v_used - v_ours]);
+    end if;
+  end if;
+  return p_limiter;
+end
+$$;

@@ -1,0 +1,108 @@
+-- Orders: what was fetched becomes rows, guarded against stale reads.
+
+-- Which orders need no fetch, because one was granted after their message was sent (2 s allow for clock differences).
+-- request: {location_id, orders: [{order_id, sent_at}]}
+create or replace function public.plan_orders(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_served jsonb;
+begin
+  select coalesce(jsonb_agg(distinct m.order_id), '[]') into v_served
+  from jsonb_to_recordset(request -> 'orders') as o (order_id text, sent_at timestamptz)
+  join public.sync_order_memory m on m.location_id = v_location and m.order_id = o.order_id
+  where m.fetched_at > o.sent_at + interval '2 seconds';
+  return jsonb_build_object('served', v_served);
+end
+$$;
+
+-- The orders of a request, each with what is to become of it. Decides only; the caller holds the locks and writes.
+-- `next` is the whole row as it should be.
+create or replace function sync_internal.judge_orders(p_location text, orders jsonb)
+returns table (
+  order_id text, result text, reason text, fetched_at timestamptz, source_updated_at timestamptz,
+  remember_only boolean, keeps_lines boolean, due boolean, product_ids text[], valid boolean,
+  issues jsonb, next public.ghl_qr_orders
+)
+language sql volatile
+as $$
+  with incoming as (
+    -- The same order twice in one batch (a webhook's and a run's message): the later read decides.
+    select distinct on (i.order_id) i.*
+    from jsonb_to_recordset(orders) as i (
+      order_id text, fetched_at timestamptz, source_updated_at timestamptz, "foreign" boolean, valid boolean,
+      remember_only boolean, force boolean, product_ids text[], lines_readable boolean, lines jsonb,
+      ticket_quantities jsonb, entitled boolean, entitlement_reason text, live_mode boolean, issues jsonb, "row" jsonb)
+    order by i.order_id, i.fetched_at desc
+  ), known as (
+    select i.*, s as stored, s.order_id is not null as is_stored,
+      s.fetched_at is null as is_first_fetch,
+      greatest(s.fetched_at, m.confirmed_at) as stored_read_at,
+      -- Lines that vanished or can't be read don't take the tickets along, unless an admin insists.
+      not coalesce(i.force, false)
+        and (not coalesce(i.lines_readable, true) or coalesce(nullif(i.lines, 'null'), '[]') = '[]')
+        and s.order_id is not null
+        and (jsonb_array_length(s.lines) > 0 or (s.lines is null and coalesce(i.entitled, false))) as keeps_lines
+    from incoming i
+    left join public.ghl_qr_orders s on s.order_id = i.order_id
+    left join public.sync_order_memory m on m.location_id = p_location and m.order_id = i.order_id
+  ), guarded as (
+    select k.*,
+      case
+        when k.is_first_fetch then 'newer'
+        when k.source_updated_at is null and (k.stored).source_updated_at is not null then 'stale'
+        when (k.stored).source_updated_at is null and k.source_updated_at is not null then 'newer'
+        when k.source_updated_at > (k.stored).source_updated_at then 'newer'
+        when k.source_updated_at is not distinct from (k.stored).source_updated_at
+          then case when k.fetched_at >= k.stored_read_at then 'newer' else 'stale' end
+        -- A bogus stamp in the future must not freeze an order for ever.
+        when k.fetched_at > k.stored_read_at + interval '15 minutes' then 'overruled'
+        else 'stale'
+      end as age
+    from known k
+  ), planned as (
+    select g.*,
+      jsonb_populate_record(g.stored,
+        case when g.keeps_lines
+          then coalesce(g."row", '{}') - array['event_id', 'event_name', 'event_image', 'event_ticket_price',
+            'event_ticket_currency', 'event_available_qty', 'event_ticket_qty', 'event_ticket_type']
+          else coalesce(g."row", '{}') || jsonb_build_object(
+            'lines', coalesce(nullif(g.lines, 'null'), '[]'),
+            'ticket_quantities', coalesce(nullif(g.ticket_quantities, 'null'), '{}'))
+        end
+        || jsonb_build_object(
+          'order_id', g.order_id, 'location_id', p_location, 'source_updated_at', g.source_updated_at,
+          'entitled', coalesce(g.entitled, false), 'entitlement_reason', g.entitlement_reason,
+          'live_mode', g.live_mode)) as next
+    from guarded g
+  )
+  select p.order_id,
+    case
+      when p."foreign" then 'skipped'
+      when p.remember_only then case when p.valid then 'unchanged' else 'skipped' end
+      when not coalesce(p.valid, false) and not p.is_stored then 'skipped'
+      when p.age = 'stale' then 'stale'
+      -- As jsonb, so that a column we don't know of, of whatever type, can't break the comparison.
+      when p.is_stored and not p.is_first_fetch and to_jsonb(p.next) = to_jsonb(p.stored) then 'unchanged'
+      else 'written'
+    end,
+    case
+      when p."foreign" then 'other_location'
+      when not coalesce(p.valid, false) and (coalesce(p.remember_only, false) or not p.is_stored) then 'no_valid_product'
+    end,
+    p.fetched_at, p.source_updated_at, coalesce(p.remember_only, false), p.keeps_lines,
+    (p.next).lines is distinct from (p.stored).lines or (p.next).entitled is distinct from (p.stored).entitled,
+    coalesce(p.product_ids, '{}'), coalesce(p.valid, false),
+    coalesce(nullif(p.issues, 'null'), '[]')
+      || case when p.keeps_lines and p.entitled and p.age <> 'stale' then jsonb_build_array(jsonb_build_object(
+          'code', 'lines_unreadable',
+          'message', 'The paid order has no readable lines any more; its tickets were kept. '
+            || 'Check it in GHL, then sync it with force to apply what it says now.')) else '[]' end
+      || case when p.age = 'overruled' then jsonb_build_array(jsonb_build_object(
+          'code', 'older_version_applied',
+          'message', format('GHL''s updatedAt went back from %s to %s; the version read later was applied.',
+            (p.stored).source_updated_at, p.source_updated_at))) else '[]' end,
+    p.next
+  from planned p
+$$;

@@ -1,0 +1,47 @@
+-- What failed for good: within a run its outcome, outside of one a row that stands until the next success.
+
+-- request: {location_id, failures: [{order_id, run_id?, cause, class, code, reason, attempts}]} -> {publication}
+create or replace function public.record_failures(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_failures jsonb := coalesce(nullif(request -> 'failures', 'null'), '[]');
+begin
+  insert into public.sync_failures as f (location_id, order_id, cause, class, code, reason, attempts)
+  select distinct on (i.order_id) v_location, i.order_id, i.cause, i.class, i.code, i.reason, coalesce(i.attempts, 1)
+  from jsonb_to_recordset(v_failures) as i (
+    order_id text, run_id uuid, cause text, class text, code text, reason text, attempts int)
+  where i.run_id is null and i.order_id is not null
+  order by i.order_id, i.attempts desc nulls last
+  on conflict (location_id, order_id) do update set
+    cause = excluded.cause, class = excluded.class, code = excluded.code, reason = excluded.reason,
+    attempts = excluded.attempts, last_try_at = clock_timestamp();
+
+  perform sync_internal.record_outcomes(v_location, coalesce((
+    select jsonb_agg(i || '{"outcome": "failed"}') from jsonb_array_elements(v_failures) as i
+    where i ->> 'run_id' is not null), '[]'));
+  return jsonb_build_object('publication', sync_internal.grant_for_batch(v_location, v_failures));
+end
+$$;
+
+-- request: {location_id, after?, limit} -> {failures: [...], next}; `next` is the `after` of the following page.
+create or replace function public.list_failures(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_limit int := sync_internal.page_limit(request);
+  v_failures jsonb;
+begin
+  select coalesce(jsonb_agg(to_jsonb(f) order by f.order_id), '[]') into v_failures
+  from (
+    select order_id, cause, class, code, reason, attempts, last_try_at
+    from public.sync_failures
+    where location_id = v_location and order_id > coalesce(request ->> 'after', '')
+    order by order_id limit v_limit
+  ) as f;
+  return jsonb_build_object('failures', v_failures,
+    'next', case when jsonb_array_length(v_failures) = v_limit then v_failures -> -1 -> 'order_id' end);
+end
+$$;

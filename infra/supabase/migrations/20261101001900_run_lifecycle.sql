@@ -1,0 +1,209 @@
+-- A run's life: started once, kept alive by numbered pulses, ended by its last outcome, an error, or a person.
+
+-- request: {location_id, kind, requested_by, cooldown_ms, lease_ms, publish_interval_ms, order_ids?, retry_of?}
+--   -> {started: true, run, pulse, finished} | {started: false, reason, run, retry_after_seconds}
+-- `finished`: the last publication of the run before, if it was this call that found it over; to be published first.
+create or replace function public.start_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_kind text := sync_internal.required(request, 'kind');
+  v_retry_of uuid := (request ->> 'retry_of')::uuid;
+  v_ids text[] := sync_internal.texts(request -> 'order_ids');
+  v_run public.sync_runs;
+  v_finished jsonb;
+  v_reason text;
+  v_now timestamptz;
+begin
+  if v_kind not in ('full', 'incremental', 'valid_list', 'retry') then
+    raise exception 'unknown kind of run: %', v_kind using errcode = '22023';
+  end if;
+  perform sync_internal.serialize('start', v_location);
+
+  select * into v_run from public.sync_runs
+  where location_id = v_location and state <> 'Skipped'
+  order by started_at desc, run_id desc limit 1 for update;
+  if found then
+    v_reason := sync_internal.why_busy(v_run);
+    if v_reason is not null then
+      select * into v_run from public.sync_runs where run_id = v_run.run_id;
+      return sync_internal.not_started(v_reason, v_run);
+    end if;
+    v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
+  end if;
+
+  if v_kind = 'retry' then
+    select * into v_run from public.sync_runs where run_id = v_retry_of and location_id = v_location;
+    if v_retry_of is not null and not found then
+      return sync_internal.not_started('unknown_run', null);
+    end if;
+    if cardinality(v_ids) = 0 then
+      select coalesce(array_agg(order_id), '{}') into v_ids
+      from public.sync_outcomes where run_id = v_retry_of and outcome = 'failed';
+    end if;
+    if cardinality(v_ids) = 0 then
+      return sync_internal.not_started('nothing_to_retry', v_run);
+    end if;
+  end if;
+
+  -- From now on the new run speaks for the location: whatever the ones before had left to say, nobody waits for it.
+  update public.sync_runs set announced_state = state
+  where location_id = v_location and announced_state is distinct from state and sync_internal.is_final(state);
+
+  v_now := clock_timestamp();
+  insert into public.sync_runs (
+    location_id, kind, state, requested_by, retry_of, cooldown_ms, lease_ms, publish_interval_ms,
+    started_at, last_progress_at, listing_complete)
+  values (
+    v_location, v_kind, 'Syncing', request ->> 'requested_by', v_retry_of,
+    coalesce((request ->> 'cooldown_ms')::bigint, 30000), coalesce((request ->> 'lease_ms')::bigint, 1800000),
+    coalesce((request ->> 'publish_interval_ms')::bigint, 250), v_now, v_now, v_kind = 'retry')
+  returning * into v_run;
+
+  if v_kind = 'retry' then
+    insert into public.sync_outcomes (run_id, order_id)
+    select distinct v_run.run_id, id from unnest(v_ids) as id;
+    update public.sync_runs
+    set listed = (select count(*) from public.sync_outcomes where run_id = v_run.run_id),
+      total_count = (select count(*) from public.sync_outcomes where run_id = v_run.run_id)
+    where run_id = v_run.run_id
+    returning * into v_run;
+  end if;
+  return jsonb_build_object(
+    'started', true, 'run', sync_internal.run_json(v_run), 'pulse', v_run.pulse + 1, 'finished', v_finished);
+end
+$$;
+
+-- Why the location can't start a run now; null if it can. Ends a run whose time is over on the way: the clock counts,
+-- whatever the state column still says.
+create or replace function sync_internal.why_busy(p_run public.sync_runs) returns text
+language plpgsql
+as $$
+begin
+  perform sync_internal.end_if_lease_expired(p_run.run_id);
+  perform sync_internal.end_cooldown(p_run.run_id);
+  return (select case state when 'Syncing' then 'running' when 'Delay' then 'cooldown' end
+    from public.sync_runs where run_id = p_run.run_id);
+end
+$$;
+
+create or replace function sync_internal.end_if_lease_expired(p_run uuid) returns void
+language plpgsql
+as $$
+begin
+  if exists (
+    select from public.sync_runs
+    where run_id = p_run and state = 'Syncing'
+      and last_progress_at + sync_internal.milliseconds(lease_ms) <= clock_timestamp()
+  ) then
+    perform sync_internal.break_off(p_run, 'Error', 'lease_expired', 'The run made no progress for too long and was ended');
+  end if;
+end
+$$;
+
+create or replace function sync_internal.not_started(p_reason text, p_run public.sync_runs) returns jsonb
+language sql volatile
+as $$
+  select jsonb_build_object('started', false, 'reason', p_reason, 'run', sync_internal.run_json(p_run),
+    'retry_after_seconds', case p_reason
+      when 'cooldown' then greatest(ceil(extract(epoch from p_run.cooldown_until - clock_timestamp())), 1)::int
+      -- Nobody knows when a run ends; its cool-down follows in any case.
+      when 'running' then greatest(ceil(p_run.cooldown_ms / 1000.0), 1)::int
+      else 0 end)
+$$;
+
+-- request: {location_id, run_id, pulse, claim_ms} -> {accepted, run, publication}
+-- Compare-and-set on the pulse's number: a redelivered older pulse dies here, so a run never has two chains of pulses.
+create or replace function public.begin_pulse(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_pulse bigint := (sync_internal.required(request, 'pulse'))::bigint;
+  v_run public.sync_runs;
+  v_now timestamptz;
+  v_publication jsonb;
+begin
+  select * into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
+  v_now := clock_timestamp();
+  if not found
+    or v_pulse < v_run.pulse
+    or (v_pulse = v_run.pulse and v_run.claimed_until > v_now)
+    or (sync_internal.is_final(v_run.state) and v_run.announced_state is not distinct from v_run.state) then
+    return jsonb_build_object('accepted', false, 'run', sync_internal.run_json(v_run), 'publication', null);
+  end if;
+
+  update public.sync_runs
+  set pulse = v_pulse, last_pulse_at = v_now,
+    claimed_until = v_now + sync_internal.milliseconds(coalesce((request ->> 'claim_ms')::numeric, 0))
+  where run_id = v_run.run_id;
+  perform sync_internal.end_if_lease_expired(v_run.run_id);
+  perform sync_internal.end_cooldown(v_run.run_id);
+
+  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  return jsonb_build_object('accepted', true, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+end
+$$;
+
+-- request: {location_id, run_id, state: "Error"|"Cancelled", code, message} -> {ended, run, publication}
+create or replace function public.end_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_run public.sync_runs;
+  v_ended boolean := false;
+  v_publication jsonb;
+begin
+  if sync_internal.required(request, 'state') not in ('Error', 'Cancelled') then
+    raise exception 'a run can only be ended as Error or Cancelled' using errcode = '22023';
+  end if;
+  select * into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
+  if found then
+    v_ended := sync_internal.break_off(v_run.run_id, request ->> 'state', request ->> 'code', request ->> 'message');
+    v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+    select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  end if;
+  return jsonb_build_object('ended', v_ended, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+end
+$$;
+
+-- request: {location_id, requested_by} -> {cancelled, run|null, publication}
+create or replace function public.cancel_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_run public.sync_runs;
+  v_cancelled boolean;
+  v_publication jsonb;
+begin
+  select * into v_run from public.sync_runs where location_id = v_location and state = 'Syncing' for update;
+  if not found then
+    return jsonb_build_object('cancelled', false, 'run', null, 'publication', null);
+  end if;
+  v_cancelled := sync_internal.break_off(v_run.run_id, 'Cancelled', null, null, request ->> 'requested_by');
+  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  return jsonb_build_object('cancelled', v_cancelled, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+end
+$$;
+
+-- A scheduled start that was not made, so that the list of runs says why. request: {location_id, kind, reason}
+create or replace function public.skip_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+begin
+  insert into public.sync_runs (
+    location_id, kind, state, requested_by, ended_at, listing_complete, error_code, error_message, announced_state)
+  values (v_location, sync_internal.required(request, 'kind'), 'Skipped', 'schedule', clock_timestamp(), true,
+    'skipped', request ->> 'reason', 'Skipped');
+  return '{}';
+end
+$$;

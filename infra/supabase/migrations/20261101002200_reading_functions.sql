@@ -1,0 +1,95 @@
+-- The history of runs, page by page.
+
+-- Newest first. request: {location_id, before?, limit} -> {runs, next}; `next` is the `before` of the following page.
+create or replace function public.list_runs(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_limit int := sync_internal.page_limit(request);
+  v_before text := nullif(request ->> 'before', '');
+  v_before_at timestamptz := split_part(v_before, '_', 1)::timestamptz;
+  -- A bare time stamp serves as a cursor too: everything before that moment.
+  v_before_id uuid := coalesce(nullif(split_part(v_before, '_', 2), ''), '00000000-0000-0000-0000-000000000000')::uuid;
+  v_runs jsonb;
+  v_next text;
+begin
+  select coalesce(jsonb_agg(sync_internal.run_json(page.run) order by page.started_at desc, page.run_id desc), '[]'),
+    case when count(*) = v_limit then (array_agg(
+      -- Written so that it needs no escaping in a URL.
+      to_char(page.started_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') || '_' || page.run_id
+      order by page.started_at, page.run_id))[1] end
+  into v_runs, v_next
+  from (
+    select r as run, r.started_at, r.run_id from public.sync_runs r
+    where r.location_id = v_location
+      and (v_before is null or (r.started_at, r.run_id) < (v_before_at, v_before_id))
+    order by r.started_at desc, r.run_id desc limit v_limit
+  ) as page;
+  return jsonb_build_object('runs', v_runs, 'next', v_next);
+end
+$$;
+
+-- One run with what there is to report, by order id.
+-- request: {location_id, run_id, after?, limit} -> {run|null, failures, skips, issues, drift, next}
+create or replace function public.get_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_limit int := sync_internal.page_limit(request);
+  v_after text := coalesce(request ->> 'after', '');
+  v_run public.sync_runs;
+  v_next text;
+begin
+  select * into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location;
+  if not found then
+    return jsonb_build_object('run', null, 'failures', '[]'::jsonb, 'skips', '[]'::jsonb, 'issues', '[]'::jsonb,
+      'drift', jsonb_build_object('orders', 0, 'added', 0, 'reinstated', 0, 'cancelled', 0), 'next', null);
+  end if;
+
+  -- One page reaches as far as the shortest of the three lists does, so that `after` means the same for all of them.
+  select min(last_id) into v_next from (
+    select (array_agg(order_id order by order_id))[v_limit] as last_id
+    from (
+      select outcome as list, order_id,
+        row_number() over (partition by outcome order by order_id) as nth
+      from public.sync_outcomes
+      where run_id = v_run.run_id and outcome in ('failed', 'skipped') and order_id > v_after
+      union all
+      select 'issue', order_id, row_number() over (order by order_id)
+      from (select distinct order_id from public.sync_issues where run_id = v_run.run_id and order_id > v_after) as i
+    ) as numbered
+    where nth <= v_limit group by list
+  ) as ends;
+
+  return jsonb_build_object(
+    'run', sync_internal.run_json(v_run),
+    'failures', sync_internal.outcomes_page(v_run.run_id, 'failed', v_after, v_next, v_limit),
+    'skips', sync_internal.outcomes_page(v_run.run_id, 'skipped', v_after, v_next, v_limit),
+    'issues', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'order_id', nullif(order_id, ''), 'code', code, 'message', message) order by order_id, noted_at), '[]')
+      from public.sync_issues
+      -- What concerns the whole listing has no order and stands on the first page.
+      where run_id = v_run.run_id and (order_id > v_after or v_after = '') and (v_next is null or order_id <= v_next)),
+    'drift', jsonb_build_object('orders', v_run.drift_orders, 'added', v_run.tickets_added,
+      'reinstated', v_run.tickets_reinstated, 'cancelled', v_run.tickets_cancelled),
+    'next', v_next);
+end
+$$;
+
+create or replace function sync_internal.outcomes_page(
+  p_run uuid, p_outcome text, p_after text, p_until text, p_limit int
+) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
+  from (
+    select order_id, class, code, reason, attempts, recorded_at as last_try_at
+    from public.sync_outcomes
+    where run_id = p_run and outcome = p_outcome and order_id > p_after and (p_until is null or order_id <= p_until)
+    order by order_id limit p_limit
+  ) as page
+$$;

@@ -1,0 +1,27 @@
+//! The database: its SQL functions, called over PostgREST (Supabase), one method each.
+//!
+//! Everything that must be atomic is a SQL function (`infra/supabase/migrations`); here there is no SQL, only names, requests and
+//! answers. Every function takes one JSON value named `request` and returns one. Times are UTC; sizes of requests are bounded by
+//! the callers (a batch of messages, a page of a listing), never by the number of orders.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod client;
+mod connections;
+mod error;
+mod gate;
+mod limiter;
+mod orders;
+mod reports;
+mod runs;
+
+pub use client::Database;
+pub use connections::Registration;
+pub use error::Error;
+pub use gate::{GateAnswer, GateResult, GateTicket};
+pub use limiter::{Lane, Limits, Observed, Slots};
+pub use orders::{Failure, OrderRow, OrderUpsert, Reconciled, Recorded, ToReconcile, UpsertResult, Upserted, Upserts};
+pub use reports::{Drift, FailureRow, Failures, IssueRow, RunDetail, Runs};
+pub use runs::{
+    Cancelled, Dispatch, DueOrder, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, Settings, Snapshot, Started,
+};

@@ -1,0 +1,81 @@
+//! The shared rate limiter.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{Database, Error};
+
+/// Who is asking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lane {
+    /// Runs: see only a share of the maximum.
+    Bulk,
+    /// Webhooks and single syncs: see all of it.
+    Priority,
+}
+
+/// The limit's configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Limits {
+    /// Requests per window until GHL's headers say otherwise.
+    pub max: u32,
+    /// GHL's window, in milliseconds.
+    pub window_ms: u32,
+    /// What a grant may be late, in milliseconds: a grant not used within it is void.
+    pub margin_ms: u32,
+    /// The bulk lane's share, in percent.
+    pub bulk_percent: u32,
+}
+
+/// What GHL's headers said since the last request for slots.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Observed {
+    /// Requests per window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u32>,
+    /// Requests left in the window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remaining: Option<u32>,
+    /// Requests left today.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub daily_remaining: Option<u64>,
+    /// After a 429: milliseconds both lanes stay closed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub closed_for_ms: Option<u64>,
+}
+
+/// An answer of the limiter.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Slots {
+    /// Calls that may be made now.
+    pub granted: u32,
+    /// When, by the database's clock.
+    pub granted_at: Timestamp,
+    /// Milliseconds until one more may be free; 0 when all were granted.
+    pub wait_ms: u64,
+    /// Requests left today, as last seen.
+    pub daily_remaining: Option<u64>,
+    /// The state of the run that was asked for; nothing is granted unless it is `Syncing`.
+    pub run_state: Option<String>,
+}
+
+impl Database {
+    /// Asks for `wanted` calls to GHL, to be made at once. Grants only what is free now and never reserves the future.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn acquire_slots(
+        &self,
+        lane: Lane,
+        wanted: usize,
+        run_id: Option<&str>,
+        limits: Limits,
+        observed: Observed,
+    ) -> Result<Slots, Error> {
+        let request =
+            json!({ "lane": lane, "wanted": wanted, "run_id": run_id, "limits": limits, "observed": observed });
+        self.call("acquire_slots", request).await
+    }
+}

@@ -1,0 +1,220 @@
+//! Orders, their tickets and their outcomes.
+
+use std::collections::BTreeMap;
+
+use domain::frames::Publication;
+use domain::items::Line;
+use domain::{FailureClass, Issue, OrderId, RunId};
+use jiff::Timestamp;
+use rust_decimal::Decimal;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{Database, Error};
+
+/// An order as it was read, with what was decided about it.
+#[derive(Clone, Serialize)]
+pub struct OrderUpsert {
+    /// Which order.
+    pub order_id: OrderId,
+    /// The run it is fetched for.
+    pub run_id: Option<RunId>,
+    /// Why it was fetched.
+    pub cause: &'static str,
+    /// When it was read: the time of the limiter's grant.
+    pub fetched_at: Timestamp,
+    /// GHL's `updatedAt`: decides what is newer.
+    pub source_updated_at: Option<Timestamp>,
+    /// Another location's order: stored nowhere.
+    pub foreign: bool,
+    /// A line's product is listed.
+    pub valid: bool,
+    /// Remember that it was fetched, write no order.
+    pub remember_only: bool,
+    /// Apply vanished lines too.
+    pub force: bool,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// The products its lines name.
+    pub product_ids: Vec<String>,
+    /// Whether the lines could be read at all.
+    pub lines_readable: bool,
+    /// What it asks for.
+    pub lines: Vec<Line>,
+    /// The seed's form of the lines.
+    pub ticket_quantities: BTreeMap<String, u64>,
+    /// Whether the lines entitle to tickets.
+    pub entitled: bool,
+    /// Why, or why not.
+    pub entitlement_reason: &'static str,
+    /// GHL's live mode.
+    pub live_mode: bool,
+    /// What couldn't be honoured.
+    pub issues: Vec<Issue>,
+    /// The other columns.
+    pub row: OrderRow,
+}
+
+/// The descriptive columns of `ghl_qr_orders`. Holds personal data: not printable.
+#[derive(Clone, Default, Serialize)]
+#[expect(missing_docs, reason = "each is the column of the same name")]
+pub struct OrderRow {
+    #[serde(with = "rust_decimal::serde::str_option")]
+    pub total_paid: Option<Decimal>,
+    pub payment_status: Option<String>,
+    pub payment_currency: Option<String>,
+    pub order_status: String,
+    pub contact_id: Option<String>,
+    pub contact_firstname: Option<String>,
+    pub contact_lastname: Option<String>,
+    pub contact_email: Option<String>,
+    pub contact_phone: Option<String>,
+    pub date_added: Option<Timestamp>,
+    pub event_id: Option<String>,
+    pub event_name: Option<String>,
+    pub event_image: Option<String>,
+    #[serde(with = "rust_decimal::serde::str_option")]
+    pub event_ticket_price: Option<Decimal>,
+    pub event_ticket_currency: Option<String>,
+    pub event_available_qty: Option<i64>,
+    pub event_ticket_qty: u64,
+    pub event_ticket_type: Option<String>,
+}
+
+/// What an upsert did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UpsertResult {
+    /// The row was written.
+    Written,
+    /// The row said the same already.
+    Unchanged,
+    /// The row is newer than what was read.
+    Stale,
+    /// Not a valid order of ours.
+    Skipped,
+}
+
+/// One order of an upsert.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Upserted {
+    /// Which order.
+    pub order_id: OrderId,
+    /// What was done.
+    pub result: UpsertResult,
+    /// What the database added to the issues.
+    #[serde(default)]
+    pub issues: Vec<Issue>,
+}
+
+/// The answer of an upsert.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Upserts {
+    /// One entry per order.
+    pub orders: Vec<Upserted>,
+    /// What to publish, when it is time.
+    pub publication: Option<Publication>,
+}
+
+/// An order whose tickets are to be reconciled.
+#[derive(Debug, Clone, Serialize)]
+pub struct ToReconcile {
+    /// Which order.
+    pub order_id: OrderId,
+    /// The run its outcome counts for.
+    pub run_id: Option<RunId>,
+    /// `written`, `unchanged` or `stale`: what the upsert did.
+    pub change: &'static str,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+/// What reconciling did to one order.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Reconciled {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Whether there is such an order.
+    pub found: bool,
+    /// Tickets made.
+    pub added: u32,
+    /// Tickets brought back.
+    pub reinstated: u32,
+    /// Tickets cancelled.
+    pub cancelled: u32,
+    /// Tickets left as they were.
+    pub kept: u32,
+    /// Validated tickets beyond what the order entitles to.
+    pub over_validated: u32,
+    /// What a person should look at.
+    #[serde(default)]
+    pub issues: Vec<Issue>,
+}
+
+/// The answer of a call that records outcomes.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Recorded {
+    /// One entry per order, where the call is about tickets.
+    #[serde(default)]
+    pub orders: Vec<Reconciled>,
+    /// What to publish, when it is time.
+    pub publication: Option<Publication>,
+}
+
+/// A failure to record, on its run or in `sync_failures`.
+#[derive(Debug, Clone, Serialize)]
+pub struct Failure {
+    /// Which order.
+    pub order_id: OrderId,
+    /// The run it counts for.
+    pub run_id: Option<RunId>,
+    /// Why it was fetched.
+    pub cause: &'static str,
+    /// Its class.
+    pub class: FailureClass,
+    /// A stable word.
+    pub code: &'static str,
+    /// A sentence for a person.
+    pub reason: String,
+    /// How often it was tried.
+    pub attempts: u32,
+}
+
+impl Database {
+    /// Which of the orders were fetched after their message was sent, so that no fetch is owed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn plan_orders(&self, orders: &[(OrderId, Timestamp)]) -> Result<Vec<OrderId>, Error> {
+        #[derive(Deserialize)]
+        struct Plan {
+            served: Vec<OrderId>,
+        }
+        let orders: Vec<_> = orders.iter().map(|(id, sent_at)| json!({ "order_id": id, "sent_at": sent_at })).collect();
+        Ok(self.call::<Plan>("plan_orders", json!({ "orders": orders })).await?.served)
+    }
+
+    /// Writes orders, guarded against stale readings, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn upsert_orders(&self, orders: &[OrderUpsert]) -> Result<Upserts, Error> {
+        self.call("upsert_orders", json!({ "orders": orders })).await
+    }
+
+    /// Brings the tickets of orders into step with their lines and records the outcomes, in one transaction.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn reconcile_tickets(&self, orders: &[ToReconcile]) -> Result<Recorded, Error> {
+        self.call("reconcile_tickets", json!({ "orders": orders })).await
+    }
+
+    /// Records failures; the first outcome of an order in a run stands.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn record_failures(&self, failures: &[Failure]) -> Result<Recorded, Error> {
+        self.call("record_failures", json!({ "failures": failures })).await
+    }
+}

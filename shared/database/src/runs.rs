@@ -1,0 +1,323 @@
+//! Runs: start, pulse, pages, dispatch, end, publication.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use domain::frames::Publication;
+use domain::listing::Listing;
+use domain::{Issue, OrderId, Run, RunId, RunKind, RunState};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::{Database, Error};
+
+/// A run to start.
+#[derive(Debug, Clone)]
+pub struct NewRun {
+    /// What it fetches.
+    pub kind: RunKind,
+    /// A user id, or `schedule`.
+    pub requested_by: String,
+    /// For a retry: these orders.
+    pub order_ids: Option<Vec<OrderId>>,
+    /// For a retry: the failed orders of this run.
+    pub retry_of: Option<RunId>,
+}
+
+/// A run's times, kept on its row.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// Cool-down after a run.
+    pub cooldown: Duration,
+    /// How long a run may make no progress.
+    pub lease: Duration,
+    /// Least time between two publications.
+    pub publish_interval: Duration,
+}
+
+/// The answer to a start.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Started {
+    /// Whether it started.
+    pub started: bool,
+    /// Why not: `running`, `cooldown`, `nothing_to_retry` or `unknown_run`.
+    pub reason: Option<String>,
+    /// The new run, or the one in the way.
+    pub run: Option<Run>,
+    /// The number of its first pulse.
+    pub pulse: Option<i64>,
+    /// Whole seconds after which a start may succeed.
+    pub retry_after_seconds: Option<u64>,
+}
+
+/// The answer to a pulse.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Pulse {
+    /// Whether this pulse may go on; else it is a redelivered or superseded one.
+    pub accepted: bool,
+    /// The run.
+    pub run: Option<Run>,
+    /// What to publish, when it is time.
+    pub publication: Option<Publication>,
+}
+
+/// A listed order.
+#[derive(Debug, Clone, Serialize)]
+pub struct PageOrder {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Its listed `updatedAt`.
+    pub source_updated_at: Option<Timestamp>,
+    /// Whether it is another location's.
+    pub foreign: bool,
+}
+
+/// A listed page to record.
+#[derive(Debug, Clone)]
+pub struct PageRecord<'a> {
+    /// The run.
+    pub run_id: &'a RunId,
+    /// Where the listing stands after this page.
+    pub listing: &'a Listing,
+    /// GHL's count of all orders.
+    pub total_count: Option<u64>,
+    /// Whether this is a page of the sweep for refunds.
+    pub sweep: bool,
+    /// The orders on it.
+    pub orders: Vec<PageOrder>,
+    /// What a person should look at.
+    pub issues: Vec<Issue>,
+}
+
+/// The answer to a recorded page.
+#[derive(Debug, Clone, Deserialize)]
+pub struct RecordedPage {
+    /// The run after it.
+    pub run: Run,
+    /// What to publish, when it is time.
+    pub publication: Option<Publication>,
+}
+
+/// Orders to send to the workers.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Dispatch {
+    /// Send these.
+    pub order_ids: Vec<OrderId>,
+    /// Sent and undecided, these included.
+    pub outstanding: u64,
+}
+
+/// An order whose tickets are due.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DueOrder {
+    /// Which order.
+    pub order_id: OrderId,
+    /// The run that still waits for it.
+    pub run_id: Option<RunId>,
+}
+
+/// The answer to a cancellation or an early end.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Cancelled {
+    /// Whether there was something to cancel or end.
+    #[serde(alias = "ended")]
+    pub cancelled: bool,
+    /// The run.
+    pub run: Option<Run>,
+    /// What to publish.
+    pub publication: Option<Publication>,
+}
+
+/// How things stand.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Snapshot {
+    /// The location's sequence number.
+    pub seq: u64,
+    /// The current run, or the newest.
+    pub run: Option<Run>,
+    /// Whether its pulse got lost and must be sent anew.
+    pub needs_pulse: bool,
+    /// The number of that pulse.
+    pub pulse: Option<i64>,
+}
+
+impl Database {
+    /// Starts a run, unless one is running or cooling down.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn start_run(&self, run: &NewRun, settings: Settings) -> Result<Started, Error> {
+        let mut request = json!({
+            "kind": run.kind, "requested_by": run.requested_by, "cooldown_ms": settings.cooldown.as_millis() as u64,
+            "lease_ms": settings.lease.as_millis() as u64, "publish_interval_ms": settings.publish_interval.as_millis() as u64,
+        });
+        if let Some(fields) = request.as_object_mut() {
+            if let Some(order_ids) = &run.order_ids {
+                fields.insert("order_ids".to_owned(), json!(order_ids));
+            }
+            if let Some(retry_of) = &run.retry_of {
+                fields.insert("retry_of".to_owned(), json!(retry_of));
+            }
+        }
+        self.call("start_run", request).await
+    }
+
+    /// Records that a scheduled start was skipped, and why.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn skip_run(&self, kind: RunKind, reason: &str) -> Result<(), Error> {
+        self.call::<Value>("skip_run", json!({ "kind": kind, "reason": reason })).await.map(drop)
+    }
+
+    /// Claims a pulse for `claim`; ends a cool-down or a lease that has passed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn begin_pulse(&self, run_id: &RunId, pulse: i64, claim: Duration) -> Result<Pulse, Error> {
+        self.call("begin_pulse", json!({ "run_id": run_id, "pulse": pulse, "claim_ms": claim.as_millis() as u64 }))
+            .await
+    }
+
+    /// Records a page of a listing.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn record_page(&self, page: PageRecord<'_>) -> Result<RecordedPage, Error> {
+        let request = json!({
+            "run_id": page.run_id, "listing": page.listing, "listing_complete": page.listing.is_done(), "total_count": page.total_count,
+            "sweep": page.sweep, "orders": page.orders, "issues": page.issues,
+        });
+        self.call("record_page", request).await
+    }
+
+    /// Marks recorded orders as dispatched, so that at most `max_outstanding` are; those silent for `resend_after` again.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn dispatch_orders(
+        &self,
+        run_id: &RunId,
+        max_outstanding: u32,
+        resend_after: Duration,
+    ) -> Result<Dispatch, Error> {
+        let request = json!({
+            "run_id": run_id, "max_outstanding": max_outstanding, "resend_after_ms": resend_after.as_millis() as u64, "limit": max_outstanding,
+        });
+        self.call("dispatch_orders", request).await
+    }
+
+    /// Orders whose tickets have been due for longer than `older_than`, at most `limit`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn due_orders(&self, older_than: Duration, limit: u32) -> Result<Vec<DueOrder>, Error> {
+        #[derive(Deserialize)]
+        struct Due {
+            orders: Vec<DueOrder>,
+        }
+        let request = json!({ "older_than_ms": older_than.as_millis() as u64, "limit": limit });
+        Ok(self.call::<Due>("due_orders", request).await?.orders)
+    }
+
+    /// Ends a run early; open orders fail as `not_attempted`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn end_run(&self, run_id: &RunId, code: &str, message: &str) -> Result<Cancelled, Error> {
+        let request = json!({ "run_id": run_id, "state": RunState::Error, "code": code, "message": message });
+        self.call("end_run", request).await
+    }
+
+    /// Cancels the location's current run.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn cancel_run(&self, requested_by: &str) -> Result<Cancelled, Error> {
+        self.call("cancel_run", json!({ "requested_by": requested_by })).await
+    }
+
+    /// Asks whether there is something to publish that nobody is publishing.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn grant_publication(&self, run_id: &RunId) -> Result<Option<Publication>, Error> {
+        #[derive(Deserialize)]
+        struct Granted {
+            publication: Option<Publication>,
+        }
+        Ok(self.call::<Granted>("grant_publication", json!({ "run_id": run_id })).await?.publication)
+    }
+
+    /// Records that a publication went out.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<(), Error> {
+        let request = json!({ "run_id": run_id, "seq": seq, "state": state });
+        self.call::<Value>("confirm_publication", request).await.map(drop)
+    }
+
+    /// How things stand; with `next_seq` under a sequence number of its own, to be sent as a frame.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn sync_snapshot(&self, next_seq: bool) -> Result<Snapshot, Error> {
+        self.call("sync_snapshot", json!({ "next_seq": next_seq })).await
+    }
+
+    /// A page of a run's valid orders by id, and where the next starts.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn valid_orders(
+        &self,
+        run_id: &RunId,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<(Vec<String>, Option<String>), Error> {
+        #[derive(Deserialize)]
+        struct Valid {
+            order_ids: Vec<String>,
+            next: Option<String>,
+        }
+        let valid: Valid =
+            self.call("valid_orders", json!({ "run_id": run_id, "after": after, "limit": limit })).await?;
+        Ok((valid.order_ids, valid.next))
+    }
+
+    /// Stores the location's product list, which replaces the one before. Products are `(id, name, image)`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn replace_products(&self, products: &[(String, Option<String>, Option<String>)]) -> Result<(), Error> {
+        let products: Vec<_> = products
+            .iter()
+            .map(|(id, name, image)| json!({ "product_id": id, "name": name, "image": image }))
+            .collect();
+        self.call::<Value>("replace_products", json!({ "products": products })).await.map(drop)
+    }
+
+    /// The stored product list, and when it was read from GHL.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn list_products(&self) -> Result<(HashSet<String>, Option<Timestamp>), Error> {
+        #[derive(Deserialize)]
+        struct Products {
+            product_ids: HashSet<String>,
+            refreshed_at: Option<Timestamp>,
+        }
+        let products: Products = self.call("list_products", json!({})).await?;
+        Ok((products.product_ids, products.refreshed_at))
+    }
+
+    /// Removes outcomes older than 30 days and other rows whose time has passed, at most `limit` of each.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn purge(&self, limit: u32) -> Result<(), Error> {
+        self.call::<Value>("purge", json!({ "limit": limit })).await.map(drop)
+    }
+}

@@ -1,0 +1,191 @@
+use std::{borrow::Cow, time::Duration};
+
+use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
+use lambda_http::Body;
+use serde_json::{Map, Value};
+
+use crate::{Response, answer};
+
+/// Why a request isn't done: what its caller is told, and apart from it the cause, which only the log gets.
+///
+/// The body is `{"error": "<words for a person>", "code": "<stable_word>", "requestId": "..."}`, with further fields
+/// where documented. It never holds the body of an answer of GHL or the database.
+#[derive(Debug, thiserror::Error)]
+#[error("{code}: {message}")]
+pub struct ApiError {
+    status: StatusCode,
+    code: &'static str,
+    message: Cow<'static, str>,
+    extra: Map<String, Value>,
+    retry_after: Option<Duration>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl ApiError {
+    /// An error of a function's own; `code` is a stable word in snake case that programs may rely on.
+    pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, code, message: message.into(), extra: Map::new(), retry_after: None, source: None }
+    }
+
+    /// 400: the request can't be understood.
+    pub fn bad_request(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    /// 404: what the request names isn't there.
+    pub fn not_found(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, message)
+    }
+
+    /// 409: the request doesn't fit the present state.
+    pub fn conflict(code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// 404 `no_route`: no such path in this function.
+    pub fn no_route() -> Self {
+        Self::not_found("no_route", "There is nothing at this address")
+    }
+
+    /// 403 `not_authorised`: the authorizer has told nothing usable about the caller.
+    pub fn not_authorised() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "not_authorised", "You are not signed in, or your session has ended")
+    }
+
+    /// 403 `admin_required`: a member asks for what only admins may.
+    pub fn admin_required() -> Self {
+        Self::new(StatusCode::FORBIDDEN, "admin_required", "Only an admin may do this")
+    }
+
+    /// 502 `ghl_unavailable`: GHL can't be reached or doesn't answer as it should.
+    pub fn ghl_unavailable(retry_after: Duration) -> Self {
+        let message = "Failed to fetch order details: GoHighLevel is not answering, please try again";
+        Self::new(StatusCode::BAD_GATEWAY, "ghl_unavailable", message).retry_after(retry_after)
+    }
+
+    /// 502 `ghl_unauthorized`: GHL refuses the access token.
+    pub fn ghl_unauthorized() -> Self {
+        let message = "Failed to fetch order details: GoHighLevel refuses the access token, please check it";
+        Self::new(StatusCode::BAD_GATEWAY, "ghl_unauthorized", message)
+    }
+
+    /// 503 `database_unavailable`: the database can't be reached or refuses the key.
+    pub fn database_unavailable() -> Self {
+        let message = "Database connection error: please check the Supabase URL and key, or try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message).retry_after(Duration::from_secs(5))
+    }
+
+    /// 503 `queue_unavailable`: work can't be handed over to a queue.
+    pub fn queue_unavailable() -> Self {
+        let message = "The work could not be queued, please try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", message).retry_after(Duration::from_secs(5))
+    }
+
+    /// 503 `status_unavailable`: the published status can't be read.
+    pub fn status_unavailable() -> Self {
+        let message = "The sync status can't be read just now, please try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "status_unavailable", message).retry_after(Duration::from_secs(5))
+    }
+
+    /// 503 `live_updates_unavailable`: frames can't be sent; the sync goes on.
+    pub fn live_updates_unavailable() -> Self {
+        let message = "Live updates unavailable: the sync goes on, please reload to see where it stands";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "live_updates_unavailable", message)
+            .retry_after(Duration::from_secs(5))
+    }
+
+    /// 500 `internal`: a mistake of ours.
+    pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let message = "Something went wrong here; the request id finds it in the logs";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).caused_by(source)
+    }
+
+    /// Adds a field to the body.
+    #[must_use]
+    pub fn with(mut self, field: &'static str, value: impl Into<Value>) -> Self {
+        self.extra.insert(field.to_owned(), value.into());
+        self
+    }
+
+    /// Tells when asking again makes sense, as `Retry-After` in whole seconds, at least 1.
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    /// What happened, for the log only.
+    #[must_use]
+    pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// The answer's status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The stable word.
+    pub fn code(&self) -> &'static str {
+        self.code
+    }
+
+    /// The answer the caller gets.
+    pub fn into_response(self, request_id: &str) -> Response {
+        let mut body = self.extra;
+        body.insert("error".to_owned(), self.message.into());
+        body.insert("code".to_owned(), self.code.into());
+        body.insert("requestId".to_owned(), request_id.into());
+        let mut response = answer::json(self.status, &body).unwrap_or_else(|_| {
+            let mut bare = Response::new(Body::Empty);
+            *bare.status_mut() = self.status;
+            answer::with_security_headers(bare)
+        });
+        if let Some(wait) = self.retry_after {
+            let seconds = wait.as_millis().div_ceil(1000).max(1);
+            if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {
+                response.headers_mut().insert(RETRY_AFTER, value);
+            }
+        }
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_documented_body() {
+        let error = ApiError::conflict("cooling_down", "The last sync ended moments ago")
+            .with("retryAfterSeconds", 12)
+            .with("runId", "r1")
+            .retry_after(Duration::from_millis(11_200))
+            .caused_by("upstream says: Jane Roe");
+        let answer = error.into_response("req-1");
+        assert_eq!(answer.status(), 409);
+        assert_eq!(answer.headers()["retry-after"], "12");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        let expected = json!({
+            "error": "The last sync ended moments ago", "code": "cooling_down", "requestId": "req-1",
+            "retryAfterSeconds": 12, "runId": "r1",
+        });
+        assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn the_words_an_admin_knows() {
+        let text = |error: ApiError| error.message.into_owned();
+        assert!(text(ApiError::ghl_unavailable(Duration::ZERO)).starts_with("Failed to fetch order details"));
+        assert!(text(ApiError::ghl_unauthorized()).starts_with("Failed to fetch order details"));
+        assert!(text(ApiError::database_unavailable()).starts_with("Database connection error"));
+        assert!(text(ApiError::live_updates_unavailable()).starts_with("Live updates unavailable"));
+        let soon = ApiError::ghl_unavailable(Duration::ZERO).into_response("r");
+        assert_eq!((soon.status().as_u16(), &soon.headers()["retry-after"]), (502, &HeaderValue::from_static("1")));
+    }
+}

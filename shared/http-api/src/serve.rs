@@ -1,0 +1,88 @@
+use std::{convert::Infallible, error::Error, panic::AssertUnwindSafe};
+
+use futures::FutureExt;
+use lambda_http::{Request, service_fn};
+
+use crate::{ApiError, Response, answer, request};
+
+/// Answers the gateway's requests with `handler` until Lambda stops the process.
+///
+/// # Errors
+/// When Lambda's runtime API can't be reached.
+pub async fn serve<H, F>(handler: H) -> Result<(), lambda_http::Error>
+where
+    H: Fn(Request) -> F,
+    F: Future<Output = Result<Response, ApiError>> + Send,
+{
+    lambda_http::run(service_fn(|request: Request| {
+        let request_id = request::id(&request).to_owned();
+        let handling = handler(request);
+        async move { Ok::<_, Infallible>(respond(handling, &request_id).await) }
+    }))
+    .await
+}
+
+/// The answer to one request: what the handler makes, or the documented error body if it fails or panics. Failures of
+/// ours are logged here, and nowhere else, with their causes.
+pub async fn respond(handling: impl Future<Output = Result<Response, ApiError>>, request_id: &str) -> Response {
+    let handled = AssertUnwindSafe(handling).catch_unwind().await;
+    match handled.unwrap_or_else(|_panic| Err(ApiError::internal("the handler panicked"))) {
+        Ok(response) => answer::with_security_headers(response),
+        Err(error) => {
+            if error.status().is_server_error() {
+                tracing::error!(
+                    request_id,
+                    status = error.status().as_u16(),
+                    code = error.code(),
+                    causes = causes(&error),
+                    "A request could not be done."
+                );
+            } else if error.source().is_some() {
+                tracing::warn!(request_id, code = error.code(), causes = causes(&error), "A request was refused.");
+            }
+            error.into_response(request_id)
+        }
+    }
+}
+
+/// The chain of causes in one line.
+fn causes(error: &(dyn Error + 'static)) -> String {
+    error.source().map(telemetry::chain).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_internal_error() {
+        let answer = respond(async { panic!("at the disco") }, "req-1").await;
+        assert_eq!(answer.status(), 500);
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!((&body["code"], &body["requestId"]), (&Value::from("internal"), &Value::from("req-1")));
+    }
+
+    #[tokio::test]
+    async fn every_answer_has_the_security_headers() {
+        let bare = respond(async { Ok(Response::default()) }, "r").await;
+        let refused = respond(async { Err(ApiError::no_route()) }, "r").await;
+        for answer in [bare, refused] {
+            assert_eq!(answer.headers()["x-content-type-options"], "nosniff");
+        }
+    }
+
+    #[test]
+    fn causes_stand_in_one_line() {
+        assert_eq!(causes(&ApiError::internal(Outer(Inner))), "outer: inner");
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] Inner);
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("inner")]
+    struct Inner;
+}

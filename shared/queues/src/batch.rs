@@ -1,0 +1,146 @@
+//! What a Lambda receives from a queue, and which of it it hands back.
+
+use std::fmt;
+
+pub use aws_lambda_events::sqs::{SqsBatchResponse as BatchItemFailures, SqsEvent, SqsMessage};
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+/// A message as it was received.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Received<T> {
+    /// SQS's id of the message, for [`failures`] and logs.
+    pub message_id: String,
+    /// The queue it came from, by name.
+    pub queue: String,
+    /// When it was sent, in ms since the Unix epoch.
+    pub sent_at_ms: Option<i64>,
+    /// How often it was received, this time included; at least 1. Grows by crashes and unreachable dependencies only.
+    pub receive_count: u32,
+    /// What it says.
+    pub message: T,
+}
+
+/// A message that can't be read. Hand it back as failed: after its last receive it reaches the dead-letter queue,
+/// where it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the message {message_id} of the queue {queue} can't be read: {problem}")]
+pub struct UnreadableMessage {
+    /// SQS's id of the message.
+    pub message_id: String,
+    /// The queue it came from, by name.
+    pub queue: String,
+    /// What is wrong and where, without any of the body.
+    pub problem: BodyProblem,
+}
+
+/// Where a body stops being what it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyProblem {
+    is_json: bool,
+    line: usize,
+    column: usize,
+}
+
+/// Reads one message.
+///
+/// # Errors
+/// [`UnreadableMessage`] if its body isn't a `T`.
+pub fn receive<T: DeserializeOwned>(record: &SqsMessage) -> Result<Received<T>, UnreadableMessage> {
+    let message_id = record.message_id.clone().unwrap_or_default();
+    let queue =
+        record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default().to_owned();
+    let number = |name: &str| record.attributes.get(name).and_then(|value| value.parse::<i64>().ok());
+    match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
+        Ok(message) => Ok(Received {
+            message_id,
+            queue,
+            sent_at_ms: number("SentTimestamp"),
+            receive_count: number("ApproximateReceiveCount").and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1),
+            message,
+        }),
+        Err(error) => {
+            let problem = BodyProblem { is_json: error.is_data(), line: error.line(), column: error.column() };
+            Err(UnreadableMessage { message_id, queue, problem })
+        }
+    }
+}
+
+/// Reads a whole batch: what could be read, and what couldn't.
+pub fn receive_all<T: DeserializeOwned>(event: &SqsEvent) -> (Vec<Received<T>>, Vec<UnreadableMessage>) {
+    let (mut read, mut unreadable) = (Vec::with_capacity(event.records.len()), Vec::new());
+    for record in &event.records {
+        match receive(record) {
+            Ok(message) => read.push(message),
+            Err(problem) => unreadable.push(problem),
+        }
+    }
+    (read, unreadable)
+}
+
+/// The answer that hands these messages back to the queue and acknowledges all others.
+pub fn failures<I: Into<String>>(message_ids: impl IntoIterator<Item = I>) -> BatchItemFailures {
+    let mut answer = BatchItemFailures::default();
+    for id in message_ids {
+        answer.add_failure(id);
+    }
+    answer
+}
+
+impl fmt::Display for BodyProblem {
+    // serde's own text quotes the value it met; a body may hold anything.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = if self.is_json { "not the expected fields" } else { "no JSON" };
+        write!(f, "{what}, at line {} column {}", self.line, self.column)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{OrderMessage, RunMessage};
+
+    fn event() -> SqsEvent {
+        let record = |id: &str, body: &str| {
+            json!({
+                "messageId": id,
+                "body": body,
+                "attributes": {"SentTimestamp": "1750000000123", "ApproximateReceiveCount": "2"},
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:000000000000:runs",
+            })
+        };
+        let body = r#"{"location_id": "loc", "run_id": "r", "pulse": 4}"#;
+        serde_json::from_value(json!({"Records": [
+            record("good", body), record("text", "Jane Roe"), record("fields", r#"{"pulse": "Jane Roe"}"#),
+        ]}))
+        .unwrap()
+    }
+
+    #[test]
+    fn good_and_unreadable_messages_part() {
+        let (read, unreadable) = receive_all::<RunMessage>(&event());
+        assert_eq!(read.len(), 1);
+        assert_eq!((read[0].message_id.as_str(), read[0].queue.as_str()), ("good", "runs"));
+        assert_eq!((read[0].sent_at_ms, read[0].receive_count), (Some(1_750_000_000_123), 2));
+        assert_eq!(read[0].message.pulse, 4);
+        let texts: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
+        assert_eq!(texts[0], "the message text of the queue runs can't be read: no JSON, at line 1 column 1");
+        assert!(texts[1].contains("not the expected fields"), "{}", texts[1]);
+        assert!(!texts.concat().contains("Jane"), "a body is never quoted");
+    }
+
+    #[test]
+    fn a_message_of_another_kind_is_unreadable() {
+        assert!(receive::<OrderMessage>(&event().records[0]).is_err());
+    }
+
+    #[test]
+    fn the_answer_lambda_understands() {
+        let answer = serde_json::to_value(failures(["a", "b"])).unwrap();
+        assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "b"}]}));
+        assert_eq!(serde_json::to_value(failures([""; 0])).unwrap(), json!({"batchItemFailures": []}));
+    }
+}

@@ -1,0 +1,20 @@
+//! The messages of the four queues, how they are sent and how a batch of them is received.
+//!
+//! A message says *what to look at*, never *what is true*: handling one twice, late or out of order converges to the
+//! same rows. Any deliberate wait is a new message with a delay and `attempt + 1`, sent before the old one is
+//! acknowledged.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `messages` | [`OrderMessage`], [`TicketMessage`], [`RunMessage`] |
+//! | `queue` | [`Queue`]: sends one message or many |
+//! | [`batch`] | what a Lambda receives from a queue, and which of it it hands back |
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+pub mod batch;
+mod messages;
+mod queue;
+
+pub use aws_sdk_sqs::Client;
+pub use messages::{Cause, Change, OrderMessage, RunMessage, TicketMessage};
+pub use queue::{MAX_DELAY, Queue, QueueError, client};

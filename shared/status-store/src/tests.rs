@@ -1,0 +1,149 @@
+use std::sync::{Arc, Mutex};
+
+use aws_config::{BehaviorVersion, Region, retry::RetryConfig};
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+use serde_json::json;
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
+
+use super::*;
+
+/// An object's version and content.
+type Object = (u32, Vec<u8>);
+
+/// A bucket with S3's conditional writes. `rivals` are statuses that another writer puts just before ours.
+#[derive(Clone, Default)]
+struct Bucket {
+    object: Arc<Mutex<Option<Object>>>,
+    rivals: Arc<Mutex<Vec<Value>>>,
+}
+
+impl Bucket {
+    fn holding(body: &[u8]) -> Self {
+        Self { object: Arc::new(Mutex::new(Some((1, body.to_vec())))), ..Self::default() }
+    }
+
+    fn seq(&self) -> Option<i64> {
+        seq_of(&serde_json::from_slice(&self.object.lock().unwrap().as_ref()?.1).ok()?)
+    }
+}
+
+impl Respond for Bucket {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let mut object = self.object.lock().unwrap();
+        if request.method.as_str() == "GET" {
+            return match &*object {
+                Some((version, body)) => ResponseTemplate::new(200)
+                    .insert_header("etag", format!("\"{version}\""))
+                    .set_body_bytes(body.clone()),
+                None => ResponseTemplate::new(404).set_body_string(
+                    "<?xml version=\"1.0\"?><Error><Code>NoSuchKey</Code><Message>no</Message></Error>",
+                ),
+            };
+        }
+        assert_eq!(request.headers["content-type"], "application/json");
+        if let Some(rival) = self.rivals.lock().unwrap().pop() {
+            let version = object.as_ref().map_or(1, |(version, _)| version + 1);
+            *object = Some((version, rival.to_string().into_bytes()));
+        }
+        let version = object.as_ref().map(|(version, _)| format!("\"{version}\""));
+        let expected = request.headers.get("if-match").map(|etag| etag.to_str().unwrap().to_owned());
+        let fits = match (&version, &expected) {
+            (Some(version), Some(expected)) => version == expected,
+            (None, None) => request.headers["if-none-match"] == "*",
+            _ => false,
+        };
+        if !fits {
+            return ResponseTemplate::new(412).set_body_string("<Error><Code>PreconditionFailed</Code></Error>");
+        }
+        let version = object.as_ref().map_or(1, |(version, _)| version + 1);
+        *object = Some((version, request.body.clone()));
+        ResponseTemplate::new(200).insert_header("etag", format!("\"{version}\""))
+    }
+}
+
+fn store(server: &MockServer) -> StatusStore {
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
+        .retry_config(RetryConfig::disabled())
+        .endpoint_url(server.uri())
+        .build();
+    StatusStore::new(client(&config), "bucket")
+}
+
+async fn with(bucket: &Bucket) -> (MockServer, StatusStore) {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(bucket.clone()).mount(&server).await;
+    let store = store(&server);
+    (server, store)
+}
+
+#[tokio::test]
+async fn the_newest_seq_stands() {
+    let bucket = Bucket::default();
+    let (server, store) = with(&bucket).await;
+    assert_eq!(store.get_status().await.unwrap(), None);
+    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), Published::Written);
+    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), Published::NewerThere);
+    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), Published::NewerThere);
+    assert_eq!(store.put_status(&json!({"seq": 9})).await.unwrap(), Published::Written);
+    assert_eq!(store.get_status().await.unwrap(), Some(json!({"seq": 9})));
+    let requests = server.received_requests().await.unwrap();
+    assert_eq!(requests[0].url.path(), "/bucket/sync_status.json", "addressed by path");
+}
+
+#[tokio::test]
+async fn a_rival_is_compared_with_anew() {
+    let bucket = Bucket::holding(b"{\"seq\": 1}");
+    let (_server, store) = with(&bucket).await;
+    bucket.rivals.lock().unwrap().extend([json!({"seq": 3}), json!({"seq": 2})]);
+    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), Published::Written);
+    assert_eq!(bucket.seq(), Some(4));
+    bucket.rivals.lock().unwrap().push(json!({"seq": 8}));
+    assert_eq!(store.put_status(&json!({"seq": 7})).await.unwrap(), Published::NewerThere);
+    assert_eq!(bucket.seq(), Some(8));
+}
+
+#[tokio::test]
+async fn two_writers_of_a_first_status() {
+    let bucket = Bucket::default();
+    let (_server, store) = with(&bucket).await;
+    bucket.rivals.lock().unwrap().push(json!({"seq": 1}));
+    assert_eq!(store.put_status(&json!({"seq": 2})).await.unwrap(), Published::Written);
+    assert_eq!(bucket.seq(), Some(2));
+}
+
+#[tokio::test]
+async fn many_writers_leave_the_newest() {
+    let bucket = Bucket::default();
+    let (_server, store) = with(&bucket).await;
+    let writers = (1..=6).map(|seq| {
+        let store = store.clone();
+        async move { store.put_status(&json!({"seq": seq})).await }
+    });
+    for outcome in futures::future::join_all(writers).await {
+        outcome.unwrap();
+    }
+    assert_eq!(bucket.seq(), Some(6));
+}
+
+#[tokio::test]
+async fn a_damaged_object_is_replaced() {
+    let bucket = Bucket::holding(b"{\"seq\": 1");
+    let (_server, store) = with(&bucket).await;
+    assert_eq!(store.get_status().await.unwrap(), None);
+    assert_eq!(store.put_status(&json!({"seq": 1})).await.unwrap(), Published::Written);
+}
+
+#[tokio::test]
+async fn errors_name_the_object() {
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(ResponseTemplate::new(503)).mount(&server).await;
+    let store = store(&server);
+    assert!(matches!(store.put_status(&json!({})).await, Err(StatusStoreError::NoSeq)));
+    let text = store.put_status(&json!({"seq": 1})).await.unwrap_err().to_string();
+    assert_eq!(text, "s3://bucket/sync_status.json could not be read");
+    let text = store.put_valid_orders(&["a".to_owned()]).await.unwrap_err().to_string();
+    assert_eq!(text, "s3://bucket/valid_order_list.json could not be written");
+}

@@ -1,0 +1,265 @@
+//! Orders from GHL: as many at once as the shared limiter grants, the rest as soon as it grants more.
+
+use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
+use std::time::{Duration, Instant};
+
+use database::{Database, Lane, Limits, Observed, Slots};
+use domain::{FailureClass, OrderId, RunId};
+use futures::FutureExt as _;
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use jiff::Timestamp;
+use settings::Secret;
+
+/// What to fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Order {
+    /// Which order.
+    pub id: OrderId,
+    /// The run it is fetched for: nothing new is fetched once that isn't syncing any more.
+    pub run_id: Option<RunId>,
+}
+
+/// What became of one order.
+#[derive(Debug)]
+pub enum Fetched {
+    /// It was read.
+    Order {
+        /// As read.
+        order: Box<domain::Order>,
+        /// The limiter's grant, by the database's clock.
+        at: Timestamp,
+    },
+    /// It wasn't.
+    Failed(FetchError),
+    /// There was no free slot in time; one may be free after this.
+    NotStarted(Duration),
+    /// Its run has ended.
+    RunOver,
+}
+
+/// Why an order couldn't be fetched.
+#[derive(Debug, thiserror::Error)]
+pub enum FetchError {
+    /// GHL's answer.
+    #[error(transparent)]
+    Ghl(#[from] ghl::Error),
+    /// The database couldn't be asked for a slot or for the product list.
+    #[error("the database could not be asked")]
+    Database(#[source] database::Error),
+    /// The token couldn't be read.
+    #[error("the GHL access token could not be read")]
+    Token(#[source] settings::SettingsError),
+    /// The rate limit left no room in time.
+    #[error("GHL's rate limit left no room in time")]
+    NoSlot,
+    /// Reading it panicked: a bug, which takes only this order with it.
+    #[error("reading the order failed unexpectedly; please report this with the order id")]
+    Panicked,
+}
+
+impl FetchError {
+    /// What happens next.
+    #[must_use]
+    pub fn class(&self) -> FailureClass {
+        match self {
+            Self::Ghl(error) => error.class(),
+            Self::Database(error) => error.class(),
+            Self::Token(_) => FailureClass::Auth,
+            Self::NoSlot => FailureClass::Transient,
+            Self::Panicked => FailureClass::Permanent,
+        }
+    }
+
+    /// A stable word for reports.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Ghl(error) => error.code(),
+            Self::Database(_) => "database_unavailable",
+            Self::Token(_) => "ghl_unauthorized",
+            Self::NoSlot => "rate_limited",
+            Self::Panicked => "internal",
+        }
+    }
+}
+
+/// Fetches orders within the shared rate limit.
+pub struct Fetcher {
+    client: ghl::Client,
+    token: Secret,
+    limits: Limits,
+}
+
+/// The shortest pause before the limiter is asked again.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+
+impl Fetcher {
+    /// A fetcher for one location.
+    #[must_use]
+    pub const fn new(client: ghl::Client, token: Secret, limits: Limits) -> Self {
+        Self { client, token, limits }
+    }
+
+    /// Calls that both lanes' windows hold: bounds what a run keeps outstanding.
+    #[must_use]
+    pub const fn bulk_window(&self) -> u32 {
+        let bulk = self.limits.max * self.limits.bulk_percent / 100;
+        if bulk == 0 { 1 } else { bulk }
+    }
+
+    /// The client, for calls other than an order's.
+    #[must_use]
+    pub const fn client(&self) -> &ghl::Client {
+        &self.client
+    }
+
+    /// The token's source.
+    #[must_use]
+    pub const fn token(&self) -> &Secret {
+        &self.token
+    }
+
+    /// Asks the limiter once, telling it what GHL said of its limit since the last time. A grant that took longer to
+    /// arrive than it is good for is void.
+    ///
+    /// # Errors
+    /// [`database::Error`].
+    pub async fn ask(
+        &self,
+        database: &Database,
+        lane: Lane,
+        wanted: usize,
+        run_id: Option<&RunId>,
+    ) -> Result<Slots, database::Error> {
+        let seen = self.client.take_observed();
+        let observed = Observed {
+            max: seen.max,
+            remaining: seen.remaining,
+            daily_remaining: seen.daily_remaining,
+            closed_for_ms: seen.closed_for.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+        };
+        let asked_at = Instant::now();
+        let mut slots = database.acquire_slots(lane, wanted, run_id.map(RunId::as_str), self.limits, observed).await?;
+        if slots.granted > 0 && asked_at.elapsed() > Duration::from_millis(u64::from(self.limits.margin_ms)) {
+            tracing::warn!(
+                granted = slots.granted,
+                elapsed_ms = asked_at.elapsed().as_millis() as u64,
+                "A grant came too late to be used"
+            );
+            slots.granted = 0;
+            slots.wait_ms = slots.wait_ms.max(1);
+        }
+        Ok(slots)
+    }
+
+    /// Waits for one slot, until `deadline`; `None` when there was none in time or the run has ended.
+    ///
+    /// # Errors
+    /// [`FetchError::Database`].
+    pub async fn one_slot(
+        &self,
+        database: &Database,
+        lane: Lane,
+        run_id: Option<&RunId>,
+        deadline: Instant,
+    ) -> Result<Option<Timestamp>, FetchError> {
+        loop {
+            let slots = self.ask(database, lane, 1, run_id).await.map_err(FetchError::Database)?;
+            if slots.granted > 0 {
+                return Ok(Some(slots.granted_at));
+            }
+            let wait = wait_of(&slots);
+            if run_is_over(&slots) || Instant::now() + wait >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// Fetches orders of one lane and (at most) one run; every order is in the answer once. Starts none after `deadline`.
+    pub async fn fetch_all(
+        &self,
+        database: &Database,
+        orders: Vec<Order>,
+        lane: Lane,
+        deadline: Instant,
+    ) -> Vec<(Order, Fetched)> {
+        let mut waiting: VecDeque<(Order, bool)> = orders.into_iter().map(|order| (order, false)).collect();
+        let mut calls = FuturesUnordered::new();
+        let mut done = Vec::new();
+        let mut ask_at = Instant::now();
+        loop {
+            if let (Some((first, _)), true) = (waiting.front(), Instant::now() >= ask_at) {
+                match self.ask(database, lane, waiting.len(), first.run_id.as_ref()).await {
+                    Ok(slots) if run_is_over(&slots) => {
+                        done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::RunOver)))
+                    }
+                    Ok(slots) => {
+                        for (order, again) in waiting.drain(..waiting.len().min(slots.granted as usize)) {
+                            calls.push(self.fetch_one(order, slots.granted_at, again));
+                        }
+                        let wait = wait_of(&slots);
+                        ask_at = Instant::now() + wait;
+                        if ask_at >= deadline {
+                            done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NotStarted(wait))));
+                        }
+                    }
+                    Err(error) => {
+                        let class = error.class();
+                        tracing::warn!(
+                            error = &error as &dyn std::error::Error,
+                            ?class,
+                            "The rate limiter could not be asked"
+                        );
+                        let wait = Duration::from_secs(1);
+                        ask_at = Instant::now() + wait;
+                        if ask_at >= deadline || class != FailureClass::Transient {
+                            done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NotStarted(wait))));
+                        }
+                    }
+                }
+            }
+            tokio::select! {
+                Some((order, again, fetched)) = calls.next(), if !calls.is_empty() => match fetched {
+                    // The token was refused, and reading it anew brought another: this one time the order is tried again.
+                    Fetched::Failed(error) if !again && self.token_was_renewed(&error).await => waiting.push_back((order, true)),
+                    fetched => done.push((order, fetched)),
+                },
+                () = tokio::time::sleep_until(ask_at.into()), if !waiting.is_empty() => {}
+                else => return done,
+            }
+        }
+    }
+
+    async fn fetch_one(&self, order: Order, at: Timestamp, again: bool) -> (Order, bool, Fetched) {
+        let call = async {
+            let token = self.token.get().await.map_err(FetchError::Token)?;
+            Ok(self.client.order(&token, &order.id).await?)
+        };
+        let fetched = match AssertUnwindSafe(call).catch_unwind().await {
+            Ok(Ok(read)) => Fetched::Order { order: Box::new(read), at },
+            Ok(Err(error)) => Fetched::Failed(error),
+            Err(_panic) => Fetched::Failed(FetchError::Panicked),
+        };
+        (order, again, fetched)
+    }
+
+    /// Whether a refused token turned out to be an old one.
+    async fn token_was_renewed(&self, error: &FetchError) -> bool {
+        use secrecy::ExposeSecret as _;
+        if !matches!(error, FetchError::Ghl(ghl::Error::Status { status: 401, .. })) {
+            return false;
+        }
+        let (Ok(old), Ok(new)) = (self.token.get().await, self.token.refresh().await) else { return false };
+        old.expose_secret() != new.expose_secret()
+    }
+}
+
+fn run_is_over(slots: &Slots) -> bool {
+    slots.run_state.as_deref().is_some_and(|state| state != domain::RunState::Syncing.as_str())
+}
+
+fn wait_of(slots: &Slots) -> Duration {
+    Duration::from_millis(slots.wait_ms).max(SHORTEST_WAIT)
+}

@@ -1,0 +1,25 @@
+//! What several functions do the same way.
+//!
+//! | module | does |
+//! |---|---|
+//! | [`setup`] | clients and times from the environment |
+//! | [`fetch`] | orders from GHL, within the shared rate limit |
+//! | [`products`] | the location's product list, read again before an order is called invalid |
+//! | [`prepare`] | an order as read becomes the row to write |
+//! | [`publish`] | status document and frames |
+//! | [`start`] | starting a run from the HTTP API |
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+pub mod fetch;
+pub mod prepare;
+pub mod products;
+pub mod publish;
+pub mod setup;
+pub mod start;
+
+pub use fetch::{FetchError, Fetched, Fetcher, Order as FetchOrder};
+pub use prepare::{Purpose, prepare};
+pub use products::Products;
+pub use publish::Publisher;
+pub use start::start_run;

@@ -1,0 +1,184 @@
+//! The signed ticket with which a browser opens its WebSocket.
+//!
+//! A browser can't send headers with a WebSocket, and a Supabase token in a URL would end up in logs. So a signed-in
+//! caller gets a ticket over the HTTP API, good for one minute and for nothing but connecting, and puts that in the URL.
+//! It is a JWT (HS256) with an audience of its own, so that neither kind of token passes for the other.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+use http_api::{Caller, Role};
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind, get_current_timestamp};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// How long a ticket is good for, in seconds.
+pub const LIFETIME_SECONDS: i64 = 60;
+
+/// The shortest secret that is accepted, in bytes: as long as the signature's hash (RFC 7518, 3.2).
+pub const MIN_SECRET_BYTES: usize = 32;
+
+/// Two functions' clocks may differ by this many seconds.
+const LEEWAY_SECONDS: u64 = 5;
+
+const AUDIENCE: &str = "ghl-sync-websocket";
+
+/// A ticket as it is handed out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// What goes into the URL; needs no escaping.
+    pub ticket: String,
+    /// When it stops being good, in seconds since the Unix epoch.
+    pub expires_at: i64,
+}
+
+/// Why a ticket can't be made or isn't accepted.
+#[derive(Debug, Error)]
+pub enum TicketError {
+    /// The secret would be too easy to guess.
+    #[error("WS_TICKET_SECRET is malformed: it should have at least {MIN_SECRET_BYTES} bytes")]
+    SecretTooShort,
+    /// The ticket couldn't be signed.
+    #[error("the ticket could not be signed")]
+    Signing(#[source] jsonwebtoken::errors::Error),
+    /// The ticket was signed with another secret, or altered.
+    #[error("the ticket's signature is wrong")]
+    WrongSignature,
+    /// The ticket is over a minute old, or its user's session has ended.
+    #[error("the ticket has expired")]
+    Expired,
+    /// The ticket is for another location, another purpose, or no ticket at all.
+    #[error("this is no ticket for this location")]
+    NotForUs,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Claims {
+    aud: String,
+    sub: String,
+    role: String,
+    location_id: String,
+    /// When the user's own token expires.
+    uexp: i64,
+    iat: i64,
+    exp: i64,
+}
+
+/// A ticket for `caller` to the socket of `location_id`, good for a minute or as long as the caller's session lasts.
+///
+/// # Errors
+/// [`TicketError::SecretTooShort`], [`TicketError::Signing`].
+pub fn make(secret: &SecretString, caller: &Caller, location_id: &str) -> Result<Ticket, TicketError> {
+    let now = now();
+    let claims = Claims {
+        aud: AUDIENCE.to_owned(),
+        sub: caller.user_id.clone(),
+        role: caller.role.to_string(),
+        location_id: location_id.to_owned(),
+        uexp: caller.expires_at,
+        iat: now,
+        exp: caller.expires_at.min(now.saturating_add(LIFETIME_SECONDS)),
+    };
+    let key = EncodingKey::from_secret(bytes(secret)?);
+    let ticket = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(TicketError::Signing)?;
+    Ok(Ticket { ticket, expires_at: claims.exp })
+}
+
+/// Whose ticket this is, if it is a good one for `location_id`.
+///
+/// # Errors
+/// [`TicketError`], but never [`TicketError::Signing`].
+pub fn verify(secret: &SecretString, ticket: &str, location_id: &str) -> Result<Caller, TicketError> {
+    let mut validation = Validation::new(Algorithm::HS256);
+    validation.leeway = LEEWAY_SECONDS;
+    validation.set_audience(&[AUDIENCE]);
+    validation.set_required_spec_claims(&["exp", "aud", "sub"]);
+    let key = DecodingKey::from_secret(bytes(secret)?);
+    let claims = jsonwebtoken::decode::<Claims>(ticket, &key, &validation).map_err(|error| match error.kind() {
+        ErrorKind::InvalidSignature => TicketError::WrongSignature,
+        ErrorKind::ExpiredSignature => TicketError::Expired,
+        _ => TicketError::NotForUs,
+    })?;
+    let Claims { sub, role, location_id: location, uexp, .. } = claims.claims;
+    if location != location_id || sub.is_empty() {
+        return Err(TicketError::NotForUs);
+    }
+    if uexp <= now() {
+        return Err(TicketError::Expired);
+    }
+    let role: Role = role.parse().map_err(|_| TicketError::NotForUs)?;
+    Ok(Caller { user_id: sub, role, expires_at: uexp })
+}
+
+fn bytes(secret: &SecretString) -> Result<&[u8], TicketError> {
+    let bytes = secret.expose_secret().as_bytes();
+    if bytes.len() < MIN_SECRET_BYTES { Err(TicketError::SecretTooShort) } else { Ok(bytes) }
+}
+
+fn now() -> i64 {
+    i64::try_from(get_current_timestamp()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secret(text: &str) -> SecretString {
+        SecretString::from(text.repeat(4))
+    }
+
+    fn caller(expires_in: i64) -> Caller {
+        Caller { user_id: "user-1".to_owned(), role: Role::Member, expires_at: now() + expires_in }
+    }
+
+    fn signed(claims: &serde_json::Value, algorithm: Algorithm) -> String {
+        let key = EncodingKey::from_secret("invented".repeat(4).as_bytes());
+        jsonwebtoken::encode(&Header::new(algorithm), claims, &key).unwrap()
+    }
+
+    #[test]
+    fn a_ticket_names_its_caller() {
+        let caller = caller(3600);
+        let ticket = make(&secret("invented"), &caller, "loc").unwrap();
+        assert!((58..=60).contains(&(ticket.expires_at - now())));
+        assert!(ticket.ticket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)));
+        assert_eq!(verify(&secret("invented"), &ticket.ticket, "loc").unwrap(), caller);
+    }
+
+    #[test]
+    fn a_ticket_ends_with_the_session() {
+        let ticket = make(&secret("invented"), &caller(10), "loc").unwrap();
+        assert!(ticket.expires_at - now() <= 10);
+        let ended = make(&secret("invented"), &caller(-1), "loc").unwrap();
+        assert!(matches!(verify(&secret("invented"), &ended.ticket, "loc"), Err(TicketError::Expired)));
+    }
+
+    #[test]
+    fn only_our_tickets_for_this_location_are_good() {
+        let ticket = make(&secret("invented"), &caller(3600), "loc").unwrap().ticket;
+        assert!(matches!(verify(&secret("guessed!"), &ticket, "loc"), Err(TicketError::WrongSignature)));
+        assert!(matches!(verify(&secret("invented"), &ticket, "other"), Err(TicketError::NotForUs)));
+        assert!(matches!(verify(&secret("invented"), "rubbish", "loc"), Err(TicketError::NotForUs)));
+        assert!(matches!(verify(&secret("x"), &ticket, "loc"), Err(TicketError::SecretTooShort)));
+        assert!(matches!(make(&secret("x"), &caller(1), "loc"), Err(TicketError::SecretTooShort)));
+    }
+
+    #[test]
+    fn other_tokens_of_the_same_secret_are_no_tickets() {
+        let claims = serde_json::json!({
+            "aud": AUDIENCE, "sub": "u", "role": "admin", "location_id": "loc",
+            "uexp": now() + 100, "iat": now(), "exp": now() + 50,
+        });
+        let with = |field: &str, value: serde_json::Value| {
+            let mut claims = claims.clone();
+            claims[field] = value;
+            verify(&secret("invented"), &signed(&claims, Algorithm::HS256), "loc")
+        };
+        assert!(with("iat", now().into()).is_ok());
+        assert!(matches!(with("aud", "authenticated".into()), Err(TicketError::NotForUs)));
+        assert!(matches!(with("role", "owner".into()), Err(TicketError::NotForUs)));
+        assert!(matches!(with("exp", (now() - 30).into()), Err(TicketError::Expired)));
+        assert!(matches!(with("sub", "".into()), Err(TicketError::NotForUs)));
+        let other = verify(&secret("invented"), &signed(&claims, Algorithm::HS512), "loc");
+        assert!(matches!(other, Err(TicketError::NotForUs)));
+    }
+}
