@@ -5,12 +5,14 @@ use domain::RunKind;
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
 use queues::{Queue, RunMessage};
 use serde_json::json;
+use sync::Publisher;
 
 /// The function's state.
 pub(crate) struct FullSync {
     pub(crate) database: Database,
     pub(crate) settings: Settings,
     pub(crate) runs: Queue<RunMessage>,
+    pub(crate) publisher: Publisher,
 }
 
 /// What a request asks for.
@@ -28,7 +30,7 @@ impl FullSync {
             Wish::Cancel => self.cancel(&caller).await,
             Wish::Start(kind) => {
                 let new = NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None };
-                sync::start_run(&self.database, self.settings, &self.runs, &new).await
+                sync::start_run(&self.database, Some(&self.publisher), self.settings, &self.runs, &new).await
             }
         }
     }
@@ -40,14 +42,9 @@ impl FullSync {
             return Err(ApiError::conflict("no_run_in_progress", "There is no sync to cancel"));
         };
         tracing::info!(run_id = %run.run_id, "A run is cancelled");
-        // The run's pulse tells the dashboards; a new one makes sure that it is soon.
-        let pulse = RunMessage {
-            location_id: self.database.location_id().to_string(),
-            run_id: run.run_id.to_string(),
-            pulse: run.pulse + 1,
-        };
-        if let Err(error) = self.runs.send(&pulse, std::time::Duration::ZERO).await {
-            tracing::warn!(run_id = %run.run_id, error = &error as &dyn std::error::Error, "A pulse could not be sent");
+        // Told at once; if that fails, the run's next pulse does it.
+        if let Some(publication) = &cancelled.publication {
+            self.publisher.publish(&self.database, publication).await;
         }
         json(StatusCode::OK, &json!({ "message": "Sync cancelled", "runId": run.run_id }))
     }

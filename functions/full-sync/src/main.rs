@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use handler::FullSync;
 use settings::{Env, aws_config};
+use sync::Publisher;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -18,7 +19,9 @@ async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
     let runs_url = env.url("RUNS_QUEUE_URL")?;
-    let runs = queues::Queue::new(queues::client(&aws_config().await), runs_url);
-    let full_sync = FullSync { database, settings, runs };
+    let published = sync::setup::published(&env)?;
+    let config = aws_config().await;
+    let runs = queues::Queue::new(queues::client(&config), runs_url);
+    let full_sync = FullSync { database, settings, runs, publisher: Publisher::connect(&config, &published) };
     http_api::serve(|request| full_sync.handle(request)).await
 }

@@ -117,7 +117,7 @@ impl SyncStatus {
         let order_ids = retry.order_ids.map(|ids| parse_ids(&ids)).transpose()?;
         let new =
             NewRun { kind: RunKind::Retry, requested_by: caller.user_id.clone(), order_ids, retry_of: Some(run_id) };
-        sync::start_run(&self.database, self.settings, &self.runs, &new).await
+        sync::start_run(&self.database, None, self.settings, &self.runs, &new).await
     }
 
     async fn ws_ticket(&self, caller: &Caller) -> Result<Response, ApiError> {

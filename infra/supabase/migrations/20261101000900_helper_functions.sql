@@ -65,7 +65,7 @@ $$;
 create or replace function sync_internal.run_json(r public.sync_runs) returns jsonb
 language sql volatile
 as $$
-  select jsonb_build_object(
+  select case when r.run_id is not null then jsonb_build_object(
     'run_id', r.run_id, 'location_id', r.location_id, 'kind', r.kind, 'state', r.state,
     'started_at', r.started_at, 'ended_at', r.ended_at, 'cooldown_until', r.cooldown_until,
     'listing', r.listing, 'listing_complete', r.listing_complete, 'total_count', r.total_count,
@@ -77,8 +77,7 @@ as $$
     'requested_by', r.requested_by, 'cancelled_by', r.cancelled_by, 'retry_of', r.retry_of,
     'pulse', r.pulse, 'last_pulse_at', r.last_pulse_at, 'last_progress_at', r.last_progress_at,
     'announced_state', r.announced_state, 'now', clock_timestamp()
-  )
-  where r.run_id is not null
+  ) end
 $$;
 
 -- Is the order valid, by the products listed now? What was decided when it was fetched stands where nothing is known

@@ -110,11 +110,12 @@ begin
   select coalesce(array_agg(t order by t), '{}') into p_limiter.priority_grants
   from unnest(p_limiter.priority_grants) as t where t > p_now - p_window * 2;
 
-  if (p_observed ->> 'max')::int > 0 then
-    p_limiter.learned_max := (p_observed ->> 'max')::int;
+  -- Bounded, since a nonsensical header must not stop every call.
+  if (p_observed ->> 'max')::numeric > 0 then
+    p_limiter.learned_max := least((p_observed ->> 'max')::numeric, 100000);
   end if;
   if p_observed ->> 'daily_remaining' is not null then
-    p_limiter.daily_remaining := (p_observed ->> 'daily_remaining')::int;
+    p_limiter.daily_remaining := least((p_observed ->> 'daily_remaining')::numeric, 2000000000);
     p_limiter.daily_observed_at := p_now;
   end if;
   if (p_observed ->> 'closed_for_ms')::numeric > 0 then
@@ -123,7 +124,7 @@ begin
   end if;
 
   if p_observed ->> 'remaining' is not null and p_limiter.learned_max is not null then
-    v_used := p_limiter.learned_max - (p_observed ->> 'remaining')::int;
+    v_used := p_limiter.learned_max - least((p_observed ->> 'remaining')::numeric, p_limiter.learned_max);
     select count(*) into v_ours
     from unnest(p_limiter.bulk_grants || p_limiter.priority_grants) as t where t > v_since and t <= v_seen_at;
     -- Upwards only: GHL counting fewer than we granted means calls still on their way.

@@ -18,15 +18,18 @@ end
 $$;
 
 -- The orders of a request, each with what is to become of it. Decides only; the caller holds the locks and writes.
--- `next` is the whole row as it should be.
+-- `next` is the whole row as it should be. (plpgsql, as elsewhere, because it keeps its plan between calls.)
 create or replace function sync_internal.judge_orders(p_location text, orders jsonb)
 returns table (
   order_id text, result text, reason text, fetched_at timestamptz, source_updated_at timestamptz,
   remember_only boolean, keeps_lines boolean, due boolean, product_ids text[], valid boolean,
   issues jsonb, next public.ghl_qr_orders
 )
-language sql volatile
+language plpgsql
 as $$
+#variable_conflict use_column
+begin
+  return query
   with incoming as (
     -- The same order twice in one batch (a webhook's and a run's message): the later read decides.
     select distinct on (i.order_id) i.*
@@ -104,5 +107,6 @@ as $$
           'message', format('GHL''s updatedAt went back from %s to %s; the version read later was applied.',
             (p.stored).source_updated_at, p.source_updated_at))) else '[]' end,
     p.next
-  from planned p
+  from planned p;
+end
 $$;

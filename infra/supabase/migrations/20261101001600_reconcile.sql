@@ -107,8 +107,11 @@ $$;
 
 -- A label is not an identity: a renamed price renames the tickets of its line, and nothing else of them.
 create or replace function sync_internal.relabel_tickets(p_order_ids text[]) returns jsonb
-language sql
+language plpgsql
 as $$
+declare
+  v_relabelled jsonb;
+begin
   with relabelled as (
     update public.ghl_qr_tickets as t
     set ticket_type = l.label
@@ -118,6 +121,8 @@ as $$
       and t.ticket_type is distinct from l.label
     returning t.order_id
   )
-  select coalesce(jsonb_object_agg(order_id, changed), '{}')
-  from (select order_id, count(*) as changed from relabelled group by order_id) as counted
+  select coalesce(jsonb_object_agg(order_id, changed), '{}') into v_relabelled
+  from (select order_id, count(*) as changed from relabelled group by order_id) as counted;
+  return v_relabelled;
+end
 $$;

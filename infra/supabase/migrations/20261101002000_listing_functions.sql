@@ -4,8 +4,11 @@
 -- (a refund sweep records only what it wants fetched).
 create or replace function sync_internal.triage_listed(p_location text, p_kind text, p_sweep boolean, orders jsonb)
 returns table (order_id text, source_updated_at timestamptz, decision text, code text)
-language sql volatile
+language plpgsql
 as $$
+#variable_conflict use_column
+begin
+  return query
   with listed as (
     select distinct on (i.order_id) i.order_id, i.source_updated_at, coalesce(i."foreign", false) as is_foreign
     from jsonb_to_recordset(orders) as i (order_id text, source_updated_at timestamptz, "foreign" boolean)
@@ -47,7 +50,8 @@ as $$
       else 'fetch'
     end,
     case when d.is_foreign then 'other_location' else 'no_valid_product' end
-  from decided d
+  from decided d;
+end
 $$;
 
 -- request: {location_id, run_id, listing, listing_complete, total_count, sweep, orders: [{order_id, source_updated_at,

@@ -41,6 +41,9 @@ pub struct Observed {
     /// Requests left today.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub daily_remaining: Option<u64>,
+    /// How old `remaining` is, in milliseconds: calls granted since then aren't in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub age_ms: Option<u64>,
     /// After a 429: milliseconds both lanes stay closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_for_ms: Option<u64>,

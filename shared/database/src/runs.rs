@@ -47,6 +47,8 @@ pub struct Started {
     pub run: Option<Run>,
     /// The number of its first pulse.
     pub pulse: Option<i64>,
+    /// The last publication of the run before, when this start found it over; to be published first.
+    pub finished: Option<Publication>,
     /// Whole seconds after which a start may succeed.
     pub retry_after_seconds: Option<u64>,
 }

@@ -1,7 +1,7 @@
 //! The calls, their headers, and what keeps the token where it belongs.
 
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use domain::{LocationId, Order, OrderId};
 use reqwest::{StatusCode, Url};
@@ -31,7 +31,14 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     config: Config,
-    observed: Mutex<RateLimit>,
+    observed: Mutex<Observations>,
+}
+
+/// What GHL said of its rate limit, and when it first did since it was last asked for.
+#[derive(Default)]
+struct Observations {
+    rate: RateLimit,
+    since: Option<Instant>,
 }
 
 /// Largest answer read, in bytes: an order with thousands of items is below 5 MB.
@@ -64,9 +71,10 @@ impl Client {
         &self.config.location_id
     }
 
-    /// What GHL said of its rate limit since the last call of this method.
-    pub fn take_observed(&self) -> RateLimit {
-        self.observed.lock().map(|mut observed| std::mem::take(&mut *observed)).unwrap_or_default()
+    /// What GHL said of its rate limit since the last call of this method, and how old the oldest of it is.
+    pub fn take_observed(&self) -> (RateLimit, Duration) {
+        let taken = self.observed.lock().map(|mut observed| std::mem::take(&mut *observed)).unwrap_or_default();
+        (taken.rate, taken.since.map(|since| since.elapsed()).unwrap_or_default())
     }
 
     /// One page of orders, newest first. `payment_status` filters (`refunded`).
@@ -141,7 +149,8 @@ impl Client {
         let status = response.status();
         let rate = RateLimit::from_headers(response.headers(), status.as_u16(), jiff::Timestamp::now());
         if let Ok(mut observed) = self.observed.lock() {
-            *observed = observed.and(rate);
+            observed.rate = observed.rate.and(rate);
+            observed.since.get_or_insert_with(Instant::now);
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(no_answer)? {

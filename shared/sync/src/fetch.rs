@@ -132,11 +132,12 @@ impl Fetcher {
         wanted: usize,
         run_id: Option<&RunId>,
     ) -> Result<Slots, database::Error> {
-        let seen = self.client.take_observed();
+        let (seen, age) = self.client.take_observed();
         let observed = Observed {
             max: seen.max,
             remaining: seen.remaining,
             daily_remaining: seen.daily_remaining,
+            age_ms: seen.remaining.map(|_| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
             closed_for_ms: seen.closed_for.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         };
         let asked_at = Instant::now();

@@ -7,18 +7,25 @@ use http_api::{ApiError, Response, StatusCode, json};
 use queues::{Queue, RunMessage};
 use serde_json::json;
 
-/// Starts a run and answers 202, or says with 409 which run is in the way and when to try again.
+use crate::publish::Publisher;
+
+/// Starts a run and answers 202, or says with 409 which run is in the way and when to try again. A caller that can
+/// publish also tells the end of the run before, where nobody else did.
 ///
 /// # Errors
 /// 409 `sync_in_progress`, `cooling_down` or `nothing_to_retry`; 404 `run_not_found`; 503 `database_unavailable`.
 pub async fn start_run(
     database: &Database,
+    publisher: Option<&Publisher>,
     settings: Settings,
     runs: &Queue<RunMessage>,
     new: &NewRun,
 ) -> Result<Response, ApiError> {
     let started =
         database.start_run(new, settings).await.map_err(|error| ApiError::database_unavailable().caused_by(error))?;
+    if let (Some(publisher), Some(finished)) = (publisher, &started.finished) {
+        publisher.publish(database, finished).await;
+    }
     let Some(run) = started.run else {
         return Err(ApiError::not_found("run_not_found", "There is no such run"));
     };

@@ -54,8 +54,8 @@ async fn calls_carry_what_ghl_asks_for() {
     let client = client(&server.uri());
     let page = client.list_orders(&token(), 90, 100, Some("refunded")).await.unwrap();
     assert_eq!(page.total, 0);
-    assert_eq!(client.take_observed().max, Some(25));
-    assert_eq!(client.take_observed(), RateLimit::default());
+    assert_eq!(client.take_observed().0.max, Some(25));
+    assert_eq!(client.take_observed(), (RateLimit::default(), Duration::ZERO));
 }
 
 #[tokio::test]

@@ -1,0 +1,104 @@
+//! One writer in the middle of its transaction, another arriving: each of these shows what one lock is for.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::harness::{LOCATION, TestDatabase, call};
+use crate::orders::{assert_in_step, line, order, reconcile, sync, tickets, upsert, with};
+
+/// Leaves a transaction of the owner's open after these statements, lets the server call the function, and commits once
+/// the server waits.
+async fn call_while_open(database: &TestDatabase, statements: &str, function: &'static str, request: Value) -> Value {
+    let server = database.another_server().await;
+    let process: i32 = server.query_one("select pg_backend_pid()", &[]).await.unwrap().get(0);
+    database.execute("begin").await;
+    database.execute(statements).await;
+    let calling = tokio::spawn(async move { call(&server, function, request).await });
+    let waits = format!("select wait_event_type = 'Lock' from pg_stat_activity where pid = {process}");
+    for _ in 0..400 {
+        if calling.is_finished() || database.value(&waits).await == true {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        // Within a transaction the view of other sessions is frozen.
+        database.execute("select pg_stat_clear_snapshot()").await;
+    }
+    assert!(!calling.is_finished(), "{function} didn't wait for: {statements}");
+    database.execute("commit").await;
+    calling.await.unwrap()
+}
+
+fn calling(function: &str, request: Value) -> String {
+    let mut request = request;
+    request["location_id"] = json!(LOCATION);
+    format!("select {function}('{request}')")
+}
+
+/// The order's lock: two reconciliations at once would both add what is missing.
+#[tokio::test]
+async fn a_second_reconciliation_waits_for_the_first() {
+    let database = TestDatabase::new().await;
+    upsert(&database, order("o1", &[line("p1", "vip", "VIP", 3)])).await;
+    let request = json!({"orders": [{"order_id": "o1"}]});
+    let second =
+        call_while_open(&database, &calling("reconcile_tickets", request.clone()), "reconcile_tickets", request).await;
+    assert_eq!((&second["orders"][0]["added"], &second["orders"][0]["kept"]), (&json!(0), &json!(3)));
+    assert_eq!(tickets(&database, "o1").await.len(), 3);
+}
+
+/// The tickets' lock: the scanner takes no order lock, so what it is just doing must be waited for.
+#[tokio::test]
+async fn a_scan_under_way_counts() {
+    let database = TestDatabase::new().await;
+    sync(&database, order("o1", &[line("p1", "vip", "VIP", 2)])).await;
+    let fewer = json!({"source_updated_at": "2026-03-02T00:00:00Z"});
+    upsert(&database, with(order("o1", &[line("p1", "vip", "VIP", 1)]), fewer)).await;
+    // Ticket 2 is the one that would go.
+    let scan = "update ghl_qr_tickets set status = 'used' where ticket_id = 2 and status = 'live'";
+    let request = json!({"orders": [{"order_id": "o1"}]});
+    call_while_open(&database, scan, "reconcile_tickets", request).await;
+    assert_eq!(tickets(&database, "o1").await, ["VIP/cancelled", "VIP/used"]);
+    assert_in_step(&database).await;
+}
+
+/// The memory's lock: the order's own row doesn't exist yet, and the stale guard has nothing to compare with.
+#[tokio::test]
+async fn of_two_first_reads_at_once_the_older_is_stale() {
+    let database = TestDatabase::new().await;
+    let newer = with(order("o1", &[line("p1", "vip", "VIP", 2)]), json!({"source_updated_at": "2026-03-02T00:00:00Z"}));
+    let older = order("o1", &[line("p1", "vip", "VIP", 1)]);
+    let statement = calling("upsert_orders", json!({"orders": [newer]}));
+    let answer = call_while_open(&database, &statement, "upsert_orders", json!({"orders": [older]})).await;
+    assert_eq!(answer["orders"][0]["result"], "stale");
+    assert_eq!(reconcile(&database, "o1").await["added"], 2);
+}
+
+/// An upsert and a reconciliation of the same order: whoever comes second sees what the first did.
+#[tokio::test]
+async fn a_reconciliation_waits_for_the_order_to_be_written() {
+    let database = TestDatabase::new().await;
+    sync(&database, order("o1", &[line("p1", "vip", "VIP", 1)])).await;
+    let more = json!({"source_updated_at": "2026-03-02T00:00:00Z"});
+    let more = with(order("o1", &[line("p1", "vip", "VIP", 4)]), more);
+    let statement = calling("upsert_orders", json!({"orders": [more]}));
+    let request = json!({"orders": [{"order_id": "o1"}]});
+    let answer = call_while_open(&database, &statement, "reconcile_tickets", request).await;
+    assert_eq!(answer["orders"][0]["added"], 3);
+    assert_eq!(database.value("select tickets_due from ghl_qr_orders").await, Value::Null);
+}
+
+/// The run's lock: two last outcomes at once end it once, and both are counted.
+#[tokio::test]
+async fn of_two_last_outcomes_one_ends_the_run() {
+    let database = TestDatabase::new().await;
+    let run_id = crate::orders::start(&database, "full").await;
+    crate::orders::page(&database, &run_id, &[("a", "2026-03-01T09:00:00Z"), ("b", "2026-03-01T09:00:00Z")], true)
+        .await;
+    let failing =
+        |id: &str| json!({"failures": [{"order_id": id, "run_id": run_id, "class": "permanent", "code": "x"}]});
+    let statement = calling("record_failures", failing("a"));
+    let answer = call_while_open(&database, &statement, "record_failures", failing("b")).await;
+    assert_eq!(answer["publication"]["run"]["state"], "Delay");
+    assert_eq!(answer["publication"]["run"]["failed"], 2);
+}

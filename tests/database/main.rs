@@ -1,0 +1,46 @@
+//! The SQL functions and migrations, run on a real Postgres.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `harness` | a fresh database per test, made from a migrated template; calling a function as the server does |
+//! | `orders` | the order and run documents the tests send |
+//! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
+//! | `limiter` | the window is exact, the lanes, 429, calls of others |
+//! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
+//! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
+//! | `adoption` | tickets of the original app |
+//! | `listing` | what each kind of run fetches, skips or takes for unchanged |
+//! | `runs` | start, outcomes, end, cancel, retry, lease |
+//! | `publications` | pulses, grants, sequence numbers |
+//! | `gate` | one admission per ticket |
+//! | `upkeep` | failures, products, connections, purge |
+//! | `privileges` | what the anonymous key can do: nothing |
+//! | `concurrency` | many writers on the same orders: no deadlock, no duplicate |
+//! | `interleavings` | what each lock is for |
+//! | `histories` | random histories against a model |
+//!
+//! `TEST_DATABASE_URL` names a server on which the tests may create databases and roles.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test fails by panicking"
+)]
+
+mod adoption;
+mod concurrency;
+mod gate;
+mod harness;
+mod histories;
+mod interleavings;
+mod limiter;
+mod listing;
+mod migrations;
+mod orders;
+mod privileges;
+mod publications;
+mod reconciling;
+mod runs;
+mod upkeep;
+mod upserts;

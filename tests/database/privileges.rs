@@ -1,0 +1,73 @@
+//! The anonymous and the signed-in key reach none of our tables and functions.
+
+use crate::harness::{TestDatabase, last_step, sql_state};
+
+#[tokio::test]
+async fn anon_and_authenticated_can_do_nothing_with_what_is_ours() {
+    let database = TestDatabase::new().await;
+    let tables = database
+        .rows(
+            "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v')
+             and relname not in ('ghl_qr_orders', 'ghl_qr_tickets')",
+        )
+        .await;
+    let functions =
+        database.rows("select proname as name from pg_proc where pronamespace = 'public'::regnamespace").await;
+    assert!(tables.len() >= 13 && functions.len() >= 28, "{} tables, {} functions", tables.len(), functions.len());
+
+    let granted = database
+        .rows(
+            "select table_name, grantee, privilege_type from information_schema.role_table_grants
+             where table_schema in ('public', 'sync_internal') and grantee in ('PUBLIC', 'anon', 'authenticated')
+             and table_name not in ('ghl_qr_orders', 'ghl_qr_tickets')",
+        )
+        .await;
+    assert!(granted.is_empty(), "{granted:?}");
+
+    for role in ["anon", "authenticated"] {
+        let client = database.connect_as(role).await;
+        for table in tables.iter().map(|row| row["name"].as_str().unwrap()) {
+            let statement = format!("select * from public.{table}");
+            let refused = client.batch_execute(&statement).await.expect_err(&statement);
+            assert_eq!(sql_state(&refused), "42501", "{role}: {statement}: {refused:?}");
+        }
+        for function in functions.iter().map(|row| row["name"].as_str().unwrap()) {
+            let statement = format!("select public.{function}('{{}}')");
+            let refused = client.batch_execute(&statement).await.expect_err(&statement);
+            assert_eq!(sql_state(&refused), "42501", "{role}: {statement}: {refused:?}");
+        }
+        let refused = client.batch_execute("select sync_internal.listed_products('x')").await.unwrap_err();
+        assert_eq!(sql_state(&refused), "42501");
+    }
+}
+
+#[tokio::test]
+async fn every_table_of_ours_has_row_level_security() {
+    let database = TestDatabase::new().await;
+    let open = database
+        .rows(
+            "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+             and not relrowsecurity and relname not in ('ghl_qr_orders', 'ghl_qr_tickets')",
+        )
+        .await;
+    assert!(open.is_empty(), "{open:?}");
+    let policies = database.rows("select policyname from pg_policies where schemaname = 'public'").await;
+    assert!(policies.is_empty(), "no policy lets anybody in: {policies:?}");
+}
+
+#[tokio::test]
+async fn the_last_step_closes_the_original_tables_and_leaves_the_server_working() {
+    let database = TestDatabase::new().await;
+    database.execute("insert into ghl_qr_orders (order_id) values ('o1')").await;
+    database.execute(&last_step()).await;
+    database.execute(&last_step()).await;
+    for role in ["anon", "authenticated"] {
+        let client = database.connect_as(role).await;
+        for table in ["ghl_qr_orders", "ghl_qr_tickets"] {
+            let refused = client.batch_execute(&format!("select * from public.{table}")).await.unwrap_err();
+            assert_eq!(sql_state(&refused), "42501");
+        }
+    }
+    let order = crate::orders::order("o2", &[crate::orders::line("p1", "vip", "VIP", 1)]);
+    assert_eq!(crate::orders::sync(&database, order).await["added"], 1);
+}

@@ -1,0 +1,282 @@
+//! A run's life: one at a time, it ends and adds up whatever happens.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::harness::{TestDatabase, call, sql_state};
+use crate::orders::{dispatch, line, order, page, run, start, upsert, with};
+
+const STAMP: &str = "2026-03-01T09:00:00Z";
+
+fn start_request(kind: &str) -> Value {
+    json!({"kind": kind, "requested_by": "admin", "cooldown_ms": 150, "lease_ms": 60000, "publish_interval_ms": 100})
+}
+
+async fn finish_order(database: &TestDatabase, run_id: &str, id: &str) -> Value {
+    upsert(database, with(order(id, &[line("p1", "vip", "VIP", 1)]), json!({"run_id": run_id}))).await;
+    let handed = json!({"orders": [{"order_id": id, "run_id": run_id, "change": "written", "attempts": 2}]});
+    database.call("reconcile_tickets", handed).await
+}
+
+async fn fail_order(database: &TestDatabase, run_id: &str, id: &str) {
+    let failure = json!({"order_id": id, "run_id": run_id, "cause": "run", "class": "permanent", "code": "not_found",
+        "reason": "GHL has no such order", "attempts": 1});
+    database.call("record_failures", json!({"failures": [failure]})).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_starts_at_once_one_wins() {
+    let database = TestDatabase::new().await;
+    for _ in 0..5 {
+        let mut starts = JoinSet::new();
+        for _ in 0..8 {
+            let client = database.another_server().await;
+            starts.spawn(async move { call(&client, "start_run", start_request("full")).await });
+        }
+        let answers = starts.join_all().await;
+        assert_eq!(answers.iter().filter(|answer| answer["started"] == true).count(), 1);
+        for refused in answers.iter().filter(|answer| answer["started"] == false) {
+            assert_eq!(refused["reason"], "running");
+            assert!(refused["retry_after_seconds"].as_u64().unwrap() >= 1);
+            assert!(refused["run"]["run_id"].is_string());
+        }
+        database.call("cancel_run", json!({})).await;
+    }
+}
+
+#[tokio::test]
+async fn a_run_ends_with_its_last_outcome_and_cools_down() {
+    let database = TestDatabase::new().await;
+    let run_id = start(&database, "full").await;
+    page(&database, &run_id, &[("a", STAMP), ("b", STAMP), ("c", STAMP)], false).await;
+    finish_order(&database, &run_id, "a").await;
+    fail_order(&database, &run_id, "b").await;
+    upsert(&database, with(order("c", &[]), json!({"run_id": run_id, "valid": false}))).await;
+    let state = &run(&database, &run_id).await["run"];
+    assert_eq!((&state["state"], &state["listing_complete"]), (&json!("Syncing"), &json!(false)), "more may be listed");
+
+    let state = &page(&database, &run_id, &[("c", STAMP)], true).await["run"];
+    assert_eq!(state["state"], "Delay");
+    assert_eq!([&state["listed"], &state["synced"], &state["failed"], &state["skipped"]], [3, 1, 1, 1]);
+    assert!(state["ended_at"].is_string() && state["cooldown_until"].is_string());
+
+    let refused = database.call("start_run", start_request("full")).await;
+    assert_eq!((&refused["reason"], &refused["run"]["run_id"]), (&json!("cooldown"), &json!(run_id)));
+    tokio::time::sleep(Duration::from_millis(210)).await;
+    // The column still says Delay; the clock decides.
+    assert_eq!(run(&database, &run_id).await["run"]["state"], "Delay");
+    assert_eq!(database.call("start_run", start_request("full")).await["started"], true);
+    assert_eq!(run(&database, &run_id).await["run"]["state"], "Completed");
+}
+
+#[tokio::test]
+async fn the_first_outcome_stands_and_is_counted_once() {
+    let database = TestDatabase::new().await;
+    let run_id = start(&database, "full").await;
+    page(&database, &run_id, &[("a", STAMP), ("b", STAMP)], true).await;
+    fail_order(&database, &run_id, "a").await;
+    finish_order(&database, &run_id, "a").await;
+    fail_order(&database, &run_id, "a").await;
+    finish_order(&database, &run_id, "unlisted").await;
+    let state = run(&database, &run_id).await;
+    assert_eq!([&state["run"]["failed"], &state["run"]["synced"]], [1, 0]);
+    assert_eq!(
+        state["failures"][0],
+        json!({"order_id": "a", "class": "permanent", "code": "not_found",
+        "reason": "GHL has no such order", "attempts": 1, "last_try_at": state["failures"][0]["last_try_at"]})
+    );
+    // The data is right all the same.
+    assert_eq!(database.value("select count(*) from ghl_qr_tickets where status = 'live'").await, 2);
+
+    let answer = finish_order(&database, &run_id, "b").await;
+    assert_eq!(answer["publication"]["run"]["state"], "Delay");
+    finish_order(&database, &run_id, "b").await;
+    assert_eq!(run(&database, &run_id).await["run"]["synced"], 1);
+}
+
+#[tokio::test]
+async fn synced_counts_what_needed_no_write_as_unchanged() {
+    let database = TestDatabase::new().await;
+    for id in ["kept", "mended"] {
+        crate::orders::sync(&database, order(id, &[line("p1", "vip", "VIP", 1)])).await;
+    }
+    database.execute("delete from ghl_qr_tickets where order_id = 'mended'").await;
+    let run_id = start(&database, "full").await;
+    page(&database, &run_id, &[("kept", STAMP), ("mended", STAMP)], true).await;
+    let handed: Vec<_> = ["kept", "mended"]
+        .iter()
+        .map(|id| json!({"order_id": id, "run_id": run_id, "change": "unchanged", "attempts": 1}))
+        .collect();
+    database.call("reconcile_tickets", json!({"orders": handed})).await;
+    let state = &run(&database, &run_id).await["run"];
+    assert_eq!(
+        [
+            &state["synced"],
+            &state["unchanged"],
+            &state["tickets_total"],
+            &state["tickets_added"],
+            &state["drift_orders"],
+            &state["ticket_types"]
+        ],
+        [2, 1, 2, 1, 1, 1]
+    );
+}
+
+#[tokio::test]
+async fn ending_early_names_every_open_order() {
+    for (function, request, state) in [
+        ("cancel_run", json!({"requested_by": "admin"}), "Cancelled"),
+        (
+            "end_run",
+            json!({"state": "Error", "code": "ghl_unauthorized", "message": "Failed to fetch order details"}),
+            "Error",
+        ),
+    ] {
+        let database = TestDatabase::new().await;
+        let run_id = start(&database, "full").await;
+        page(&database, &run_id, &[("a", STAMP), ("b", STAMP), ("c", STAMP)], false).await;
+        finish_order(&database, &run_id, "a").await;
+        let mut request = request;
+        request["run_id"] = json!(run_id);
+        let answer = database.call(function, request.clone()).await;
+        assert_eq!((&answer["run"]["state"], &answer["publication"]["run"]["state"]), (&json!(state), &json!(state)));
+
+        let ended = run(&database, &run_id).await;
+        assert_eq!([&ended["run"]["synced"], &ended["run"]["failed"], &ended["run"]["listed"]], [1, 2, 3]);
+        let failures = ended["failures"].as_array().unwrap();
+        assert!(failures.iter().all(|failure| failure["code"] == "not_attempted"));
+        // Late results change data, never counts; and nothing goes on.
+        finish_order(&database, &run_id, "b").await;
+        page(&database, &run_id, &[("d", STAMP)], true).await;
+        assert_eq!(dispatch(&database, &run_id).await, Vec::<String>::new());
+        let later = run(&database, &run_id).await;
+        assert_eq!([&later["run"]["synced"], &later["run"]["listed"]], [1, 3]);
+        assert_eq!(later["run"]["state"], state);
+        let again = database.call(function, request).await;
+        assert!(again["ended"] == false || again["cancelled"] == false, "{again}");
+        assert_eq!(
+            database.call("start_run", start_request("full")).await["started"],
+            true,
+            "no cool-down after {state}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_run_without_progress_ends_when_its_lease_is_over() {
+    let database = TestDatabase::new().await;
+    let later = |seconds: u32| {
+        format!("update sync_runs set last_progress_at = last_progress_at - interval '{seconds} seconds'")
+    };
+    let run_id = start(&database, "full").await;
+    database.execute(&later(59)).await;
+    page(&database, &run_id, &[("a", STAMP)], false).await;
+    database.execute(&later(59)).await;
+    let pulse = json!({"run_id": run_id, "pulse": 1, "claim_ms": 1});
+    assert_eq!(database.call("begin_pulse", pulse).await["run"]["state"], "Syncing", "progress renews the lease");
+    database.execute(&later(1)).await;
+    let pulse = json!({"run_id": run_id, "pulse": 2, "claim_ms": 1});
+    let ended = database.call("begin_pulse", pulse).await;
+    assert_eq!(
+        [&ended["run"]["state"], &ended["run"]["error_code"], &ended["run"]["failed"]],
+        [&json!("Error"), &json!("lease_expired"), &json!(1)]
+    );
+
+    // The next start finds a lost run as well.
+    let lost = start(&database, "full").await;
+    database.execute(&later(60)).await;
+    assert_eq!(database.call("start_run", start_request("full")).await["started"], true);
+    assert_eq!(run(&database, &lost).await["run"]["state"], "Error");
+}
+
+#[tokio::test]
+async fn a_retry_takes_the_failed_orders_or_the_named_ones() {
+    let database = TestDatabase::new().await;
+    let first = start(&database, "full").await;
+    page(&database, &first, &[("a", STAMP), ("b", STAMP)], true).await;
+    finish_order(&database, &first, "a").await;
+    fail_order(&database, &first, "b").await;
+    tokio::time::sleep(Duration::from_millis(210)).await;
+
+    let mut retry = start_request("retry");
+    retry["retry_of"] = json!(first);
+    let started = database.call("start_run", retry.clone()).await;
+    assert_eq!((&started["run"]["listed"], &started["run"]["retry_of"]), (&json!(1), &json!(first)));
+    let second = started["run"]["run_id"].as_str().unwrap();
+    assert_eq!(dispatch(&database, second).await, ["b"]);
+    assert_eq!(finish_order(&database, second, "b").await["publication"]["run"]["state"], "Delay");
+    tokio::time::sleep(Duration::from_millis(160)).await;
+
+    retry["retry_of"] = json!(second);
+    assert_eq!(database.call("start_run", retry.clone()).await["reason"], "nothing_to_retry");
+    retry["retry_of"] = json!("00000000-0000-4000-8000-000000000000");
+    assert_eq!(database.call("start_run", retry.clone()).await["reason"], "unknown_run");
+    retry["retry_of"] = Value::Null;
+    retry["order_ids"] = json!(["x", "y", "x"]);
+    assert_eq!(database.call("start_run", retry).await["run"]["listed"], 2);
+}
+
+#[tokio::test]
+async fn runs_are_listed_newest_first_page_by_page() {
+    let database = TestDatabase::new().await;
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.insert(0, start(&database, "full").await);
+        database.call("cancel_run", json!({})).await;
+    }
+    database.call("skip_run", json!({"kind": "incremental", "reason": "daily budget"})).await;
+    let first = database.call("list_runs", json!({"limit": 2})).await;
+    assert_eq!((&first["runs"][0]["state"], &first["runs"][1]["run_id"]), (&json!("Skipped"), &json!(ids[0])));
+    let cursor = first["next"].as_str().unwrap();
+    assert!(
+        cursor.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte)),
+        "fit for a URL: {cursor}"
+    );
+    let rest = database.call("list_runs", json!({"limit": 5, "before": cursor})).await;
+    let listed: Vec<_> = rest["runs"].as_array().unwrap().iter().map(|run| run["run_id"].as_str().unwrap()).collect();
+    assert_eq!((listed, &rest["next"]), (vec![ids[1].as_str(), ids[2].as_str()], &Value::Null));
+    // A scheduled start that was skipped isn't what a dashboard shows.
+    assert_eq!(database.call("sync_snapshot", json!({})).await["run"]["run_id"], json!(ids[0]));
+}
+
+#[tokio::test]
+async fn a_runs_report_comes_page_by_page_without_gaps() {
+    let database = TestDatabase::new().await;
+    let run_id = start(&database, "full").await;
+    let ids: Vec<_> = (0..9).map(|number| format!("o{number}")).collect();
+    let listed: Vec<_> = ids.iter().map(|id| (id.as_str(), STAMP)).collect();
+    page(&database, &run_id, &listed, false).await;
+    for id in &ids[..6] {
+        fail_order(&database, &run_id, id).await;
+    }
+    for id in &ids[6..] {
+        let issues = json!([{"code": "bad_quantity", "message": "items[0].qty is -1"}]);
+        upsert(&database, with(order(id, &[]), json!({"run_id": run_id, "valid": false, "issues": issues}))).await;
+    }
+    let (mut failures, mut skips, mut issues, mut after) = (0, 0, 0, json!(""));
+    for _ in 0..10 {
+        let answer = database.call("get_run", json!({"run_id": run_id, "after": after, "limit": 2})).await;
+        failures += answer["failures"].as_array().unwrap().len();
+        skips += answer["skips"].as_array().unwrap().len();
+        issues += answer["issues"].as_array().unwrap().len();
+        after = answer["next"].clone();
+        if after.is_null() {
+            break;
+        }
+    }
+    assert_eq!((failures, skips, issues), (6, 3, 3));
+    let unknown = json!({"run_id": "00000000-0000-4000-8000-000000000000", "limit": 2});
+    assert_eq!(database.call("get_run", unknown).await["run"], Value::Null);
+}
+
+#[tokio::test]
+async fn what_cant_be_is_refused() {
+    let database = TestDatabase::new().await;
+    let refused = database.try_call("start_run", start_request("sideways")).await.unwrap_err();
+    assert_eq!(sql_state(&refused), "22023");
+    let ending = json!({"run_id": "00000000-0000-4000-8000-000000000000", "state": "Completed"});
+    let refused = database.try_call("end_run", ending).await.unwrap_err();
+    assert_eq!(sql_state(&refused), "22023");
+}

@@ -1,0 +1,94 @@
+//! Failures outside a run, the product list, connections, and forgetting.
+
+use serde_json::{Value, json};
+
+use crate::harness::TestDatabase;
+use crate::orders::{line, order, page, start, sync, upsert, with};
+
+fn failure(id: &str, attempts: u32) -> Value {
+    json!({"order_id": id, "run_id": null, "cause": "webhook", "class": "transient", "code": "ghl_unavailable",
+        "reason": "Failed to fetch order details", "attempts": attempts})
+}
+
+#[tokio::test]
+async fn a_failure_outside_a_run_stands_until_the_next_success() {
+    let database = TestDatabase::new().await;
+    let failures = [failure("b", 1), failure("a", 2), failure("c", 1), failure("d", 1)];
+    database.call("record_failures", json!({"failures": failures})).await;
+    database.call("record_failures", json!({"failures": [failure("b", 5)]})).await;
+    let first = database.call("list_failures", json!({"limit": 2})).await;
+    assert_eq!(
+        (&first["failures"][1]["order_id"], &first["failures"][1]["attempts"], &first["next"]),
+        (&json!("b"), &json!(5), &json!("b"))
+    );
+    let rest = database.call("list_failures", json!({"limit": 10, "after": "b"})).await;
+    assert_eq!((rest["failures"].as_array().unwrap().len(), &rest["next"]), (2, &Value::Null));
+
+    upsert(&database, order("a", &[line("p1", "vip", "VIP", 1)])).await;
+    let standing = "select jsonb_agg(order_id order by order_id) from sync_failures";
+    assert_eq!(database.value(standing).await, json!(["a", "b", "c", "d"]), "its tickets aren't in step yet");
+    sync(&database, order("a", &[line("p1", "vip", "VIP", 1)])).await;
+    // Not ours after all: settled without tickets.
+    upsert(&database, with(order("b", &[]), json!({"valid": false}))).await;
+    upsert(&database, with(order("c", &[]), json!({"foreign": true}))).await;
+    assert_eq!(database.value(standing).await, json!(["d"]));
+}
+
+#[tokio::test]
+async fn the_product_list_is_replaced() {
+    let database = TestDatabase::new().await;
+    assert_eq!(database.call("list_products", json!({})).await, json!({"product_ids": [], "refreshed_at": null}));
+    let product = |id: &str, name: &str| json!({"product_id": id, "name": name, "image": null});
+    let request = json!({"products": [product("b", "B"), product("a", "A"), product("a", "A")]});
+    assert_eq!(database.call("replace_products", request).await["count"], 2);
+    let version = "select xmin::text from sync_products where product_id = 'b'";
+    let before = database.value(version).await;
+    let request = json!({"products": [product("b", "B"), product("c", "C")]});
+    assert_eq!(database.call("replace_products", request).await["count"], 2);
+    let listed = database.call("list_products", json!({})).await;
+    assert_eq!((&listed["product_ids"], listed["refreshed_at"].is_string()), (&json!(["b", "c"]), true));
+    assert_eq!(database.value(version).await, before, "what stayed isn't rewritten");
+}
+
+#[tokio::test]
+async fn connections_are_capped_per_user_and_in_all() {
+    let database = TestDatabase::new().await;
+    let add = |id: &str, user: &str, expires: &str| {
+        json!({"connection_id": id, "user_id": user, "role": "admin",
+        "expires_at": expires, "max_per_user": 2, "max_total": 3})
+    };
+    let soon = "2099-01-01T00:00:00Z";
+    for (id, user, expires, accepted) in [
+        ("1", "ada", soon, true),
+        ("2", "ada", soon, true),
+        ("3", "ada", soon, false),
+        ("2", "ada", soon, true),
+        ("4", "bob", "2020-01-01T00:00:00Z", true),
+        ("5", "bob", soon, true),
+        ("6", "cleo", soon, false),
+    ] {
+        assert_eq!(database.call("add_connection", add(id, user, expires)).await["accepted"], accepted, "{id}");
+    }
+    assert_eq!(database.call("list_connections", json!({})).await, json!({"connection_ids": ["1", "2", "5"]}));
+    database.call("remove_connections", json!({"connection_ids": ["1", "gone"]})).await;
+    assert_eq!(database.call("list_connections", json!({})).await, json!({"connection_ids": ["2", "5"]}));
+}
+
+#[tokio::test]
+async fn purge_forgets_old_rows_and_keeps_the_counts() {
+    let database = TestDatabase::new().await;
+    sync(&database, order("stored", &[line("p1", "vip", "VIP", 1)])).await;
+    let run_id = start(&database, "incremental").await;
+    page(&database, &run_id, &[("stored", "2026-03-01T09:00:00Z"), ("b", "2026-03-01T09:00:00Z")], false).await;
+    database.call("cancel_run", json!({})).await;
+    let count = "select count(*) from sync_outcomes";
+    assert_eq!(database.call("purge", json!({"limit": 100})).await["deleted"], 0);
+    database.execute("update sync_runs set ended_at = now() - interval '2 hours'").await;
+    database.call("purge", json!({"limit": 100})).await;
+    assert_eq!(database.value(count).await, 1, "unchanged by listing: counted, not kept");
+    database.execute("update sync_runs set ended_at = now() - interval '31 days'").await;
+    database.call("purge", json!({"limit": 100})).await;
+    assert_eq!(database.value(count).await, 0);
+    let run = crate::orders::run(&database, &run_id).await;
+    assert_eq!([&run["run"]["listed"], &run["run"]["synced"], &run["run"]["failed"]], [2, 1, 1]);
+}
