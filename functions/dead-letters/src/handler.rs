@@ -43,7 +43,7 @@ impl DeadLetters {
                 Err(error) => {
                     tracing::error!(
                         message_id,
-                        error = &error as &dyn std::error::Error,
+                        error = telemetry::chain(&error),
                         "A dead letter could not be recorded"
                     );
                     back.push(message_id);

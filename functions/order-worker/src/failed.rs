@@ -73,7 +73,7 @@ impl Worker {
                     let message = OrderMessage { attempt, ..task.message.clone() };
                     let queue = if task.is_bulk() { &self.bulk } else { &self.orders };
                     if let Err(error) = queue.send(&message, wait).await {
-                        tracing::error!(order_id = %task.order_id, error = &error as &dyn std::error::Error, "A retry could not be queued");
+                        tracing::error!(order_id = %task.order_id, error = telemetry::chain(&error), "A retry could not be queued");
                         back.extend(task.message_ids);
                     }
                 }
@@ -94,7 +94,7 @@ impl Worker {
                     }
                 }
                 Err(error) => {
-                    tracing::error!(run_id = %run_id, error = &error as &dyn std::error::Error, "A run could not be stopped")
+                    tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run could not be stopped")
                 }
             }
         }
@@ -120,7 +120,7 @@ impl Worker {
                 }
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "Failures could not be recorded");
+                tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");
                 back.extend(given_up.into_iter().flat_map(|(task, ..)| task.message_ids));
             }
         }

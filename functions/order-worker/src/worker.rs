@@ -100,7 +100,7 @@ impl Worker {
                 .filter(|task| task.message.cause != Cause::Webhook || !served.contains(&task.order_id))
                 .collect()),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "Database connection error: webhooks wait");
+                tracing::error!(error = telemetry::chain(&error), "Database connection error: webhooks wait");
                 Err(tasks.into_iter().flat_map(|task| task.message_ids).collect())
             }
         }
@@ -168,7 +168,7 @@ impl Worker {
             not_read.push((task, crate::failed::NotRead::Refused(error.to_string())));
             return Vec::new();
         }
-        tracing::error!(order_id = %task.order_id, error = error as &dyn std::error::Error, "Database connection error: the order waits");
+        tracing::error!(order_id = %task.order_id, error = telemetry::chain(error), "Database connection error: the order waits");
         task.message_ids
     }
 
@@ -195,7 +195,7 @@ impl Worker {
         let back = match self.tickets.send_all(&messages).await {
             Ok(()) => Vec::new(),
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "Orders could not be handed over to tickets");
+                tracing::error!(error = telemetry::chain(&error), "Orders could not be handed over to tickets");
                 handed_over
             }
         };

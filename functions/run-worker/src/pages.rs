@@ -168,11 +168,7 @@ impl RunWorker {
             FailureClass::Permanent | FailureClass::Auth => None,
         };
         let Some(wait) = wait else { return Err(NoPage::Failed(error)) };
-        tracing::warn!(
-            attempt,
-            error = &error as &dyn std::error::Error,
-            "A list could not be read; it is tried again"
-        );
+        tracing::warn!(attempt, error = telemetry::chain(&error), "A list could not be read; it is tried again");
         *attempt += 1;
         tokio::time::sleep(
             wait.min(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))),

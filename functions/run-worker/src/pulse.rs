@@ -153,7 +153,7 @@ impl RunWorker {
             }
         }
         if let Err(error) = self.publisher.store().put_valid_orders(&order_ids).await {
-            tracing::warn!(run_id = %run.run_id, error = &error as &dyn std::error::Error, "The list of valid orders could not be written");
+            tracing::warn!(run_id = %run.run_id, error = telemetry::chain(&error), "The list of valid orders could not be written");
         }
         Ok(())
     }

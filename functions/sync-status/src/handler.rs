@@ -57,7 +57,7 @@ impl SyncStatus {
                 return match self.store.get_status().await {
                     Ok(Some(status)) => {
                         tracing::warn!(
-                            error = &error as &dyn std::error::Error,
+                            error = telemetry::chain(&error),
                             "The published status stands in for the database"
                         );
                         json(StatusCode::OK, &status)
@@ -74,7 +74,7 @@ impl SyncStatus {
             };
             tracing::warn!(run_id = %run.run_id, pulse, "A lost pulse is sent anew");
             if let Err(error) = self.runs.send(&message, Duration::ZERO).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "A pulse could not be sent");
+                tracing::warn!(error = telemetry::chain(&error), "A pulse could not be sent");
             }
         }
         json(StatusCode::OK, &frames::status(snapshot.run.as_ref(), snapshot.seq))

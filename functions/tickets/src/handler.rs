@@ -41,7 +41,7 @@ impl Tickets {
             Err(error) => {
                 tracing::error!(
                     orders = tasks.len(),
-                    error = &error as &dyn std::error::Error,
+                    error = telemetry::chain(&error),
                     "Database connection error: tickets wait"
                 );
                 back.extend(tasks.into_iter().flat_map(|task| task.message_ids));
@@ -61,7 +61,7 @@ impl Tickets {
     async fn reconcile_one(&self, task: Task) -> Vec<String> {
         let Err(error) = self.reconcile(std::slice::from_ref(&task)).await else { return Vec::new() };
         let order_id = task.order.order_id.clone();
-        tracing::error!(order_id = %order_id, error = &error as &dyn std::error::Error, "The tickets of an order could not be reconciled");
+        tracing::error!(order_id = %order_id, error = telemetry::chain(&error), "The tickets of an order could not be reconciled");
         if error.class() != FailureClass::Permanent {
             return task.message_ids;
         }
@@ -80,7 +80,7 @@ impl Tickets {
                 Vec::new()
             }
             Err(error) => {
-                tracing::error!(error = &error as &dyn std::error::Error, "A failure could not be recorded");
+                tracing::error!(error = telemetry::chain(&error), "A failure could not be recorded");
                 task.message_ids
             }
         }

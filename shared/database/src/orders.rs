@@ -134,8 +134,8 @@ pub struct ToReconcile {
 pub struct Reconciled {
     /// Which order.
     pub order_id: OrderId,
-    /// Whether there is such an order.
-    pub found: bool,
+    /// Tickets it had before.
+    pub found: u32,
     /// Tickets made.
     pub added: u32,
     /// Tickets brought back.

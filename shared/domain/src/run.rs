@@ -88,7 +88,8 @@ pub struct Run {
     pub ended_at: Option<Timestamp>,
     /// No other run starts before.
     pub cooldown_until: Option<Timestamp>,
-    /// Where its listing stands; `None` before the first page.
+    /// Where its listing stands; `None` before the first page, when the row holds `{}`.
+    #[serde(deserialize_with = "begun_listing")]
     pub listing: Option<Listing>,
     /// Whether every order was listed.
     pub listing_complete: bool,
@@ -129,6 +130,12 @@ pub struct Run {
     pub announced_state: Option<RunState>,
     /// The database's time when this was read.
     pub now: Timestamp,
+}
+
+fn begun_listing<'de, D: serde::Deserializer<'de>>(row: D) -> Result<Option<Listing>, D::Error> {
+    let listing =
+        Option::<serde_json::Map<String, serde_json::Value>>::deserialize(row)?.filter(|listing| !listing.is_empty());
+    listing.map(|listing| serde_json::from_value(listing.into())).transpose().map_err(serde::de::Error::custom)
 }
 
 impl Run {

@@ -34,11 +34,11 @@ pub struct Client {
     observed: Mutex<Observations>,
 }
 
-/// What GHL said of its rate limit, and when it first did since it was last asked for.
+/// What GHL said of its rate limit, and when it last did.
 #[derive(Default)]
 struct Observations {
     rate: RateLimit,
-    since: Option<Instant>,
+    at: Option<Instant>,
 }
 
 /// Largest answer read, in bytes: an order with thousands of items is below 5 MB.
@@ -71,10 +71,11 @@ impl Client {
         &self.config.location_id
     }
 
-    /// What GHL said of its rate limit since the last call of this method, and how old the oldest of it is.
+    /// What GHL said of its rate limit since the last call of this method, and how long ago its last
+    /// answer came.
     pub fn take_observed(&self) -> (RateLimit, Duration) {
         let taken = self.observed.lock().map(|mut observed| std::mem::take(&mut *observed)).unwrap_or_default();
-        (taken.rate, taken.since.map(|since| since.elapsed()).unwrap_or_default())
+        (taken.rate, taken.at.map(|at| at.elapsed()).unwrap_or_default())
     }
 
     /// One page of orders, newest first. `payment_status` filters (`refunded`).
@@ -150,7 +151,7 @@ impl Client {
         let rate = RateLimit::from_headers(response.headers(), status.as_u16(), jiff::Timestamp::now());
         if let Ok(mut observed) = self.observed.lock() {
             observed.rate = observed.rate.and(rate);
-            observed.since.get_or_insert_with(Instant::now);
+            observed.at = Some(Instant::now());
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(no_answer)? {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-/// The rate limit headers of an answer, or of several: then the least favourable of each.
+/// The rate limit headers of an answer, or of several: then the newest of each, but the least daily budget and the longest wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimit {
     /// `X-RateLimit-Max`: requests per interval.
@@ -38,7 +38,7 @@ impl RateLimit {
         }
     }
 
-    /// Both observations as one.
+    /// This observation and a later one as one. `remaining` belongs to its time, so only the later one's counts.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
         fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
@@ -49,7 +49,7 @@ impl RateLimit {
         }
         Self {
             max: other.max.or(self.max),
-            remaining: least(self.remaining, other.remaining),
+            remaining: other.remaining.or(self.remaining),
             daily_remaining: least(self.daily_remaining, other.daily_remaining),
             closed_for: self.closed_for.max(other.closed_for),
         }
@@ -100,11 +100,11 @@ mod tests {
     }
 
     #[test]
-    fn several_answers_give_the_least() {
+    fn of_several_answers_the_later_counts() {
         let a = RateLimit { max: Some(100), remaining: Some(50), ..RateLimit::default() };
         let b = RateLimit { remaining: Some(70), closed_for: Some(Duration::from_secs(1)), ..RateLimit::default() };
-        let both = RateLimit { max: Some(100), remaining: Some(50), daily_remaining: None, closed_for: b.closed_for };
+        let both = RateLimit { max: Some(100), remaining: Some(70), daily_remaining: None, closed_for: b.closed_for };
         assert_eq!(a.and(b), both);
-        assert_eq!(b.and(a), both);
+        assert_eq!(b.and(a), RateLimit { remaining: Some(50), ..both });
     }
 }

@@ -208,11 +208,7 @@ impl Fetcher {
                     }
                     Err(error) => {
                         let class = error.class();
-                        tracing::warn!(
-                            error = &error as &dyn std::error::Error,
-                            ?class,
-                            "The rate limiter could not be asked"
-                        );
+                        tracing::warn!(error = telemetry::chain(&error), ?class, "The rate limiter could not be asked");
                         let wait = Duration::from_secs(1);
                         ask_at = Instant::now() + wait;
                         if ask_at >= deadline || class != FailureClass::Transient {

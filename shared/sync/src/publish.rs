@@ -48,13 +48,13 @@ impl Publisher {
         let (stored, ()) =
             tokio::join!(self.store.put_status(&announcement.status), self.post(database, &announcement.frames));
         if let Err(error) = stored {
-            tracing::warn!(run_id = %run_id, error = &error as &dyn std::error::Error, "The status document could not be written");
+            tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "The status document could not be written");
             return false;
         }
         match database.confirm_publication(run_id, announcement.seq, publication.run.state).await {
             Ok(()) => true,
             Err(error) => {
-                tracing::warn!(run_id = %run_id, error = &error as &dyn std::error::Error, "A publication could not be confirmed");
+                tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "A publication could not be confirmed");
                 false
             }
         }
@@ -66,7 +66,7 @@ impl Publisher {
             Ok(connections) => connections,
             Err(error) => {
                 tracing::warn!(
-                    error = &error as &dyn std::error::Error,
+                    error = telemetry::chain(&error),
                     "Live updates unavailable: connections could not be listed"
                 );
                 return;
@@ -87,7 +87,7 @@ impl Publisher {
         if !report.gone.is_empty()
             && let Err(error) = database.remove_connections(&report.gone).await
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "Gone connections could not be removed");
+            tracing::warn!(error = telemetry::chain(&error), "Gone connections could not be removed");
         }
     }
 }

@@ -49,7 +49,7 @@ pub async fn start_run(
     let first = RunMessage { location_id: database.location_id().to_string(), run_id: run.run_id.to_string(), pulse };
     if let Err(error) = runs.send(&first, Duration::ZERO).await {
         // The run has started; the watch and every reader of its status find it without a pulse and send one.
-        tracing::error!(run_id = %run.run_id, error = &error as &dyn std::error::Error, "A run's first pulse could not be sent");
+        tracing::error!(run_id = %run.run_id, error = telemetry::chain(&error), "A run's first pulse could not be sent");
     }
     tracing::info!(run_id = %run.run_id, kind = new.kind.as_str(), "A run starts");
     json(StatusCode::ACCEPTED, &json!({ "message": "Sync started", "runId": run.run_id }))

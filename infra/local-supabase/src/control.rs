@@ -1,0 +1,65 @@
+//! Makes the database slow or unreachable on request, so that tests can see what happens then.
+//!
+//! `PUT /_control {"latencyMs": 200, "refuseForMs": 5000}`: each call under `/rest/v1` waits 200 ms more, and for the
+//! next 5 s each is answered 503. `DELETE /_control` ends both.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[derive(Default)]
+pub(crate) struct Faults(Mutex<Set>);
+
+#[derive(Clone, Copy, Default)]
+struct Set {
+    latency: Duration,
+    refuse_until: Option<Instant>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct Wanted {
+    #[serde(default)]
+    latency_ms: u64,
+    #[serde(default)]
+    refuse_for_ms: u64,
+}
+
+impl Faults {
+    pub(crate) fn latency(&self) -> Duration {
+        self.set().latency
+    }
+
+    pub(crate) fn refuses(&self) -> bool {
+        self.set().refuse_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    fn set(&self) -> MutexGuard<'_, Set> {
+        // The value is plain data: a panic elsewhere can't have left it half written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) async fn show(State(faults): State<Arc<Faults>>) -> Json<Value> {
+    let set = *faults.set();
+    let left = set.refuse_until.map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()));
+    Json(json!({ "latencyMs": set.latency.as_millis() as u64, "refuseForMs": left.as_millis() as u64 }))
+}
+
+pub(crate) async fn set(State(faults): State<Arc<Faults>>, Json(wanted): Json<Wanted>) -> Json<Value> {
+    let refuse_for = Duration::from_millis(wanted.refuse_for_ms);
+    *faults.set() = Set {
+        latency: Duration::from_millis(wanted.latency_ms),
+        refuse_until: (!refuse_for.is_zero()).then(|| Instant::now() + refuse_for),
+    };
+    show(State(faults)).await
+}
+
+pub(crate) async fn clear(State(faults): State<Arc<Faults>>) -> Json<Value> {
+    *faults.set() = Set::default();
+    show(State(faults)).await
+}

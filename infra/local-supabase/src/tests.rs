@@ -1,0 +1,66 @@
+//! The doors, with a tiny server in PostgREST's place.
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Request, StatusCode, Uri};
+use axum::response::Response;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+
+/// Answers with what it was asked.
+async fn echo(uri: Uri, headers: HeaderMap, body: String) -> String {
+    let bearer = headers.get("authorization").map_or("", |value| value.to_str().unwrap());
+    json!({ "uri": uri.to_string(), "authorization": bearer, "body": body }).to_string()
+}
+
+async fn door() -> Router {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().fallback(echo)).await });
+    let users = vec!["a@example.com:secret:admin:0b5c9a54-0000-4000-8000-000000000001".parse().unwrap()];
+    router(Arc::new(Auth::new("key", "http://127.0.0.1:1", users)), Arc::new(Proxy::new(&url).unwrap()))
+}
+
+async fn call(door: &Router, method: &str, path: &str, body: &str) -> Response {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("content-type", "application/json")
+        .header("apikey", "k")
+        .body(Body::from(body.to_owned()))
+        .unwrap();
+    door.clone().oneshot(request).await.unwrap()
+}
+
+async fn json_of(response: Response) -> Value {
+    serde_json::from_slice(&to_bytes(response.into_body(), 65_536).await.unwrap()).unwrap()
+}
+
+#[tokio::test]
+async fn rest_calls_reach_postgrest_unchanged_but_for_the_prefix() {
+    let response = call(&door().await, "POST", "/rest/v1/rpc/x?select=a%2Cb&c=%2B", "{}").await;
+    assert_eq!(response.headers()["access-control-allow-origin"], "*");
+    let asked = json_of(response).await;
+    assert_eq!(asked, json!({ "uri": "/rpc/x?select=a%2Cb&c=%2B", "authorization": "Bearer k", "body": "{}" }));
+}
+
+#[tokio::test]
+async fn a_user_signs_in_with_the_right_password_only() {
+    let door = door().await;
+    let path = "/auth/v1/token?grant_type=password";
+    let session = json_of(call(&door, "POST", path, r#"{"email":"a@example.com","password":"secret"}"#).await).await;
+    assert_eq!(session["user"]["app_metadata"]["role"], "admin");
+    assert_eq!(session["access_token"].as_str().unwrap().split('.').count(), 3);
+    let wrong = call(&door, "POST", path, r#"{"email":"a@example.com","password":"guess"}"#).await;
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_test_can_take_the_database_away_and_give_it_back() {
+    let door = door().await;
+    call(&door, "PUT", "/_control", r#"{"refuseForMs": 60000}"#).await;
+    assert_eq!(call(&door, "GET", "/rest/v1/x", "").await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    call(&door, "DELETE", "/_control", "").await;
+    assert_eq!(call(&door, "GET", "/rest/v1/x", "").await.status(), StatusCode::OK);
+}

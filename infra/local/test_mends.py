@@ -1,0 +1,189 @@
+"""A test for each mend: that ministack still needs it, and that it works.
+
+The first half of a test shows the fault in ministack as it is. When that half fails, ministack has learned it, and
+the mend can go: the message says which. Run by `cargo xtask test mends`.
+"""
+
+import asyncio
+import queue
+import tempfile
+import time
+import unittest
+from pathlib import Path
+from unittest import mock
+
+from mends import (
+    cors_case,
+    function_log,
+    http_api_body,
+    log_wait,
+    reserved_concurrency,
+    runtime_api_delay,
+    websocket_reply,
+)
+from ministack.core import lambda_runtime
+from ministack.services import apigateway, lambda_svc
+from ministack.services.cloudformation import provisioners
+
+FUNCTION_ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
+
+
+def can_go(mend) -> str:
+    return f"ministack no longer needs {mend.__name__}: remove it"
+
+
+def created(kind: str, props: dict) -> str:
+    """The id of a resource that CloudFormation makes of these properties."""
+    return provisioners._RESOURCE_HANDLERS[kind]["create"]("Thing", props, "a-stack")[0]
+
+
+def worker():
+    return lambda_runtime.ProvidedWorker("a-function", {}, b"")
+
+
+class RuntimeApiDelay(unittest.TestCase):
+    def sends_at_once(self) -> bool:
+        return worker()._build_handler_class(0, queue.Queue()).disable_nagle_algorithm
+
+    def test_the_runtime_api_sends_at_once(self):
+        self.assertFalse(self.sends_at_once(), can_go(runtime_api_delay))
+        runtime_api_delay.apply()
+        self.assertTrue(self.sends_at_once())
+
+
+class LogWait(unittest.TestCase):
+    def shortest_wait(self) -> float:
+        """Seconds that a silent invocation waits for output; the shortest of several, as others need the processor too."""
+        waits = []
+        for _ in range(5):
+            started = time.monotonic()
+            worker()._drain_stderr_bounded()
+            waits.append(time.monotonic() - started)
+        return min(waits)
+
+    def test_a_silent_invocation_does_not_wait_for_output(self):
+        self.assertGreater(self.shortest_wait(), 0.02, can_go(log_wait))
+        log_wait.apply()
+        self.assertLess(self.shortest_wait(), 0.02)
+
+
+class FunctionLog(unittest.TestCase):
+    class Output:
+        """What a function printed, as its pipe gives it."""
+
+        def __init__(self, *lines):
+            self.lines = list(lines)
+
+        def readline(self):
+            return self.lines.pop(0) if self.lines else b""
+
+        def close(self):
+            pass
+
+    def test_what_a_function_prints_stands_in_the_file(self):
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "functions.log"
+            with mock.patch.dict("os.environ", {"FUNCTION_LOG": str(path)}):
+                worker()._pump_output(self.Output(b"before\n"), queue.Queue())
+                self.assertFalse(path.exists(), can_go(function_log))
+                function_log.apply()
+            lines = queue.Queue()
+            worker()._pump_output(self.Output(b"hello\n", b"again\n"), lines)
+            self.assertEqual(path.read_text(), "a-function hello\na-function again\n")
+            self.assertEqual([lines.get(), lines.get()], ["hello", "again"])
+
+
+class HttpApiBody(unittest.TestCase):
+    BODY = {
+        "info": {"title": "an-api"},
+        "tags": [{"name": "ms-custom-id", "x-amazon-apigateway-tag-value": "b0000001"}],
+        "components": {
+            "securitySchemes": {
+                "Who": {
+                    "x-amazon-apigateway-authorizer": {
+                        "type": "request",
+                        "authorizerUri": FUNCTION_ARN,
+                        "identitySource": "$request.header.Authorization",
+                        "authorizerPayloadFormatVersion": "2.0",
+                        "enableSimpleResponses": True,
+                        "authorizerResultTtlInSeconds": 0,
+                    }
+                }
+            }
+        },
+        "paths": {
+            "/open": {"get": {"x-amazon-apigateway-integration": {"type": "aws_proxy", "uri": FUNCTION_ARN}}},
+            "/closed": {
+                "post": {
+                    "x-amazon-apigateway-integration": {"type": "aws_proxy", "uri": FUNCTION_ARN},
+                    "security": [{"Who": []}],
+                }
+            },
+        },
+    }
+
+    def routes(self) -> dict:
+        api_id = created("AWS::ApiGatewayV2::Api", {"Body": self.BODY})
+        self.api_id = api_id
+        return {route["routeKey"]: route for route in apigateway._routes[api_id].values()}
+
+    def test_an_api_has_the_routes_of_its_document(self):
+        self.assertEqual(self.routes(), {}, can_go(http_api_body))
+        http_api_body.apply()
+        routes = self.routes()
+        self.assertEqual(self.api_id, "b0000001")
+        self.assertEqual(set(routes), {"GET /open", "POST /closed"})
+        self.assertEqual(routes["GET /open"]["authorizationType"], "NONE")
+        self.assertEqual(routes["POST /closed"]["authorizationType"], "CUSTOM")
+        authorizer = apigateway._authorizers[self.api_id][routes["POST /closed"]["authorizerId"]]
+        self.assertEqual(authorizer["identitySource"], ["$request.header.Authorization"])
+        self.assertTrue(authorizer["enableSimpleResponses"])
+
+
+class CorsCase(unittest.TestCase):
+    ORIGIN = "http://page.example"
+
+    def allowed(self):
+        props = {"Name": "n", "CorsConfiguration": {"AllowOrigins": [self.ORIGIN], "AllowMethods": ["GET"]}}
+        settings = apigateway._apis[created("AWS::ApiGatewayV2::Api", props)]["corsConfiguration"]
+        return apigateway._cors_response_headers(settings, self.ORIGIN).get("Access-Control-Allow-Origin")
+
+    def test_cors_settings_of_a_template_count(self):
+        self.assertIsNone(self.allowed(), can_go(cors_case))
+        cors_case.apply()
+        self.assertEqual(self.allowed(), self.ORIGIN)
+
+
+class ReservedConcurrency(unittest.TestCase):
+    def limit(self):
+        name = created("AWS::Lambda::Function", {"Runtime": "provided.al2023", "ReservedConcurrentExecutions": 3})
+        record = lambda_svc._functions[name]
+        return lambda_svc._reserved_concurrency(record, record["config"])
+
+    def test_a_limit_in_a_template_counts(self):
+        self.assertIsNone(self.limit(), can_go(reserved_concurrency))
+        reserved_concurrency.apply()
+        self.assertEqual(self.limit(), 3)
+
+
+class WebsocketReply(unittest.TestCase):
+    def reply(self, route_response=None):
+        """What a client is sent when the function of a route returns something."""
+        api_id = created("AWS::ApiGatewayV2::Api", {"Name": "n", "ProtocolType": "WEBSOCKET"})
+        apigateway._integrations[api_id] = {"i": {"integrationType": "MOCK"}}
+        apigateway._integration_responses[api_id] = {"i": {"r": {"responseTemplates": {"$default": "an answer"}}}}
+        route = {"routeKey": "$default", "target": "integrations/i", "routeResponseSelectionExpression": route_response}
+        answer = apigateway._invoke_ws_lambda(
+            api_id, "000000000000", "us-east-1", route, "live", "connection", "MESSAGE", "m", "{}", "127.0.0.1", {}
+        )
+        return asyncio.run(answer).get("body")
+
+    def test_a_route_without_a_route_response_is_one_way(self):
+        self.assertEqual(self.reply(), "an answer", can_go(websocket_reply))
+        websocket_reply.apply()
+        self.assertIsNone(self.reply())
+        self.assertEqual(self.reply("$default"), "an answer")
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,63 @@
+//! Builds what runs: the functions with cargo-lambda, and the two local servers.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::place::Place;
+use crate::process::{find, output_of, step};
+
+/// What stands in for GHL and for Supabase's front door.
+const SERVERS: [&str; 2] = ["fake-ghl", "local-supabase"];
+
+/// Builds everything that a stack runs.
+pub(crate) fn all(place: &Place) -> Result<()> {
+    if find("cargo").is_none() {
+        bail!("cargo is missing from PATH: install Rust with rustup");
+    }
+    let mut lambda = Command::new(place.tools("venv-cloud/bin/cargo-lambda"));
+    // The host's own linker: what is built here also runs here, and zig's download isn't needed.
+    lambda.args(["lambda", "build", "--release", "--locked", "--compiler", "cargo", "--target", &host()?]);
+    lambda.arg("--lambda-dir").arg(binaries(place));
+    // The servers in the same call: cargo-lambda has compiler flags of its own, with which what they share is built once.
+    for package in functions(place)?.iter().map(String::as_str).chain(SERVERS) {
+        lambda.args(["--package", package]);
+    }
+    lambda.current_dir(place.project(""));
+    let hint = "Mend what the compiler says, then run the same command again";
+    step(place, "Building the functions and the local servers", "build", lambda, hint)
+}
+
+/// The directory that holds `<function>/bootstrap` for each function.
+pub(crate) fn binaries(place: &Place) -> PathBuf {
+    place.target("lambda")
+}
+
+/// Where cargo-lambda puts a server: like a function.
+pub(crate) fn server(place: &Place, name: &str) -> PathBuf {
+    binaries(place).join(name).join("bootstrap")
+}
+
+/// The names of the functions' crates, which are the names of their directories.
+fn functions(place: &Place) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(place.project("functions")).context("can't read functions/")? {
+        let entry = entry?;
+        if entry.path().join("Cargo.toml").is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The target triple of this machine.
+fn host() -> Result<String> {
+    let mut rustc = Command::new("rustc");
+    rustc.arg("-vV");
+    let said = output_of(rustc, "").context("rustc is missing: install Rust with rustup")?;
+    let host = said.lines().find_map(|line| line.strip_prefix("host: ")).context("rustc -vV names no host")?;
+    Ok(host.to_owned())
+}

@@ -1,0 +1,115 @@
+//! Commands and options.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::place::Place;
+use crate::postgres::Durability;
+use crate::stack::Stack;
+use crate::{demo, drive, setup, suites, test};
+
+/// Runs, tests and drives ghl-sync on this machine.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Start the whole system; stays in the foreground until Ctrl-C
+    Up(StackOptions),
+    /// Start the whole system and run a full sync in it, with a progress bar and a summary
+    Demo {
+        #[command(flatten)]
+        stack: StackOptions,
+        /// Stop after the sync; status 0 only if every order has its outcome and the database agrees
+        #[arg(long)]
+        exit: bool,
+    },
+    /// Run the tests: all suites, or those named
+    Test {
+        /// Which suites; all if none is named
+        #[arg(value_enum)]
+        suites: Vec<suites::Suite>,
+        /// First of five ports for the stack that the tests start
+        #[arg(long, default_value_t = 8500)]
+        port_base: u16,
+    },
+    /// Start a sync in the running stack and follow it to its end
+    Sync {
+        /// Fetch every order, or only what changed
+        #[arg(long, value_enum, default_value_t = Mode::Full)]
+        mode: Mode,
+    },
+    /// Show the running stack's state: the current or last run, and what failed
+    Status,
+    /// Send a signed webhook for an order to the running stack
+    Webhook {
+        /// The order's id in GHL: 24 hexadecimal digits
+        order_id: String,
+    },
+    /// Install everything that the other commands need, SAM included
+    Setup,
+}
+
+/// How the stack of `up` and `demo` is made.
+#[derive(Args)]
+pub(crate) struct StackOptions {
+    /// How many valid orders the fake GHL has
+    #[arg(long, default_value_t = 150, value_name = "N")]
+    pub(crate) orders: u32,
+    /// The same seed gives the same orders
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub(crate) seed: u64,
+    /// An outside GHL instead of the fake one; GHL_LOCATION_ID and GHL_ACCESS_TOKEN say whose, if it checks them
+    #[arg(long, value_name = "URL")]
+    pub(crate) ghl_url: Option<String>,
+    /// How long the fake GHL waits before it answers
+    #[arg(long, default_value_t = 0, value_name = "M")]
+    pub(crate) ghl_latency_ms: u64,
+    /// First of five ports: local cloud, Postgres, PostgREST, local Supabase, fake GHL
+    #[arg(long, default_value_t = 8400, value_name = "P")]
+    pub(crate) port_base: u16,
+    /// Start with an empty database
+    #[arg(long)]
+    pub(crate) reset: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Mode {
+    /// Every order
+    Full,
+    /// Orders that are new or changed
+    Incremental,
+}
+
+pub(crate) fn run() -> Result<ExitCode> {
+    match Cli::parse().command {
+        Task::Up(options) => up(&options),
+        Task::Demo { stack, exit } => demo::run(&stack, exit),
+        Task::Test { suites, port_base } => test::run(&suites, port_base),
+        Task::Sync { mode } => drive::sync(mode),
+        Task::Status => drive::status(),
+        Task::Webhook { order_id } => drive::webhook(&order_id),
+        Task::Setup => {
+            let place = Place::local()?;
+            setup::for_stack(&place)?;
+            setup::for_sam(&place)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+fn up(options: &StackOptions) -> Result<ExitCode> {
+    let place = Place::local()?;
+    let mut stack = Stack::start(&place, options, Durability::Kept)?;
+    stack.introduce();
+    stack.stay()?;
+    eprintln!("stopping ...");
+    drop(stack);
+    Ok(ExitCode::SUCCESS)
+}

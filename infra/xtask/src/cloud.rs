@@ -1,0 +1,138 @@
+//! The local cloud: starts ministack with our mends and deploys `template.yaml` to it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::build;
+use crate::place::Place;
+use crate::process::{output_of, tied};
+use crate::services::Services;
+
+const START_UP: Duration = Duration::from_secs(30);
+/// Chosen, so that the URLs are known before the deployment: eight hexadecimal digits each.
+const HTTP_API_ID: &str = "a0000001";
+const WEBSOCKET_API_ID: &str = "a0000002";
+
+pub(crate) struct Cloud {
+    place: Place,
+    port: u16,
+}
+
+/// What the deployment made, by the names in the template.
+#[derive(Deserialize)]
+pub(crate) struct Deployed {
+    pub(crate) functions: BTreeMap<String, String>,
+    pub(crate) queues: BTreeMap<String, String>,
+    pub(crate) buckets: BTreeMap<String, String>,
+}
+
+impl Cloud {
+    pub(crate) fn new(place: &Place, port: u16) -> Self {
+        Self { place: place.clone(), port }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    pub(crate) fn http_url(&self) -> String {
+        format!("{}/_aws/execute-api/{HTTP_API_ID}/$default", self.endpoint())
+    }
+
+    pub(crate) fn websocket_url(&self) -> String {
+        format!("ws://127.0.0.1:{}/_aws/execute-api/{WEBSOCKET_API_ID}/live", self.port)
+    }
+
+    /// Starts it and doesn't wait: the database can start meanwhile.
+    pub(crate) fn start(&self, services: &mut Services) -> Result<()> {
+        let home = self.place.own("cloud");
+        let _ = fs::remove_dir_all(&home);
+        fs::create_dir_all(&home)?;
+        let function_log = self.place.log("functions")?;
+        let _ = fs::remove_file(&function_log);
+
+        let mut ministack = tied(&self.python(), "TERM");
+        ministack.arg("-u").arg(self.place.project("infra/local/launcher.py"));
+        // The functions inherit this environment: nothing of the caller's may reach them.
+        ministack.env_clear();
+        for kept in ["PATH", "LANG"] {
+            if let Some(value) = std::env::var_os(kept) {
+                ministack.env(kept, value);
+            }
+        }
+        ministack
+            .envs([("HOME", &home), ("TMPDIR", &home)])
+            .env("FUNCTION_LOG", function_log)
+            .env("GATEWAY_PORT", self.port.to_string())
+            .env("AWS_ENDPOINT_URL", self.endpoint())
+            .envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1")])
+            .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .envs([("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0")])
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("DOCKER_HOST", "unix:///nonexistent/docker.sock");
+        services.start(&self.place, "cloud", ministack, Signal::SIGTERM)
+    }
+
+    pub(crate) fn wait_until_ready(&self, services: &mut Services) -> Result<()> {
+        let port = self.port;
+        services.wait_for("The local cloud", START_UP, || TcpStream::connect(("127.0.0.1", port)).is_ok())
+    }
+
+    /// Deploys the template with these parameters, and these secrets in the parameter store.
+    pub(crate) fn deploy(&self, parameters: &[(&str, String)], secrets: &[(&str, &str)]) -> Result<Deployed> {
+        let request = json!({
+            "endpoint": self.endpoint(),
+            "template": self.place.project("template.yaml"),
+            "binaries": build::binaries(&self.place),
+            "stack": "ghl-sync",
+            "parameters": parameters.iter().cloned().collect::<BTreeMap<_, _>>(),
+            "secrets": secrets.iter().copied().collect::<BTreeMap<_, _>>(),
+            "api_ids": { "HttpApi": HTTP_API_ID, "WebSocketApi": WEBSOCKET_API_ID },
+            "environment": {
+                "WEBSOCKET_ENDPOINT": self.websocket_url().replace("ws://", "http://"),
+                "WEBSOCKET_URL": self.websocket_url(),
+            },
+        });
+        let mut deploy = Command::new(self.python());
+        deploy.arg(self.place.project("infra/local/deploy.py"));
+        deploy.env("PYTHONDONTWRITEBYTECODE", "1");
+        let said = output_of(deploy, &request.to_string()).context("the local cloud refuses template.yaml")?;
+        serde_json::from_str(&said).context("the deployment says something unexpected")
+    }
+
+    fn python(&self) -> std::path::PathBuf {
+        self.place.tools("venv-cloud/bin/python")
+    }
+}
+
+/// `OrdersBulkQueue` without `Queue` -> `orders-bulk`: how people call it.
+pub(crate) fn spoken(logical_id: &str, suffix: &str) -> String {
+    let stem = logical_id.strip_suffix(suffix).unwrap_or(logical_id);
+    let mut name = String::new();
+    for letter in stem.chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('-');
+        }
+        name.push(letter.to_ascii_lowercase());
+    }
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::spoken;
+
+    #[test]
+    fn logical_ids_become_spoken_names() {
+        assert_eq!(spoken("OrdersBulkQueue", "Queue"), "orders-bulk");
+        assert_eq!(spoken("WebhookFunction", "Function"), "webhook");
+    }
+}

@@ -1,0 +1,168 @@
+//! The secrets of the local stack: made once, kept for its owner only, and the tokens signed with them.
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use base64::Engine;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::{Signer, SigningKey};
+use hmac::{Hmac, KeyInit, Mac};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::Sha256;
+
+use crate::place::Place;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The service key and the anonymous key of a Supabase project don't run out in its lifetime.
+const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Made at the first start, the same at each later one.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Keys {
+    pub(crate) jwt_secret: String,
+    pub(crate) webhook_secret: String,
+    pub(crate) ws_ticket_secret: String,
+    pub(crate) ghl_token: String,
+    pub(crate) postgres_password: String,
+    pub(crate) authenticator_password: String,
+    pub(crate) admin_password: String,
+    pub(crate) member_password: String,
+    pub(crate) admin_id: String,
+    pub(crate) member_id: String,
+    webhook_seed: String,
+}
+
+impl Keys {
+    pub(crate) fn load_or_make(place: &Place) -> Result<Self> {
+        let path = place.own("keys.json");
+        if let Ok(text) = fs::read_to_string(&path) {
+            return serde_json::from_str(&text)
+                .with_context(|| format!("{} is damaged: delete it, and new keys are made", path.display()));
+        }
+        let keys = Self {
+            jwt_secret: hex(&random::<32>()?),
+            webhook_secret: hex(&random::<24>()?),
+            ws_ticket_secret: hex(&random::<32>()?),
+            ghl_token: format!("pit-{}", uuid()?),
+            postgres_password: hex(&random::<16>()?),
+            authenticator_password: hex(&random::<16>()?),
+            admin_password: hex(&random::<8>()?),
+            member_password: hex(&random::<8>()?),
+            admin_id: uuid()?,
+            member_id: uuid()?,
+            webhook_seed: STANDARD.encode(random::<32>()?),
+        };
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .with_context(|| format!("can't write {}", path.display()))?;
+        file.write_all(serde_json::to_string_pretty(&keys)?.as_bytes())?;
+        Ok(keys)
+    }
+
+    /// What Supabase signs in with: a user's access token, valid for a day.
+    pub(crate) fn user_token(&self, supabase_url: &str, role: &str) -> Result<String> {
+        let id = if role == "admin" { &self.admin_id } else { &self.member_id };
+        self.sign(
+            DAY,
+            json!({
+                "iss": format!("{supabase_url}/auth/v1"),
+                "sub": id,
+                "aud": "authenticated",
+                "role": "authenticated",
+                "email": format!("{role}@example.com"),
+                "app_metadata": { "role": role },
+            }),
+        )
+    }
+
+    /// A Supabase API key of the older form: a token whose role is a database role.
+    pub(crate) fn api_key(&self, role: &str) -> Result<String> {
+        self.sign(TEN_YEARS, json!({ "iss": "supabase", "ref": "local", "role": role }))
+    }
+
+    fn sign(&self, valid_for: Duration, mut claims: serde_json::Value) -> Result<String> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
+        if let Some(claims) = claims.as_object_mut() {
+            claims.insert("iat".to_owned(), json!(now.as_secs()));
+            claims.insert("exp".to_owned(), json!((now + valid_for).as_secs()));
+        }
+        let head = URL_SAFE_NO_PAD.encode(json!({ "alg": "HS256", "typ": "JWT" }).to_string());
+        let body = URL_SAFE_NO_PAD.encode(claims.to_string());
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.jwt_secret.as_bytes())?;
+        mac.update(format!("{head}.{body}").as_bytes());
+        Ok(format!("{head}.{body}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())))
+    }
+
+    /// The key with which the fake GHL signs webhooks: base64 PKCS#8.
+    pub(crate) fn webhook_signing_key(&self) -> Result<String> {
+        let document = self.webhook_key()?.to_pkcs8_der().context("can't encode the webhook key")?;
+        Ok(STANDARD.encode(document.as_bytes()))
+    }
+
+    /// Its public half, as the functions are configured with it: base64 SPKI.
+    pub(crate) fn webhook_public_key(&self) -> Result<String> {
+        let document =
+            self.webhook_key()?.verifying_key().to_public_key_der().context("can't encode the webhook key")?;
+        Ok(STANDARD.encode(document.as_bytes()))
+    }
+
+    /// The `X-GHL-Signature` of a webhook body.
+    pub(crate) fn webhook_signature(&self, body: &[u8]) -> Result<String> {
+        Ok(STANDARD.encode(self.webhook_key()?.sign(body).to_bytes()))
+    }
+
+    fn webhook_key(&self) -> Result<SigningKey> {
+        let seed = STANDARD.decode(&self.webhook_seed)?;
+        let seed: [u8; 32] = seed.as_slice().try_into().context("the webhook key is damaged: delete keys.json")?;
+        Ok(SigningKey::from_bytes(&seed))
+    }
+}
+
+fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("no randomness")?;
+    Ok(bytes)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A random UUID (version 4).
+fn uuid() -> Result<String> {
+    let mut bytes = random::<16>()?;
+    let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
+    *version = (*version & 0x0f) | 0x40;
+    *variant = (*variant & 0x3f) | 0x80;
+    let all = hex(&bytes);
+    let mut parts = Vec::new();
+    let mut rest = all.as_str();
+    for length in [8, 4, 4, 4, 12] {
+        let (part, after) = rest.split_at(length);
+        parts.push(part);
+        rest = after;
+    }
+    Ok(parts.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_uuid_has_version_and_variant() {
+        let id = uuid().unwrap();
+        let parts: Vec<&str> = id.split('-').collect();
+        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+        assert!(parts[2].starts_with('4'));
+        assert!(parts[3].starts_with(['8', '9', 'a', 'b']));
+    }
+}

@@ -1,0 +1,52 @@
+//! The commands that run, test and drive ghl-sync.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`cli`] | commands and options |
+//! | [`setup`], [`build`] | what must be there before anything starts |
+//! | [`stack`] | puts the whole system up and takes it down; [`starting`] knows each server's settings |
+//! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
+//! | [`demo`], [`drive`] | what an admin does, from the terminal |
+//! | [`test`] | runs every suite and adds up |
+//! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
+//!
+//! Nothing is written outside the project's `target/`, but for cargo's, pip's and npm's own caches.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod build;
+mod cli;
+mod cloud;
+mod demo;
+mod drive;
+mod http;
+mod keys;
+mod place;
+mod postgres;
+mod process;
+mod progress;
+mod services;
+mod setup;
+mod stack;
+mod stack_file;
+mod starting;
+mod stop;
+mod suites;
+mod test;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let result = stop::install().and_then(|()| cli::run());
+    match result {
+        Ok(code) => code,
+        Err(error) if stop::requested() => {
+            eprintln!("stopped ({error})");
+            ExitCode::from(130)
+        }
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Where things are: the project, its `target/`, and the directory of one local stack.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The directory that holds the state of one local stack, its logs, its keys and `stack.json`.
+#[derive(Clone)]
+pub(crate) struct Place {
+    root: PathBuf,
+    dir: PathBuf,
+}
+
+impl Place {
+    /// The stack of `up` and `demo`: `target/local`.
+    pub(crate) fn local() -> Result<Self> {
+        Self::under("local")
+    }
+
+    /// The stack that the tests start for themselves, beside one that may be running: `target/local/test`.
+    pub(crate) fn test() -> Result<Self> {
+        Self::under("local/test")
+    }
+
+    /// The database that the database tests use: `target/local/test-database`.
+    pub(crate) fn scratch_database() -> Result<Self> {
+        Self::under("local/test-database")
+    }
+
+    fn under(name: &str) -> Result<Self> {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .ancestors()
+            .nth(2)
+            .map(Path::to_path_buf)
+            .context("the project's directory has moved: build again")?;
+        let dir = root.join("target").join(name);
+        fs::create_dir_all(dir.join("logs")).with_context(|| format!("can't create {}", dir.display()))?;
+        Ok(Self { root, dir })
+    }
+
+    /// A path in the repository.
+    pub(crate) fn project(&self, path: &str) -> PathBuf {
+        self.root.join(path)
+    }
+
+    /// A path in `target/`, where cargo puts what it builds.
+    pub(crate) fn target(&self, path: &str) -> PathBuf {
+        match std::env::var_os("CARGO_TARGET_DIR") {
+            Some(dir) => self.root.join(dir).join(path),
+            None => self.root.join("target").join(path),
+        }
+    }
+
+    /// A path among the tools that were installed; the same for every stack.
+    pub(crate) fn tools(&self, path: &str) -> PathBuf {
+        self.root.join("target/local").join(path)
+    }
+
+    /// A path in this stack's own directory.
+    pub(crate) fn own(&self, path: &str) -> PathBuf {
+        self.dir.join(path)
+    }
+
+    /// A log file of this stack.
+    pub(crate) fn log(&self, name: &str) -> Result<PathBuf> {
+        let logs = self.dir.join("logs");
+        fs::create_dir_all(&logs).with_context(|| format!("can't create {}", logs.display()))?;
+        Ok(logs.join(format!("{name}.log")))
+    }
+
+    pub(crate) fn stack_file(&self) -> PathBuf {
+        self.own("stack.json")
+    }
+
+    /// One stack at a time. The lock goes with the process, however it ends.
+    pub(crate) fn lock(&self) -> Result<Lock> {
+        let path = self.own("lock");
+        let mut file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&path)
+            .with_context(|| format!("can't open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => {
+                file.set_len(0)?;
+                write!(file, "{}", std::process::id())?;
+                Ok(Lock { _file: file })
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                file.read_to_string(&mut pid)?;
+                bail!("a local stack is already running (process {}): stop it with Ctrl-C there first", pid.trim())
+            }
+            Err(TryLockError::Error(error)) => Err(error).context("can't lock the local stack"),
+        }
+    }
+}
+
+/// Held while a stack runs.
+pub(crate) struct Lock {
+    _file: File,
+}

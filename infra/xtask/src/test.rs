@@ -1,0 +1,150 @@
+//! Runs the suites one after the other and adds up.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail};
+
+use crate::cli::StackOptions;
+use crate::keys::Keys;
+use crate::place::Place;
+use crate::postgres::{Durability, Postgres};
+use crate::process::{find, run_logged, tail};
+use crate::progress::Step;
+use crate::services::Services;
+use crate::stack::Stack;
+use crate::suites::{Counts, Suite};
+use crate::{build, setup};
+
+const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
+    let suites = if named.is_empty() { Suite::all() } else { named.to_vec() };
+    let place = Place::test()?;
+    let mut runner = Runner { place, port_base, stack: None, total: Counts::default() };
+    for suite in suites {
+        let counts = match runner.run(suite) {
+            Ok(counts) => counts,
+            Err(error) if crate::stop::requested() => return Err(error),
+            Err(error) => {
+                println!("{}: {error:#}", suite.name());
+                Counts { passed: 0, failed: 1 }
+            }
+        };
+        println!("{}: {} passed, {} failed", suite.name(), counts.passed, counts.failed);
+        runner.total.passed += counts.passed;
+        runner.total.failed += counts.failed;
+    }
+    let total = runner.total;
+    drop(runner);
+    // The last line: scripts read it.
+    println!("{} passed, {} failed", total.passed, total.failed);
+    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+struct Runner {
+    place: Place,
+    port_base: u16,
+    /// Started by the first suite that needs it, shared by the next.
+    stack: Option<Stack>,
+    total: Counts,
+}
+
+impl Runner {
+    fn run(&mut self, suite: Suite) -> Result<Counts> {
+        let mut command = suite.command(&self.place);
+        match suite {
+            Suite::Mends => setup::for_stack(&self.place)?,
+            Suite::Sam => setup::for_sam(&self.place)?,
+            Suite::Database => return self.with_database(suite, command),
+            Suite::Browser => match browser() {
+                Ok(found) => drop(command.envs(found)),
+                Err(missing) if std::env::var_os("CI").is_none() => {
+                    println!("browser: skipped: {missing}");
+                    return Ok(Counts::default());
+                }
+                Err(missing) => return Err(missing),
+            },
+            _ => {}
+        }
+        if suite.needs_stack() {
+            command.env("STACK_JSON", self.stack()?).env("LAMBDA_DIR", build::binaries(&self.place));
+        }
+        let counts = run_suite(&self.place, suite, command)?;
+        if let Some(stack) = &mut self.stack {
+            stack.check()?;
+        }
+        Ok(counts)
+    }
+
+    fn with_database(&self, suite: Suite, mut command: Command) -> Result<Counts> {
+        setup::for_stack(&self.place)?;
+        let place = Place::scratch_database()?;
+        let _lock = place.lock()?;
+        let keys = Keys::load_or_make(&place)?;
+        let postgres = Postgres::new(&place, free_port()?, &keys);
+        postgres.wipe()?;
+        let mut services = Services::default();
+        postgres.start(&mut services, Durability::Scratch)?;
+        command.env("TEST_DATABASE_URL", postgres.url());
+        let counts = run_suite(&self.place, suite, command);
+        services.stop();
+        postgres.wipe()?;
+        counts
+    }
+
+    fn stack(&mut self) -> Result<PathBuf> {
+        if self.stack.is_none() {
+            let options = StackOptions {
+                orders: 150,
+                seed: 1,
+                ghl_url: None,
+                ghl_latency_ms: 0,
+                port_base: self.port_base,
+                reset: true,
+            };
+            self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);
+        }
+        Ok(self.place.stack_file())
+    }
+}
+
+fn run_suite(place: &Place, suite: Suite, command: Command) -> Result<Counts> {
+    let mut step = Step::start(&format!("Testing: {}", suite.name()));
+    let log = place.log(&format!("test-{}", suite.name()))?;
+    let succeeded = run_logged(&log, command, &mut |line| step.note(line))?;
+    let output = fs::read_to_string(&log).with_context(|| format!("can't read {}", log.display()))?;
+    let counts = suite.count(&output, succeeded);
+    if succeeded {
+        step.done();
+    } else {
+        drop(step);
+        let failed: Vec<&str> =
+            output.lines().filter(|line| line.starts_with("test ") && line.ends_with("FAILED")).collect();
+        println!(
+            "{}: failed\n\n{}\n{}\n\nwhole output: {}",
+            suite.name(),
+            failed.join("\n"),
+            tail(&log),
+            log.display()
+        );
+    }
+    Ok(counts)
+}
+
+/// Where the browser and its driver are, as the browser tests are told.
+fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
+    let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_file());
+    let chromium = given("CHROMIUM").or_else(|| CHROMIUM.into_iter().find_map(find));
+    let driver = given("CHROMEDRIVER").or_else(|| find("chromedriver"));
+    match (chromium, driver) {
+        (Some(chromium), Some(driver)) => Ok(vec![("CHROMIUM", chromium), ("CHROMEDRIVER", driver)]),
+        _ => bail!("Chromium or its driver is missing: apt-get install chromium chromium-driver"),
+    }
+}
+
+fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

@@ -1,0 +1,48 @@
+//! Who may see and do what.
+
+use crate::{chrome::with_page, page::A_MOMENT, stack::Stack};
+
+#[tokio::test]
+async fn a_member_watches_but_has_nothing_to_start() {
+    let stack = Stack::running();
+    with_page(&stack, &stack.member_url(), async |page| {
+        page.until_connection("live").await;
+        assert!(page.is_shown("status").await);
+        assert!(page.is_shown("member-help").await);
+        for id in ["start-full", "start-incremental", "cancel", "retry-all"] {
+            assert!(!page.is_shown(id).await, "{id} is shown to a member");
+        }
+        page.assert_clean_console().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_leaves_the_address_bar_survives_a_reload_and_ends_with_sign_out() {
+    let stack = Stack::running();
+    with_page(&stack, &stack.dashboard_url, async |page| {
+        page.until_connection("live").await;
+        assert_eq!(page.run("return location.hash").await, "");
+
+        page.browser.client().refresh().await.unwrap();
+        page.until_connection("live").await;
+        page.click("sign-out").await;
+        assert!(page.is_shown("sign-in").await);
+        assert!(!page.is_shown("board").await);
+        page.browser.client().refresh().await.unwrap();
+        page.until("signed out for good", A_MOMENT, async || page.is_shown("sign-in").await).await;
+        page.assert_clean_console().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_refused_leads_back_to_the_sign_in() {
+    let stack = Stack::running();
+    let url = format!("{}#access_token=not.a.token", stack.page_url());
+    with_page(&stack, &url, async |page| {
+        page.until("sign-in", A_MOMENT, async || page.is_shown("sign-in").await).await;
+        page.until_text("notice", "Sign in again", A_MOMENT).await;
+    })
+    .await;
+}

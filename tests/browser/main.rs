@@ -1,0 +1,21 @@
+//! The admin page in a real headless Chromium, against a running stack.
+//!
+//! `STACK_JSON` names the file that describes the stack (default: `target/local/stack.json`, which `cargo xtask up` writes).
+//! With `SCREENSHOT_DIR` the tests leave pictures there.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `stack` | the stack under test, and its fake GHL |
+//! | `chrome` | chromedriver and one browser |
+//! | `relay` | the network between browser and stack, which can be cut |
+//! | `page` | the admin page, as a person uses it |
+//! | `syncing`, `frames`, `access` | the tests |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+
+mod access;
+mod chrome;
+mod frames;
+mod page;
+mod relay;
+mod stack;
+mod syncing;

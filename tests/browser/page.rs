@@ -1,0 +1,126 @@
+//! The admin page, as a person uses it.
+
+use std::{
+    future::Future,
+    time::{Duration, Instant},
+};
+
+use fantoccini::{Locator, elements::Element};
+use serde_json::Value;
+
+use crate::{chrome::Driver, relay::Relay};
+
+/// A full sync of the default 150 orders takes two windows of the rate limit.
+pub(crate) const A_RUN: Duration = Duration::from_secs(120);
+/// The cool-down is 30 s.
+pub(crate) const A_COOLDOWN: Duration = Duration::from_secs(60);
+pub(crate) const A_MOMENT: Duration = Duration::from_secs(20);
+
+pub(crate) struct Page {
+    pub(crate) browser: Driver,
+    pub(crate) relay: Relay,
+}
+
+impl Page {
+    pub(crate) async fn element(&self, id: &str) -> Element {
+        let found = self.browser.client().find(Locator::Id(id)).await;
+        found.unwrap_or_else(|error| panic!("#{id}: {error}"))
+    }
+
+    pub(crate) async fn click(&self, id: &str) {
+        let clicked = self.element(id).await.click().await;
+        clicked.unwrap_or_else(|error| panic!("click on #{id}: {error}"));
+    }
+
+    /// What a person reads there; empty when it is hidden.
+    pub(crate) async fn text(&self, id: &str) -> String {
+        self.element(id).await.text().await.unwrap()
+    }
+
+    pub(crate) async fn is_shown(&self, id: &str) -> bool {
+        self.element(id).await.is_displayed().await.unwrap()
+    }
+
+    pub(crate) async fn attribute(&self, id: &str, name: &str) -> String {
+        self.element(id).await.attr(name).await.unwrap().unwrap_or_default()
+    }
+
+    pub(crate) async fn run(&self, script: &str) -> Value {
+        self.browser.client().execute(script, vec![]).await.unwrap()
+    }
+
+    /// 0 to 100.
+    pub(crate) async fn bar(&self, id: &str) -> f64 {
+        self.run(&format!("return document.getElementById('{id}').value")).await.as_f64().unwrap()
+    }
+
+    /// Waits for a condition, asked often; `what` says in the failure what never came.
+    pub(crate) async fn until<F: Future<Output = bool>>(
+        &self,
+        what: &str,
+        within: Duration,
+        mut holds: impl FnMut() -> F,
+    ) {
+        let begun = Instant::now();
+        while !holds().await {
+            if begun.elapsed() >= within {
+                let (status, notice) = (self.text("status").await, self.text("notice").await);
+                panic!("not within {within:?}: {what} (status {status:?}, message {notice:?})");
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    pub(crate) async fn until_status(&self, status: &str, within: Duration) {
+        self.until(status, within, async || self.attribute("status", "data-status").await == status).await;
+    }
+
+    pub(crate) async fn until_connection(&self, state: &str) {
+        self.until(state, A_MOMENT, async || self.attribute("connection", "data-state").await == state).await;
+    }
+
+    pub(crate) async fn until_text(&self, id: &str, part: &str, within: Duration) {
+        self.until(part, within, async || self.text(id).await.contains(part)).await;
+    }
+
+    /// Connected, and no run or cool-down of an earlier test in the way.
+    pub(crate) async fn until_ready(&self) {
+        self.until_connection("live").await;
+        let free = async || self.attribute("start-full", "aria-disabled").await == "false";
+        self.until("a start is possible", A_RUN + A_COOLDOWN, free).await;
+    }
+
+    /// Records every value a bar has from now on; read it with [`Page::recorded`].
+    pub(crate) async fn record(&self, id: &str) {
+        self.run(&format!(
+            "const bar = document.getElementById('{id}'); const seen = (window.recorded ??= {{}})['{id}'] = [];
+             new MutationObserver(() => bar.hasAttribute('value') && seen.push(bar.value)).observe(bar, {{ attributes: true }});"
+        ))
+        .await;
+    }
+
+    pub(crate) async fn recorded(&self, id: &str) -> Vec<f64> {
+        let seen = self.run(&format!("return window.recorded['{id}']")).await;
+        seen.as_array().unwrap().iter().filter_map(Value::as_f64).collect()
+    }
+
+    pub(crate) async fn assert_clean_console(&self) {
+        let shown = self.browser.console().await;
+        assert!(shown.is_empty(), "the console shows {shown:#?}");
+    }
+
+    /// Pictures of the present moment for the README: a desk in light and dark, a phone.
+    pub(crate) async fn screenshots(&self, name: &str) {
+        for (look, width, height, scheme) in [
+            ("phone", 375, 812, "light"),
+            ("phone-dark", 375, 812, "dark"),
+            ("dark", 1200, 860, "dark"),
+            ("light", 1200, 860, "light"),
+        ] {
+            self.browser.look(width, height, scheme).await;
+            let wide = self.run("return document.documentElement.scrollWidth").await;
+            assert!(wide.as_u64().is_some_and(|wide| wide <= width.into()), "the page is wider than a {look} screen");
+            self.browser.screenshot(&format!("{name}-{look}")).await;
+        }
+    }
+}

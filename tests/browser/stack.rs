@@ -1,0 +1,69 @@
+//! The stack under test, and its fake GHL.
+
+use std::{env, fs, path::PathBuf};
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// What these tests need of `stack.json`.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Stack {
+    pub(crate) dashboard_url: String,
+    pub(crate) websocket_url: String,
+    pub(crate) ghl_url: String,
+    pub(crate) member_token: String,
+}
+
+impl Stack {
+    pub(crate) fn running() -> Self {
+        let path = env::var_os("STACK_JSON").map_or_else(
+            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/local/stack.json"),
+            PathBuf::from,
+        );
+        let text = fs::read_to_string(&path)
+            .unwrap_or_else(|error| panic!("{}: {error}. Start a stack first: cargo xtask up", path.display()));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+
+    /// The page's address without the session that `dashboard_url` carries.
+    pub(crate) fn page_url(&self) -> &str {
+        self.dashboard_url.split('#').next().unwrap()
+    }
+
+    /// The page's address with a member's session.
+    pub(crate) fn member_url(&self) -> String {
+        format!("{}#access_token={}&token_type=bearer", self.page_url(), self.member_token)
+    }
+
+    /// An order that GHL has.
+    pub(crate) async fn some_order(&self) -> String {
+        let orders: Value = self.ghl("GET", "orders", None).await;
+        orders["orders"][7].as_str().expect("fake GHL has orders").to_owned()
+    }
+
+    /// Changes an order, so that an incremental run fetches it.
+    pub(crate) async fn touch(&self, order_id: &str) {
+        self.ghl("PUT", &format!("orders/{order_id}"), Some(json!({}))).await;
+    }
+
+    /// GHL doesn't find the order until [`Stack::heal`].
+    pub(crate) async fn lose(&self, order_id: &str) {
+        let fault = json!({ "endpoint": "detail", "orderId": order_id, "fault": { "kind": "status", "status": 404 } });
+        self.ghl("POST", "faults", Some(fault)).await;
+    }
+
+    pub(crate) async fn heal(&self) {
+        self.ghl("DELETE", "faults", None).await;
+    }
+
+    async fn ghl(&self, method: &str, path: &str, body: Option<Value>) -> Value {
+        let url = format!("{}/_control/{path}", self.ghl_url);
+        let mut request = reqwest::Client::new().request(method.parse().unwrap(), &url);
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.and_then(reqwest::Response::error_for_status);
+        let text = answer.unwrap_or_else(|error| panic!("{method} {url}: {error}")).text().await.unwrap();
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+}

@@ -1,0 +1,115 @@
+//! The HTTP API as an admin, a member or a stranger.
+
+use reqwest::{
+    Method, RequestBuilder,
+    header::{HeaderMap, RETRY_AFTER},
+};
+use serde_json::{Value, json};
+
+use crate::stack::Stack;
+
+/// One caller per role.
+pub(crate) struct Api {
+    http: reqwest::Client,
+    base: String,
+    admin_token: String,
+    member_token: String,
+}
+
+/// Who calls.
+#[derive(Clone, Copy)]
+pub(crate) enum As {
+    Admin,
+    Member,
+    Nobody,
+}
+
+/// An answer, read.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Api {
+    pub(crate) fn new(stack: &Stack) -> Self {
+        Self {
+            http: reqwest::Client::new(),
+            base: stack.http_url.clone(),
+            admin_token: stack.admin_token.clone(),
+            member_token: stack.member_token.clone(),
+        }
+    }
+
+    pub(crate) fn request(&self, who: As, method: Method, path: &str) -> RequestBuilder {
+        let request = self.http.request(method, format!("{}{path}", self.base));
+        match who {
+            As::Admin => request.bearer_auth(&self.admin_token),
+            As::Member => request.bearer_auth(&self.member_token),
+            As::Nobody => request,
+        }
+    }
+
+    pub(crate) async fn get(&self, who: As, path: &str) -> Answer {
+        Answer::to(self.request(who, Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, who: As, path: &str) -> Answer {
+        Answer::to(self.request(who, Method::POST, path)).await
+    }
+
+    pub(crate) async fn post_json(&self, who: As, path: &str, body: &Value) -> Answer {
+        Answer::to(self.request(who, Method::POST, path).json(body)).await
+    }
+
+    /// Starts a run as an admin; the run's id.
+    pub(crate) async fn start(&self, path: &str) -> String {
+        let started = self.post(As::Admin, path).await;
+        assert_eq!(started.status, 202, "{started:?}");
+        assert!(started.body["message"].is_string(), "{started:?}");
+        started.body["runId"].as_str().expect("a start names its run").to_owned()
+    }
+
+    /// `GET /api/qrapp/runs/{id}`.
+    pub(crate) async fn run(&self, run_id: &str) -> Value {
+        self.get(As::Member, &format!("/api/qrapp/runs/{run_id}")).await.ok()
+    }
+
+    /// Syncs one order as an admin; the answer's body.
+    pub(crate) async fn sync(&self, order_id: &str) -> Value {
+        self.post(As::Admin, &format!("/api/ghl/orders/{order_id}")).await.ok()
+    }
+}
+
+impl Answer {
+    pub(crate) async fn to(request: RequestBuilder) -> Self {
+        let answer = request.send().await.expect("the HTTP API answers");
+        let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
+        let text = answer.text().await.expect("a body");
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self { status, headers, body }
+    }
+
+    /// The body of a 200.
+    pub(crate) fn ok(self) -> Value {
+        assert_eq!(self.status, 200, "{self:?}");
+        self.body
+    }
+
+    /// A refusal in the documented form: exactly `error`, `code` and `requestId` beside the `extra` fields.
+    pub(crate) fn refused(&self, status: u16, code: &str, extra: &[&str]) {
+        assert_eq!((self.status, &self.body["code"]), (status, &json!(code)), "{self:?}");
+        let words = |field: &str| self.body[field].as_str().is_some_and(|text| !text.trim().is_empty());
+        assert!(words("error") && words("requestId"), "{self:?}");
+        let mut fields: Vec<_> = self.body.as_object().expect("an object").keys().map(String::as_str).collect();
+        fields.retain(|field| !["error", "code", "requestId"].contains(field));
+        assert_eq!(fields, extra, "{self:?}");
+    }
+
+    /// `Retry-After` in seconds.
+    pub(crate) fn retry_after(&self) -> u64 {
+        let header = self.headers.get(RETRY_AFTER).unwrap_or_else(|| panic!("no Retry-After: {self:?}"));
+        header.to_str().unwrap().parse().expect("whole seconds")
+    }
+}

@@ -1,0 +1,87 @@
+//! Runs that don't reach their goal still end, add up, and say why.
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::As,
+    dashboard::Dashboard,
+    waiting::{A_MOMENT, A_SMALL_RUN, until},
+    world::{World, assert_adds_up},
+};
+
+const SYNC: &str = "/api/ghl/orders/sync?mode=full";
+const CANCEL: &str = "/api/ghl/orders/sync/cancel";
+
+/// Waits until GHL isn't called any more.
+async fn until_calm(world: &World) {
+    let mut before = Value::Null;
+    until("calm", A_MOMENT, async || {
+        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+        let counters = world.ghl.counters().await;
+        let last = std::mem::replace(&mut before, counters.clone());
+        if last == counters { Ok(()) } else { Err(counters.to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cancelled_run_ends_at_once_and_adds_up() {
+    let world = World::with_orders(20).await;
+    world.api.post(As::Admin, CANCEL).await.refused(409, "no_run_in_progress", &[]);
+    world.ghl.fail(json!({ "endpoint": "detail", "fault": { "kind": "delay", "ms": 1000 } })).await;
+    let mut dashboard = Dashboard::open(&world, As::Member).await;
+    let run_id = world.api.start(SYNC).await;
+    dashboard.until_told(&run_id, "Syncing", A_MOMENT).await;
+    world.api.post(As::Member, CANCEL).await.refused(403, "admin_required", &[]);
+
+    let cancelled = world.api.post(As::Admin, CANCEL).await.ok();
+    assert_eq!(cancelled["runId"], json!(run_id), "{cancelled}");
+    let told = dashboard.until_told(&run_id, "Cancelled", A_MOMENT).await;
+    let row = world.database.run(&run_id).await;
+    assert_adds_up(&row);
+    assert_eq!((&told["data"]["failedOrders"], &told["data"]["syncInProgress"]), (&row["failed"], &json!(false)));
+    let detail = world.api.run(&run_id).await;
+    let failures = detail["failures"].as_array().unwrap();
+    assert_eq!(failures.len() as u64, row["failed"].as_u64().unwrap(), "each is named");
+    assert!(failures.iter().all(|failure| failure["code"] == "not_attempted"), "{failures:?}");
+    world.api.post(As::Admin, CANCEL).await.refused(409, "no_run_in_progress", &[]);
+
+    until_calm(&world).await;
+    assert_eq!(world.database.run(&run_id).await["synced"], row["synced"], "later results change no count");
+    assert_eq!(world.status().await["status"], "Cancelled");
+}
+
+#[tokio::test]
+async fn a_refused_token_stops_the_run_in_words_an_admin_can_act_on() {
+    let world = World::with_orders(20).await;
+    world.ghl.fail(json!({ "endpoint": "detail", "skip": 3, "fault": { "kind": "status", "status": 401 } })).await;
+    let mut dashboard = Dashboard::open(&world, As::Admin).await;
+    let run_id = world.api.start(SYNC).await;
+    let told = dashboard.until_told(&run_id, "Error", A_SMALL_RUN).await;
+    assert_eq!(told["data"]["errorCode"], "ghl_unauthorized", "{told}");
+    assert!(told["data"]["error"].as_str().unwrap().contains("access token"), "{told}");
+    assert_adds_up(&world.database.run(&run_id).await);
+    let detail = world.api.run(&run_id).await;
+    assert_eq!((&detail["run"]["status"], &detail["run"]["error"]), (&json!("Error"), &told["data"]["error"]));
+
+    // Nothing cools down after an error: with the token mended, the next start succeeds at once.
+    world.ghl.heal().await;
+    world.complete(SYNC, A_SMALL_RUN).await;
+}
+
+#[tokio::test]
+async fn an_empty_product_list_and_a_broken_listing_end_the_run() {
+    let world = World::with_orders(4).await;
+    world.ghl.fail(json!({ "endpoint": "list", "fault": { "kind": "status", "status": 403 } })).await;
+    let run_id = world.api.start(SYNC).await;
+    let row = world.until_ended(&run_id, A_SMALL_RUN).await;
+    assert_eq!((&row["state"], &row["error_code"]), (&json!("Error"), &json!("ghl_unauthorized")), "{row}");
+    assert!(row["error_message"].as_str().unwrap().contains("row 0"), "the page is named: {row}");
+
+    world.ghl.heal().await;
+    world.ghl.delist_all_products().await;
+    let run_id = world.api.start(SYNC).await;
+    let row = world.until_ended(&run_id, A_SMALL_RUN).await;
+    assert_eq!((&row["state"], &row["error_code"]), (&json!("Error"), &json!("no_valid_products")), "{row}");
+    assert!(row["error_message"].as_str().unwrap().contains("No valid products found"), "{row}");
+}

@@ -1,0 +1,90 @@
+//! Orders that can't be fetched are named with their reason, and can be tried again.
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::As,
+    dashboard::Dashboard,
+    fake_ghl::new_id,
+    waiting::{A_MOMENT, A_SMALL_RUN},
+    world::{World, assert_adds_up},
+};
+
+const SYNC: &str = "/api/ghl/orders/sync?mode=full";
+
+fn retry(run_id: &str) -> String {
+    format!("/api/qrapp/runs/{run_id}/retry")
+}
+
+#[tokio::test]
+async fn a_failed_order_is_named_and_a_retry_brings_it_in_step() {
+    let world = World::with_orders(20).await;
+    let census = world.ghl.census().await;
+    let (lost, shaky) = (census.ordinary[3].clone(), census.ordinary[7].clone());
+    let fail = |id: &str, times: Value, fault: Value| {
+        let mut rule = json!({ "endpoint": "detail", "orderId": id, "fault": fault });
+        if times.is_number() {
+            rule["times"] = times;
+        }
+        rule
+    };
+    world.ghl.fail(fail(&lost, Value::Null, json!({ "kind": "status", "status": 404 }))).await;
+    world.ghl.fail(fail(&shaky, json!(2), json!({ "kind": "html", "status": 502 }))).await;
+    let mut dashboard = Dashboard::open(&world, As::Admin).await;
+    let run_id = world.api.start(SYNC).await;
+    let told = dashboard.until_told(&run_id, "Delay", A_SMALL_RUN).await;
+    assert_eq!(told["data"]["failedOrders"], 1, "{told}");
+    let complete = dashboard.until("sync_complete", A_MOMENT, |frame| frame["event"] == "sync_complete").await;
+    assert!(complete["data"]["message"].as_str().unwrap().contains("1 failed"), "{complete}");
+
+    let row = world.database.run(&run_id).await;
+    assert_adds_up(&row);
+    assert_eq!(row["synced"], json!(census.valid.len() - 1), "what failed for a moment was tried again");
+    assert_eq!(world.ghl.fetches(&shaky).await, 3);
+    let detail = world.api.run(&run_id).await;
+    let failure = &detail["failures"][0];
+    assert_eq!((&failure["orderId"], &failure["class"]), (&json!(lost), &json!("permanent")), "{detail}");
+    assert!(failure["reason"].as_str().unwrap().starts_with("Failed to fetch order details"), "{failure}");
+    assert_eq!(detail["failures"].as_array().unwrap().len(), 1);
+
+    world.ghl.heal().await;
+    world.database.end_cooldown().await;
+    world.api.post(As::Member, &retry(&run_id)).await.refused(403, "admin_required", &[]);
+    let tried = world.complete(&retry(&run_id), A_SMALL_RUN).await;
+    assert_eq!((&tried["kind"], &tried["retry_of"]), (&json!("retry"), &json!(run_id)), "{tried}");
+    assert_eq!((&tried["listed"], &tried["synced"]), (&json!(1), &json!(1)), "{tried}");
+    let count = world.ghl.expected(&lost).await["tickets"].as_u64().unwrap() as usize;
+    world.database.until_tickets(&lost, count, "live").await;
+
+    let again = retry(tried["run_id"].as_str().unwrap());
+    world.api.post(As::Admin, &again).await.refused(409, "nothing_to_retry", &[]);
+    let unknown = retry("00000000-0000-4000-8000-000000000000");
+    world.api.post(As::Admin, &unknown).await.refused(404, "run_not_found", &[]);
+    let named = world.api.post_json(As::Admin, &again, &json!({ "orderIds": ["a b"] })).await;
+    named.refused(400, "invalid_order_id", &[]);
+}
+
+#[tokio::test]
+async fn a_webhook_order_that_fails_stands_among_the_failures_until_it_succeeds() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    world.ghl.fail(json!({ "endpoint": "detail", "orderId": id, "fault": { "kind": "status", "status": 401 } })).await;
+    world.ghl.notify(&id).await;
+    let failures = async || world.api.get(As::Member, "/api/qrapp/failures").await.ok();
+    crate::waiting::until("the failure", A_MOMENT, async || {
+        let failures = failures().await;
+        let found = &failures["failures"][0];
+        if found["orderId"] != id.as_str() {
+            return Err(failures.to_string());
+        }
+        assert_eq!((&found["class"], &found["cause"]), (&json!("auth"), &json!("webhook")), "{found}");
+        assert!(found["reason"].as_str().unwrap().contains("access token"), "{found}");
+        Ok(())
+    })
+    .await;
+
+    world.ghl.heal().await;
+    world.api.sync(&id).await;
+    assert_eq!(failures().await["failures"], json!([]));
+}

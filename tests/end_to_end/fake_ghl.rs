@@ -1,0 +1,136 @@
+//! The fake GHL's control endpoints.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::stack::Stack;
+
+pub(crate) struct FakeGhl {
+    http: reqwest::Client,
+    base: String,
+}
+
+/// What the fake holds, and what a right sync makes of it.
+pub(crate) struct Census {
+    pub(crate) all: Vec<String>,
+    pub(crate) ordinary: Vec<String>,
+    pub(crate) valid: Vec<String>,
+    pub(crate) odd: Value,
+    pub(crate) expected_tickets: u64,
+}
+
+/// An order id nobody else uses.
+pub(crate) fn new_id() -> String {
+    format!("{:024x}", rand::random::<u128>() >> 32)
+}
+
+impl FakeGhl {
+    pub(crate) fn new(stack: &Stack) -> Self {
+        Self { http: reqwest::Client::new(), base: format!("{}/_control", stack.ghl_url) }
+    }
+
+    async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {
+        let mut request = self.http.request(method, format!("{}/{path}", self.base));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.expect("the fake GHL answers");
+        let (status, text) = (answer.status(), answer.text().await.unwrap());
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).unwrap_or_default()
+    }
+
+    /// Everything as at the start, with so many ordinary orders beside the odd dozen.
+    pub(crate) async fn reset(&self, orders: u32) {
+        self.control(Method::POST, "reset", Some(json!({ "orders": orders }))).await;
+    }
+
+    pub(crate) async fn census(&self) -> Census {
+        let census = self.control(Method::GET, "orders", None).await;
+        let ids = |key: &str| serde_json::from_value(census[key].clone()).unwrap();
+        Census {
+            all: ids("all"),
+            ordinary: ids("orders"),
+            valid: ids("valid"),
+            odd: census["odd"].clone(),
+            expected_tickets: census["expectedTickets"].as_u64().unwrap(),
+        }
+    }
+
+    /// Changes an order, or makes a plain valid one with a single ticket.
+    pub(crate) async fn put(&self, order_id: &str, change: Value) -> Value {
+        self.control(Method::PUT, &format!("orders/{order_id}"), Some(change)).await
+    }
+
+    /// The same without moving `updatedAt`.
+    pub(crate) async fn put_silently(&self, order_id: &str, change: Value) {
+        self.control(Method::PUT, &format!("orders/{order_id}?keepUpdatedAt=true"), Some(change)).await;
+    }
+
+    /// Makes or changes an order so that its first line entitles to so many tickets.
+    pub(crate) async fn put_quantity(&self, order_id: &str, quantity: u64) -> Value {
+        let mut items = self.put(order_id, json!({})).await["items"].clone();
+        items[0]["qty"] = json!(quantity);
+        self.put(order_id, json!({ "items": items })).await
+    }
+
+    /// An order whose lines have vanished.
+    pub(crate) async fn put_null_items(&self, order_id: &str) {
+        let path = format!("orders/{order_id}?keepNulls=true");
+        self.control(Method::PUT, &path, Some(json!({ "items": null }))).await;
+    }
+
+    pub(crate) async fn order(&self, order_id: &str) -> Value {
+        self.control(Method::GET, &format!("orders/{order_id}"), None).await
+    }
+
+    /// How many tickets of which type a right sync makes of an order.
+    pub(crate) async fn expected(&self, order_id: &str) -> Value {
+        self.control(Method::GET, &format!("orders/{order_id}/expected"), None).await
+    }
+
+    /// Empties the product list.
+    pub(crate) async fn delist_all_products(&self) {
+        let products = self.control(Method::GET, "products", None).await;
+        for product in products["products"].as_array().unwrap() {
+            let id = product["_id"].as_str().unwrap();
+            self.control(Method::PUT, &format!("products/{id}"), Some(json!({ "listed": false }))).await;
+        }
+    }
+
+    pub(crate) async fn fail(&self, rule: Value) {
+        self.control(Method::POST, "faults", Some(rule)).await;
+    }
+
+    pub(crate) async fn heal(&self) {
+        self.control(Method::DELETE, "faults", None).await;
+    }
+
+    pub(crate) async fn settings(&self, change: Value) {
+        self.control(Method::PATCH, "settings", Some(change)).await;
+    }
+
+    pub(crate) async fn counters(&self) -> Value {
+        self.control(Method::GET, "counters", None).await
+    }
+
+    pub(crate) async fn clear_counters(&self) {
+        self.control(Method::DELETE, "counters", None).await;
+    }
+
+    /// How often an order was fetched.
+    pub(crate) async fn fetches(&self, order_id: &str) -> u64 {
+        self.counters().await["perOrder"][order_id].as_u64().unwrap_or(0)
+    }
+
+    /// Sends a webhook; its answer as `{status, body, retryAfter}`.
+    pub(crate) async fn webhook(&self, webhook: Value) -> Value {
+        self.control(Method::POST, "webhooks", Some(webhook)).await
+    }
+
+    /// Sends a signed webhook that is accepted.
+    pub(crate) async fn notify(&self, order_id: &str) {
+        let answer = self.webhook(json!({ "kind": "signed", "orderId": order_id })).await;
+        assert_eq!(answer["status"], 202, "{answer}");
+    }
+}

@@ -1,0 +1,175 @@
+//! A full run of 162 orders, watched from every side at once.
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::As,
+    dashboard::Dashboard,
+    waiting::{A_COOLDOWN, A_MOMENT, A_RUN, until},
+    world::{World, assert_adds_up},
+};
+
+const ORDERS: u32 = 150;
+const SYNC: &str = "/api/ghl/orders/sync?mode=full";
+
+#[tokio::test]
+async fn a_full_run_is_told_alike_by_frames_documents_and_database() {
+    let world = World::with_orders(ORDERS).await;
+    let census = world.ghl.census().await;
+    let (mut first, mut second) = (Dashboard::open(&world, As::Admin).await, Dashboard::open(&world, As::Member).await);
+    world.ghl.clear_counters().await;
+
+    let run_id = world.api.start(SYNC).await;
+    let again = world.api.post(As::Admin, SYNC).await;
+    again.refused(409, "sync_in_progress", &["retryAfterSeconds", "runId"]);
+    assert_eq!((&again.body["runId"], again.retry_after() > 0), (&json!(run_id), true), "{again:?}");
+
+    let progress =
+        |frame: &Value| frame["event"] == "sync_progress" && frame["data"]["syncedOrders"].as_u64() > Some(20);
+    let seen = first.until("progress", A_RUN, progress).await;
+    let mut late = Dashboard::open(&world, As::Member).await;
+    let snapshot = late.frames[0].clone();
+    assert_eq!((&snapshot["runId"], &snapshot["data"]["syncInProgress"]), (&json!(run_id), &json!(true)), "{snapshot}");
+    assert!(snapshot["seq"].as_u64() > seen["seq"].as_u64(), "{snapshot} after {seen}");
+
+    first.until_told(&run_id, "Delay", A_RUN).await;
+    let cooling = world.api.post(As::Admin, SYNC).await;
+    cooling.refused(409, "cooling_down", &["retryAfterSeconds", "runId"]);
+    assert!((1..=30).contains(&cooling.retry_after()), "{cooling:?}");
+    assert_eq!(cooling.body["retryAfterSeconds"].as_u64(), Some(cooling.retry_after()));
+
+    first.until_told(&run_id, "Completed", A_COOLDOWN).await;
+    second.until_told(&run_id, "Completed", A_MOMENT).await;
+    late.until_told(&run_id, "Completed", A_MOMENT).await;
+    let frames = first.of_run(&run_id);
+    assert_story(&frames);
+    assert_eq!(second.of_run(&run_id), frames, "two dashboards are told the same");
+    let later =
+        |seq: &Value| frames.iter().filter(|frame| frame["seq"].as_u64() > seq.as_u64()).cloned().collect::<Vec<_>>();
+    assert_eq!(late.of_run(&run_id)[1..], later(&snapshot["seq"]), "a late one is told what comes after its snapshot");
+    assert_no_buyer(&world, &census.ordinary, &json!(frames).to_string()).await;
+
+    assert_every_account_agrees(&world, &run_id, &frames.last().unwrap()["data"]).await;
+    let status = &frames.last().unwrap()["data"];
+    assert_eq!(status["listedOrders"], json!(census.all.len()));
+    assert_eq!(status["syncedOrders"], json!(census.valid.len()));
+    assert_eq!(status["totalTickets"], json!(census.expected_tickets));
+    assert_tickets(&world, &census.all).await;
+    let mut valid = census.valid.clone();
+    valid.sort_unstable();
+    assert_eq!(world.cloud().document("valid_order_list.json").await, Some(json!(valid)));
+
+    let counters = world.ghl.counters().await;
+    assert_eq!(counters["status"]["429"], Value::Null, "{counters}");
+    let foreign = census.odd["other_location"].as_str().unwrap();
+    for id in &census.all {
+        let fetches = counters["perOrder"][id].as_u64().unwrap_or(0);
+        assert_eq!(fetches, u64::from(id != foreign), "fetches of {id}");
+    }
+    assert!(counters["requests"]["list"].as_u64() <= Some(3), "{counters}");
+}
+
+/// The frames of a run in the order the design promises.
+fn assert_story(frames: &[Value]) {
+    let told: Vec<(&str, &str)> = frames
+        .iter()
+        .map(|frame| (frame["event"].as_str().unwrap(), frame["data"]["status"].as_str().unwrap_or("")))
+        .collect();
+    assert_eq!(told.first(), Some(&("sync_status", "Syncing")), "{told:?}");
+    let end = told.iter().position(|told| *told == ("sync_status", "Delay")).expect("a Delay");
+    assert_eq!(
+        told[end..],
+        [("sync_status", "Delay"), ("sync_complete", ""), ("sync_status", "Completed")],
+        "{told:?}"
+    );
+    let middle = &told[1..end];
+    assert!(middle.iter().all(|(event, _)| ["sync_progress", "sync_ticket_progress"].contains(event)), "{told:?}");
+    assert!(middle.iter().filter(|(event, _)| *event == "sync_progress").count() >= 5, "{told:?}");
+    assert!(middle.iter().any(|(event, _)| *event == "sync_ticket_progress"), "{told:?}");
+
+    for counts in [
+        &["syncedOrders", "failedOrders", "skippedOrders", "unchangedOrders", "listedOrders", "totalTickets"][..],
+        &["totalTicketsChecked", "totalTicketTypes", "ticketsAdded", "ticketsCancelled"][..],
+    ] {
+        for count in counts {
+            let values: Vec<u64> = frames.iter().filter_map(|frame| frame["data"][count].as_u64()).collect();
+            assert!(!values.is_empty() && values.is_sorted(), "{count} goes back: {values:?}");
+        }
+    }
+    let last = &frames.last().unwrap()["data"];
+    let complete = &frames[end + 1]["data"];
+    for count in ["totalOrders", "syncedOrders", "listedOrders", "failedOrders", "skippedOrders", "totalTickets"] {
+        assert_eq!(complete[count], last[count], "{count} of sync_complete");
+    }
+    assert!(complete["message"].is_string(), "{complete}");
+    assert_eq!((&last["syncInProgress"], &last["delay_in_sec"]), (&json!(false), &json!(0)));
+    assert!(frames[end]["data"]["delay_in_sec"].as_i64() > Some(0), "{}", frames[end]);
+}
+
+/// Last frame, published document, HTTP API and run row tell the same numbers.
+async fn assert_every_account_agrees(world: &World, run_id: &str, told: &Value) {
+    until("the document of the last frame", A_MOMENT, async || {
+        let document = world.cloud().document("sync_status.json").await;
+        if document.as_ref() == Some(told) { Ok(()) } else { Err(format!("{document:?} instead of {told}")) }
+    })
+    .await;
+
+    let mut status = world.status().await;
+    // The API tells the newest number given out, the frame its own.
+    status["seq"] = told["seq"].clone();
+    assert_eq!(&status, told, "GET sync-status");
+
+    let row = world.database.run(run_id).await;
+    assert_adds_up(&row);
+    let detail = world.api.run(run_id).await;
+    for (frame, column) in [
+        ("listedOrders", "listed"),
+        ("syncedOrders", "synced"),
+        ("failedOrders", "failed"),
+        ("skippedOrders", "skipped"),
+        ("unchangedOrders", "unchanged"),
+        ("totalTickets", "tickets_total"),
+        ("status", "state"),
+        ("kind", "kind"),
+    ] {
+        assert_eq!(told[frame], row[column], "{frame}: frame and row");
+        assert_eq!(told[frame], detail["run"][frame], "{frame}: frame and GET runs/{{id}}");
+    }
+    for time in ["startTime", "endTime", "totalOrders"] {
+        assert_eq!(told[time], detail["run"][time], "{time}");
+    }
+    let count = |key: &str| told[key].as_u64().unwrap();
+    assert_eq!(count("totalOrders"), count("syncedOrders") + count("failedOrders"));
+    assert_eq!(count("listedOrders"), count("totalOrders") + count("skippedOrders"));
+    assert_eq!(detail["skips"].as_array().unwrap().len() as u64, count("skippedOrders"), "each skipped order is named");
+    let runs = world.api.get(As::Member, "/api/qrapp/runs?limit=1").await.ok();
+    assert_eq!(runs["runs"][0], detail["run"]);
+}
+
+/// Each order's live tickets are what a right sync makes of it.
+async fn assert_tickets(world: &World, ids: &[String]) {
+    let rows = world
+        .database
+        .rows(
+            "select order_id, jsonb_object_agg(ticket_type, n) as tickets from (
+               select order_id, ticket_type, count(*) as n from public.ghl_qr_tickets where status = 'live' group by 1, 2
+             ) as t group by order_id",
+        )
+        .await;
+    for id in ids {
+        let stored =
+            rows.iter().find(|row| row["order_id"] == id.as_str()).map_or(json!({}), |row| row["tickets"].clone());
+        assert_eq!(stored, world.ghl.expected(id).await["ticketQuantities"], "tickets of {id}");
+    }
+}
+
+/// Nothing of a buyer stands in what dashboards are told.
+async fn assert_no_buyer(world: &World, ids: &[String], told: &str) {
+    for id in ids.iter().take(20) {
+        let contact = &world.ghl.order(id).await["contactSnapshot"];
+        for field in ["email", "phone", "lastName", "id"] {
+            let value = contact[field].as_str().unwrap_or_else(|| panic!("{field} of {id}"));
+            assert!(!told.contains(value), "a frame tells the {field} of a buyer");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! Runs that start by themselves.
+
+use serde_json::{Value, json};
+
+use crate::{
+    api::As,
+    waiting::{A_MOMENT, A_SMALL_RUN, until},
+    world::{World, assert_adds_up},
+};
+
+async fn newest_runs(world: &World) -> Vec<Value> {
+    let runs = world.api.get(As::Member, "/api/qrapp/runs?limit=2").await.ok();
+    serde_json::from_value(runs["runs"].clone()).unwrap()
+}
+
+#[tokio::test]
+async fn a_schedule_starts_a_run_and_one_too_many_is_recorded_as_skipped() {
+    let world = World::with_orders(4).await;
+    world.ghl.fail(json!({ "endpoint": "list", "fault": { "kind": "delay", "ms": 3000 } })).await;
+    world.cloud().invoke("run-worker", json!({ "schedule": "incremental" })).await;
+    let run = newest_runs(&world).await.remove(0);
+    assert_eq!((&run["kind"], &run["status"]), (&json!("incremental"), &json!("Syncing")), "{run}");
+    assert_eq!(run["requestedBy"], "schedule");
+
+    world.cloud().invoke("run-worker", json!({ "schedule": "full" })).await;
+    let runs = newest_runs(&world).await;
+    assert_eq!((&runs[0]["kind"], &runs[0]["status"]), (&json!("full"), &json!("Skipped")), "{runs:?}");
+    assert!(runs[0]["error"].is_string(), "the reason is told: {runs:?}");
+    assert_eq!(world.status().await["runId"], run["runId"], "a skipped start is not the run on show");
+
+    world.ghl.heal().await;
+    let row = world.until_ended(run["runId"].as_str().unwrap(), A_SMALL_RUN).await;
+    assert_eq!(row["state"], "Delay", "{row}");
+    assert_adds_up(&row);
+}
+
+#[tokio::test]
+async fn the_watch_revives_a_run_that_lost_its_pulse() {
+    let world = World::with_orders(4).await;
+    // A start whose first pulse never came: the row alone, a minute old.
+    let rows = world
+        .database
+        .rows(&format!(
+            "select public.start_run('{}'::jsonb) as started",
+            json!({ "location_id": world.location_id, "kind": "incremental", "requested_by": "test", "cooldown_ms": 1000 })
+        ))
+        .await;
+    let run_id = rows[0]["started"]["run"]["run_id"].as_str().unwrap().to_owned();
+    let lost = format!("started_at = started_at - interval '1 minute' where run_id = '{run_id}'");
+    world.database.execute(&format!("update public.sync_runs set {lost}")).await;
+
+    world.cloud().invoke("run-worker", json!({ "schedule": "watch" })).await;
+    let row = world.until_ended(&run_id, A_SMALL_RUN).await;
+    assert_adds_up(&row);
+    until("its end", A_MOMENT, async || {
+        let status = world.status().await;
+        if status["status"] == "Completed" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+}

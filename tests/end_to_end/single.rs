@@ -1,0 +1,106 @@
+//! `POST /api/ghl/orders/{id}`: one order while the caller waits.
+
+use serde_json::{Value, json};
+
+use crate::{api::As, fake_ghl::new_id, world::World};
+
+fn path(order_id: &str) -> String {
+    format!("/api/ghl/orders/{order_id}")
+}
+
+#[tokio::test]
+async fn a_new_order_is_written_and_an_unchanged_one_left_alone() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+
+    let first = world.api.sync(&id).await;
+    assert_eq!((&first["orderId"], &first["result"]), (&json!(id), &json!("written")), "{first}");
+    assert_eq!(
+        (&first["valid"], &first["entitled"], &first["paymentStatus"]),
+        (&json!(true), &json!(true), &json!("paid"))
+    );
+    let tickets =
+        |added, kept| json!({ "added": added, "reinstated": 0, "cancelled": 0, "kept": kept, "overValidated": 0 });
+    assert_eq!((&first["tickets"], &first["issues"]), (&tickets(1, 0), &json!([])));
+    let before = world.database.order(&id).await.unwrap();
+
+    // The original app's GET does the same.
+    let second = world.api.get(As::Admin, &path(&id)).await.ok();
+    assert_eq!((&second["result"], &second["tickets"]), (&json!("unchanged"), &tickets(0, 1)), "{second}");
+    assert_eq!(world.database.order(&id).await.unwrap()["updated_at"], before["updated_at"]);
+
+    world.ghl.put(&id, json!({ "contactSnapshot": { "firstName": "Renamed" } })).await;
+    let third = world.api.sync(&id).await;
+    assert_eq!((&third["result"], &third["tickets"]), (&json!("written"), &tickets(0, 1)), "{third}");
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_ours_is_not_stored() {
+    let world = World::with_orders(4).await;
+    let census = world.ghl.census().await;
+    let unlisted = census.odd["unlisted_product"].as_str().unwrap();
+    let skipped = world.api.sync(unlisted).await;
+    assert_eq!((&skipped["result"], &skipped["orderId"]), (&json!("skipped"), &json!(unlisted)), "{skipped}");
+    assert!(skipped["reason"].is_string(), "{skipped}");
+    assert_eq!(world.database.order(unlisted).await, None);
+
+    let foreign = census.odd["other_location"].as_str().unwrap();
+    world.api.post(As::Admin, &path(foreign)).await.refused(404, "other_location", &[]);
+    assert_eq!(world.database.order(foreign).await, None);
+}
+
+#[tokio::test]
+async fn what_can_not_be_synced_is_said_in_its_own_words() {
+    let world = World::with_orders(4).await;
+    let unknown = path(&new_id());
+    world.api.post(As::Admin, &unknown).await.refused(404, "order_not_found", &[]);
+    world.ghl.settings(json!({ "notFoundStatus": 400 })).await;
+    world.api.post(As::Admin, &unknown).await.refused(404, "order_not_found", &[]);
+    for malformed in ["a%20b", "a%2Fb", "%27", &"a".repeat(65)] {
+        world.api.post(As::Admin, &path(malformed)).await.refused(400, "invalid_order_id", &[]);
+    }
+
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    let detail = |fault: Value| json!({ "endpoint": "detail", "orderId": id, "fault": fault });
+    for fault in [
+        json!({ "kind": "status", "status": 500, "body": "secret words of GHL" }),
+        json!({ "kind": "html", "status": 502 }),
+        json!({ "kind": "reset" }),
+        json!({ "kind": "truncate" }),
+        json!({ "kind": "error_body" }),
+        json!({ "kind": "empty", "status": 204 }),
+        json!({ "kind": "redirect", "location": "http://127.0.0.1:1/" }),
+        json!({ "kind": "status", "status": 400, "body": { "message": "Request Timeout after 30000ms" } }),
+    ] {
+        world.ghl.fail(detail(fault.clone())).await;
+        let answer = world.api.post(As::Admin, &path(&id)).await;
+        answer.refused(502, "ghl_unavailable", &[]);
+        assert!(answer.retry_after() > 0, "{fault}");
+        world.ghl.heal().await;
+    }
+    world.ghl.fail(detail(json!({ "kind": "status", "status": 401 }))).await;
+    let answer = world.api.post(As::Admin, &path(&id)).await;
+    answer.refused(502, "ghl_unauthorized", &[]);
+    assert!(answer.body["error"].as_str().unwrap().contains("access token"), "{answer:?}");
+    assert_eq!(world.database.order(&id).await, None, "nothing was stored by any of these");
+}
+
+#[tokio::test]
+async fn tickets_survive_lines_that_vanish_until_an_admin_insists() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    world.api.sync(&id).await;
+    let before = world.database.until_tickets(&id, 1, "live").await;
+
+    world.ghl.put_null_items(&id).await;
+    let answer = world.api.sync(&id).await;
+    assert_eq!(answer["issues"][0]["code"], "lines_unreadable", "{answer}");
+    assert_eq!(world.database.tickets(&id).await, before);
+
+    let forced = world.api.post(As::Admin, &format!("{}?force=true", path(&id))).await.ok();
+    assert_eq!(forced["tickets"]["cancelled"], 1, "{forced}");
+    world.database.until_tickets(&id, 1, "cancelled").await;
+}

@@ -1,0 +1,73 @@
+//! The WebSocket's door: who gets in, what it answers, and who is forgotten.
+
+use serde_json::json;
+
+use crate::{
+    api::As,
+    dashboard::{Dashboard, connect, ticket},
+    waiting::{A_MOMENT, A_SMALL_RUN, until},
+    world::World,
+};
+
+#[tokio::test]
+async fn only_a_ticket_from_a_page_of_ours_opens_the_socket() {
+    let world = World::with_orders(4).await;
+    let good = ticket(&world, As::Member).await;
+    let mut forged = good.clone().into_bytes();
+    let at = forged.len() - 5;
+    forged[at] = if forged[at] == b'A' { b'B' } else { b'A' };
+    let forged = String::from_utf8(forged).unwrap();
+    let origin = Some(world.origin());
+    assert!(connect(&world, "", origin).await.is_err(), "no ticket");
+    assert!(connect(&world, &forged, origin).await.is_err(), "a forged ticket");
+    assert!(connect(&world, &world.admin_token, origin).await.is_err(), "a session instead of a ticket");
+    assert!(connect(&world, &good, Some("https://elsewhere.example")).await.is_err(), "a page of others");
+    assert!(connect(&world, &good, None).await.is_err(), "no page at all");
+    assert!(connect(&world, &good, origin).await.is_ok());
+    assert!([401, 403].contains(&world.api.post(As::Nobody, "/api/qrapp/ws-ticket").await.status));
+}
+
+#[tokio::test]
+async fn the_socket_answers_status_and_ping_and_says_what_it_does_not_know() {
+    let world = World::with_orders(4).await;
+    let mut dashboard = Dashboard::open(&world, As::Member).await;
+    let first = dashboard.frames[0].clone();
+    dashboard.say(json!({ "action": "ping" })).await;
+    let pong = dashboard.until("pong", A_MOMENT, |frame| frame["event"] == "pong").await;
+    assert_eq!(pong, json!({ "event": "pong" }));
+    for unknown in [json!({ "action": "drop tables" }), json!({}), json!([]), json!("status")] {
+        dashboard.say(unknown).await;
+        let answer = dashboard.until("an error", A_MOMENT, |frame| frame["event"] == "error").await;
+        assert_eq!(answer["data"]["code"], "unknown_action", "{answer}");
+        assert!(answer["data"]["error"].is_string(), "{answer}");
+    }
+    dashboard.say(json!({ "action": "status" })).await;
+    let second = dashboard.until("a second snapshot", A_MOMENT, |frame| frame["event"] == "sync_status").await;
+    assert!(second["seq"].as_u64() > first["seq"].as_u64(), "{second} after {first}");
+    assert_eq!((&second["runId"], &second["data"]["seq"]), (&first["runId"], &second["seq"]));
+}
+
+#[tokio::test]
+async fn connections_that_are_gone_are_forgotten() {
+    let world = World::with_orders(4).await;
+    let before = world.database.connections().await;
+    let dashboard = Dashboard::open(&world, As::Member).await;
+    let opened: Vec<_> = world.database.connections().await.into_iter().filter(|id| !before.contains(id)).collect();
+    assert_eq!(opened.len(), 1);
+    dashboard.close().await;
+    let forgotten = async |id: &str| {
+        let left = world.database.connections().await;
+        if left.iter().any(|known| known == id) { Err(format!("{left:?}")) } else { Ok(()) }
+    };
+    until("a closed connection is forgotten", A_MOMENT, async || forgotten(&opened[0]).await).await;
+
+    // One whose end the gateway never told, as after a crash: it is found gone with the next frame.
+    let mut watching = Dashboard::open(&world, As::Member).await;
+    let row = format!("values ('{}', 'R0dvbmU9', 'nobody', 'member', now() + interval '1 hour')", world.location_id);
+    let columns = "location_id, connection_id, user_id, role, expires_at";
+    world.database.execute(&format!("insert into public.sync_connections ({columns}) {row}")).await;
+    let run_id = world.api.start("/api/ghl/orders/sync?mode=incremental").await;
+    watching.until_told(&run_id, "Syncing", A_MOMENT).await;
+    until("a gone connection is forgotten", A_MOMENT, async || forgotten("R0dvbmU9").await).await;
+    watching.until_told(&run_id, "Delay", A_SMALL_RUN).await;
+}

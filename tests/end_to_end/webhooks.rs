@@ -1,0 +1,157 @@
+//! GHL's webhooks, from the door to the database.
+
+use futures::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::{
+    api::{Answer, As},
+    fake_ghl::new_id,
+    waiting::{A_MOMENT, until},
+    world::World,
+};
+
+const DOOR: &str = "/api/ghl/webhook-qr";
+
+/// The body of a refusal, as the fake GHL tells it.
+fn assert_refused(answer: &Value, status: u16, code: &str) {
+    assert_eq!((&answer["status"], &answer["body"]["code"]), (&json!(status), &json!(code)), "{answer}");
+    assert!(answer["body"]["error"].is_string() && answer["body"]["requestId"].is_string(), "{answer}");
+}
+
+/// Sends a body with the shared secret of workflow webhooks.
+async fn send(world: &World, content_type: &str, body: String) -> Answer {
+    let request = world.api.request(As::Nobody, Method::POST, DOOR);
+    let request = request.header("content-type", content_type).header("x-webhook-secret", &world.webhook_secret);
+    Answer::to(request.body(body)).await
+}
+
+#[tokio::test]
+async fn a_signed_webhook_brings_the_order_and_its_tickets() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    let order = world.ghl.put_quantity(&id, 3).await;
+    world.ghl.notify(&id).await;
+    world.database.until_tickets(&id, 3, "live").await;
+
+    let row = world.database.order(&id).await.unwrap();
+    assert_eq!(row["location_id"], world.location_id.as_str());
+    assert_eq!(row["payment_status"], "paid");
+    assert_eq!(row["ticket_quantities"], world.ghl.expected(&id).await["ticketQuantities"]);
+    assert_eq!(row["contact_email"], order["contactSnapshot"]["email"]);
+    assert_eq!(row["total_paid"].as_f64(), order["amount"].as_f64());
+    assert_eq!(row["tickets_due"], Value::Null);
+}
+
+#[tokio::test]
+async fn a_workflow_webhook_brings_every_order_it_names() {
+    let world = World::with_orders(4).await;
+    let ids = [new_id(), new_id()];
+    for id in &ids {
+        world.ghl.put(id, json!({})).await;
+    }
+    let webhook = json!({ "kind": "workflow", "orderId": ids[0], "orderIds": [ids[1]] });
+    let answer = world.ghl.webhook(webhook).await;
+    assert_eq!((&answer["status"], &answer["body"]["orders"]), (&json!(202), &json!(2)), "{answer}");
+    for id in &ids {
+        world.database.until_tickets(id, 1, "live").await;
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_that_can_not_be_verified_is_refused_and_does_nothing() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    for signature in ["bad", "absent", "na", "reserialized"] {
+        let answer = world.ghl.webhook(json!({ "kind": "signed", "orderId": id, "signature": signature })).await;
+        assert_refused(&answer, 401, "unauthorized");
+    }
+    for secret in ["bad", "absent", "na"] {
+        let answer = world.ghl.webhook(json!({ "kind": "workflow", "orderId": id, "signature": secret })).await;
+        assert_refused(&answer, 401, "unauthorized");
+    }
+    // What came after them through the same queue has arrived, and they have not.
+    let after = new_id();
+    world.ghl.put(&after, json!({})).await;
+    world.ghl.notify(&after).await;
+    world.database.until_tickets(&after, 1, "live").await;
+    assert_eq!(world.ghl.fetches(&id).await, 0);
+    assert_eq!(world.database.order(&id).await, None);
+}
+
+#[tokio::test]
+async fn bodies_that_can_not_be_used_are_refused_with_the_reason() {
+    let world = World::with_orders(4).await;
+    let (json_body, location) = ("application/json", world.location_id.as_str());
+    let event = |change: Value| {
+        let mut event = json!({ "type": "OrderStatusUpdate", "locationId": location, "_id": new_id() });
+        event.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        event.to_string()
+    };
+    let long_ago = json!({ "timestamp": "2025-01-01T00:00:00.000Z" });
+    for (content_type, body, code) in [
+        (json_body, String::new(), "invalid_body"),
+        (json_body, "{\"type\": ".to_owned(), "invalid_body"),
+        (json_body, "[]".to_owned(), "invalid_body"),
+        (json_body, "null".to_owned(), "invalid_body"),
+        ("text/plain", event(json!({})), "invalid_body"),
+        (json_body, event(json!({ "filler": "x".repeat(256 * 1024) })), "body_too_large"),
+        (json_body, event(json!({ "locationId": "SomeOtherLocation0001" })), "other_location"),
+        (json_body, event(json!({ "_id": "../secrets" })), "no_order"),
+        (json_body, event(long_ago), "outside_window"),
+        (json_body, json!({ "id": new_id(), "location": { "id": location } }).to_string(), "no_order"),
+        (json_body, json!({ "customData": { "order_id": new_id() } }).to_string(), "other_location"),
+    ] {
+        send(&world, content_type, body).await.refused(400, code, &[]);
+    }
+}
+
+#[tokio::test]
+async fn an_event_about_something_else_is_ignored() {
+    let world = World::with_orders(4).await;
+    let body = json!({ "type": "INSTALL", "locationId": world.location_id, "appId": "app" });
+    let answer = world.ghl.webhook(json!({ "kind": "signed", "body": body })).await;
+    assert_eq!(answer["status"], 200, "{answer}");
+    assert!(answer["body"]["message"].is_string(), "{answer}");
+}
+
+#[tokio::test]
+async fn a_burst_for_one_order_is_served_by_few_fetches_and_by_the_right_tickets() {
+    const BURST: usize = 20;
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    join_all((0..BURST).map(|_| world.ghl.notify(&id))).await;
+    world.database.until_tickets(&id, 1, "live").await;
+    until("an empty queue", A_MOMENT, async || world.cloud().is_empty("orders").await).await;
+    let fetches = world.ghl.fetches(&id).await;
+    assert!((1..=BURST as u64 / 2).contains(&fetches), "{fetches} fetches for {BURST} webhooks");
+    assert_eq!(world.database.tickets(&id).await.len(), 1);
+}
+
+#[tokio::test]
+async fn an_order_that_is_not_readable_yet_is_tried_again() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.notify(&id).await;
+    until("a first try", A_MOMENT, async || if world.ghl.fetches(&id).await > 0 { Ok(()) } else { Err("none".into()) })
+        .await;
+    world.ghl.put(&id, json!({})).await;
+    world.database.until_tickets(&id, 1, "live").await;
+}
+
+#[tokio::test]
+async fn a_message_that_can_not_be_read_ends_among_the_failures() {
+    let world = World::with_orders(4).await;
+    let message = world.cloud().send("orders-dead-letter", "poison").await;
+    until("the recorded failure", A_MOMENT, async || {
+        let failures = world.api.get(As::Member, "/api/qrapp/failures?limit=1000").await.ok();
+        let found =
+            failures["failures"].as_array().unwrap().iter().find(|failure| failure["orderId"] == message.as_str());
+        let failure = found.ok_or_else(|| failures.to_string())?;
+        assert_eq!((&failure["class"], &failure["code"]), (&json!("permanent"), &json!("unreadable_message")));
+        Ok(())
+    })
+    .await;
+}

@@ -1,0 +1,96 @@
+//! The stack under test, for one test alone.
+
+use std::{ops::Deref, time::Duration};
+
+use serde_json::Value;
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::{
+    api::{Api, As},
+    cloud::Cloud,
+    database::Database,
+    fake_ghl::FakeGhl,
+    stack::Stack,
+    waiting::{A_MOMENT, until},
+};
+
+/// Held by the one test that has the stack.
+static TURN: Mutex<()> = Mutex::const_new(());
+
+pub(crate) struct World {
+    pub(crate) stack: Stack,
+    pub(crate) api: Api,
+    pub(crate) ghl: FakeGhl,
+    pub(crate) database: Database,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl World {
+    /// An idle stack with so many ordinary orders in GHL, none of them stored yet.
+    pub(crate) async fn with_orders(orders: u32) -> Self {
+        let turn = TURN.lock().await;
+        let stack = Stack::running();
+        let (api, ghl, database) = (Api::new(&stack), FakeGhl::new(&stack), Database::connect(&stack).await);
+        let world = Self { stack, api, ghl, database, _turn: turn };
+        world.until_idle().await;
+        world.ghl.reset(orders).await;
+        world.database.forget_orders().await;
+        world
+    }
+
+    pub(crate) fn cloud(&self) -> Cloud<'_> {
+        Cloud { stack: &self.stack }
+    }
+
+    /// No run is in progress and none is cooling down. One that a failed test left behind is cancelled.
+    async fn until_idle(&self) {
+        until("an idle stack", A_MOMENT, async || {
+            let status = self.status().await;
+            if status["syncInProgress"] == true {
+                self.api.post(As::Admin, "/api/ghl/orders/sync/cancel").await;
+                return Err(status.to_string());
+            }
+            self.database.end_cooldown().await;
+            Ok(())
+        })
+        .await;
+    }
+
+    /// `GET /api/qrapp/sync-status`.
+    pub(crate) async fn status(&self) -> Value {
+        self.api.get(As::Member, "/api/qrapp/sync-status").await.ok()
+    }
+
+    /// A run's row, once it has left `Syncing`.
+    pub(crate) async fn until_ended(&self, run_id: &str, patience: Duration) -> Value {
+        until(&format!("the end of run {run_id}"), patience, async || {
+            let run = self.database.run(run_id).await;
+            if run["state"] == "Syncing" { Err(run.to_string()) } else { Ok(run) }
+        })
+        .await
+    }
+
+    /// Runs to the end of `Syncing` and past the cool-down; the run's row.
+    pub(crate) async fn complete(&self, start: &str, patience: Duration) -> Value {
+        let run_id = self.api.start(start).await;
+        let run = self.until_ended(&run_id, patience).await;
+        assert_eq!(run["state"], "Delay", "{run}");
+        assert_adds_up(&run);
+        self.database.end_cooldown().await;
+        run
+    }
+}
+
+impl Deref for World {
+    type Target = Stack;
+
+    fn deref(&self) -> &Stack {
+        &self.stack
+    }
+}
+
+/// Listed = synced + skipped + failed, in a run's row.
+pub(crate) fn assert_adds_up(run: &Value) {
+    let count = |key: &str| run[key].as_u64().unwrap_or_else(|| panic!("{key} of {run}"));
+    assert_eq!(count("listed"), count("synced") + count("skipped") + count("failed"), "{run}");
+}
