@@ -37,7 +37,7 @@ async fn a_schedule_starts_a_run_and_one_too_many_is_recorded_as_skipped() {
 #[tokio::test]
 async fn the_watch_revives_a_run_that_lost_its_pulse() {
     let world = World::with_orders(4).await;
-    // A start whose first pulse never came: the row alone, a minute old.
+    // A start whose pulse was lost: the row alone, silent for a minute.
     let rows = world
         .database
         .rows(&format!(
@@ -46,7 +46,7 @@ async fn the_watch_revives_a_run_that_lost_its_pulse() {
         ))
         .await;
     let run_id = rows[0]["started"]["run"]["run_id"].as_str().unwrap().to_owned();
-    let lost = format!("started_at = started_at - interval '1 minute' where run_id = '{run_id}'");
+    let lost = format!("last_pulse_at = clock_timestamp() - interval '1 minute' where run_id = '{run_id}'");
     world.database.execute(&format!("update public.sync_runs set {lost}")).await;
 
     world.cloud().invoke("run-worker", json!({ "schedule": "watch" })).await;

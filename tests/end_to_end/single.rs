@@ -57,7 +57,7 @@ async fn what_can_not_be_synced_is_said_in_its_own_words() {
     world.api.post(As::Admin, &unknown).await.refused(404, "order_not_found", &[]);
     world.ghl.settings(json!({ "notFoundStatus": 400 })).await;
     world.api.post(As::Admin, &unknown).await.refused(404, "order_not_found", &[]);
-    for malformed in ["a%20b", "a%2Fb", "%27", &"a".repeat(65)] {
+    for malformed in ["a%20b", "..%5Csecrets", "%27", &"a".repeat(65)] {
         world.api.post(As::Admin, &path(malformed)).await.refused(400, "invalid_order_id", &[]);
     }
 
@@ -97,7 +97,8 @@ async fn tickets_survive_lines_that_vanish_until_an_admin_insists() {
 
     world.ghl.put_null_items(&id).await;
     let answer = world.api.sync(&id).await;
-    assert_eq!(answer["issues"][0]["code"], "lines_unreadable", "{answer}");
+    let issues = answer["issues"].as_array().unwrap();
+    assert!(issues.iter().any(|issue| issue["code"] == "lines_unreadable"), "{answer}");
     assert_eq!(world.database.tickets(&id).await, before);
 
     let forced = world.api.post(As::Admin, &format!("{}?force=true", path(&id))).await.ok();

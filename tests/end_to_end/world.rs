@@ -2,7 +2,7 @@
 
 use std::{ops::Deref, time::Duration};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
 use crate::{
@@ -59,6 +59,17 @@ impl World {
     /// `GET /api/qrapp/sync-status`.
     pub(crate) async fn status(&self) -> Value {
         self.api.get(As::Member, "/api/qrapp/sync-status").await.ok()
+    }
+
+    /// No order stands among the failures: also nothing that was stored and yet failed on its way out.
+    pub(crate) async fn assert_no_failures(&self) {
+        until("empty queues", A_MOMENT, async || {
+            self.cloud().is_empty("orders").await?;
+            self.cloud().is_empty("tickets").await
+        })
+        .await;
+        let failures = self.api.get(As::Member, "/api/qrapp/failures").await.ok();
+        assert_eq!(failures["failures"], json!([]));
     }
 
     /// A run's row, once it has left `Syncing`.

@@ -17,7 +17,7 @@ export class ApiError extends Error {
 // The gateway answers these itself, in its own form and in words for programmers.
 const GATEWAY = {
   401: "Your session has ended. Sign in again.",
-  403: "Your account isn't allowed to do this.",
+  403: "Your session has ended, or this account may not use the dashboard. Sign in again.",
   404: "This deployment doesn't offer that.",
   429: "Too many requests. Wait a moment, then try again.",
 };
@@ -68,7 +68,11 @@ export class Api {
       retryAfter: Number(json.retryAfterSeconds ?? answer.headers.get("retry-after")) || null,
       body: json,
     });
-    if (answer.status === 401) this.#onSignedOut(error);
+    // The gateway's own 403 (it has no code) means that the authorizer refused the token; ours means that the role doesn't suffice.
+    if (answer.status === 401 || (answer.status === 403 && !json.code)) {
+      error.status = 401;
+      this.#onSignedOut(error);
+    }
     throw error;
   }
 }

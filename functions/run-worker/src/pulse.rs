@@ -79,7 +79,12 @@ impl RunWorker {
                 let left = u64::try_from(run.delay_seconds()).unwrap_or(0);
                 Some(if published { Duration::from_secs(left.max(1)) } else { self.interval })
             }
-            // The end is acknowledged only after it was published.
+            // The end is acknowledged only after it was published. A pulse that came after a short cool-down finds the
+            // list still to be written; writing it again changes nothing.
+            RunState::Completed => {
+                self.write_valid_orders(&run).await?;
+                (!published).then_some(self.interval)
+            }
             _ => (!published).then_some(self.interval),
         };
         if let Some(wait) = next {

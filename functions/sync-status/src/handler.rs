@@ -151,10 +151,15 @@ fn no_run() -> ApiError {
     ApiError::not_found("run_not_found", "There is no such run")
 }
 
-/// Our SQL functions refuse a malformed cursor with a sentence that names it.
+/// Of what these functions are asked only the cursor comes from outside, so data that Postgres can't read (SQLSTATE class 22)
+/// is a malformed cursor.
 fn bad_cursor(error: database::Error) -> ApiError {
     match &error {
-        database::Error::Refused { hint: Some(hint), .. } => ApiError::bad_request("invalid_parameter", hint.clone()),
+        database::Error::Refused { sqlstate, hint, .. } if sqlstate.starts_with("22") => {
+            let message =
+                hint.clone().unwrap_or_else(|| "`before` and `after` must be a `next` of an earlier answer".into());
+            ApiError::bad_request("invalid_parameter", message)
+        }
         _ => ApiError::database_unavailable().caused_by(error),
     }
 }

@@ -76,6 +76,7 @@ fn router(auth: Arc<Auth>, proxy: Arc<Proxy>) -> Router {
     Router::new()
         .route("/rest/v1/{*path}", any(proxy::forward).with_state((proxy, faults)))
         .route("/auth/v1/token", post(auth::token).with_state(auth))
+        .route("/auth/v1/logout", post(auth::logout))
         .route("/auth/v1/.well-known/jwks.json", get(auth::jwks))
         .route("/_control", control)
         .layer(axum::middleware::from_fn(cors::allow_everyone))
