@@ -42,6 +42,7 @@ async fn a_full_run_is_told_alike_by_frames_documents_and_database() {
     second.until_told(&run_id, "Completed", A_MOMENT).await;
     late.until_told(&run_id, "Completed", A_MOMENT).await;
     let frames = first.of_run(&run_id);
+    eprintln!("RAW {} SHOWN {}", first.frames.iter().filter(|f| f["runId"] == run_id.as_str()).count(), frames.len());
     assert_story(&frames);
     assert_eq!(second.of_run(&run_id), frames, "two dashboards are told the same");
     let later =

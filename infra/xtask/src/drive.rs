@@ -33,7 +33,7 @@ pub(crate) fn sync(mode: Mode) -> Result<ExitCode> {
     let run_id = start_run(&admin, mode)?;
     let outcome = follow(&admin, &run_id, &mut || Ok(()))?;
     print_run(&outcome.run);
-    let completed = text(&outcome.run, "status") == "Completed";
+    let completed = matches!(text(&outcome.run, "status"), "Delay" | "Completed");
     Ok(if completed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -87,18 +87,17 @@ pub(crate) fn start_run(admin: &Http, mode: &str) -> Result<String> {
     }
 }
 
-/// A run that has ended.
+/// A run that has left `Syncing`.
 pub(crate) struct Outcome {
     /// As `/api/qrapp/runs/{id}` tells it.
     pub(crate) run: Value,
-    /// From here to the last order, the cool-down not included.
+    /// From here to the last order.
     pub(crate) syncing: Duration,
 }
 
-/// Shows a run's progress until it is over. `check` is called now and then and may give up.
+/// Shows a run's progress until every order has its outcome; the cool-down that follows changes nothing any more. `check` is called now and then and may give up.
 pub(crate) fn follow(admin: &Http, run_id: &str, check: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
     let started = Instant::now();
-    let mut syncing = None;
     let mut bar = OrderBar::start();
     let mut last = (Value::Null, Instant::now());
     loop {
@@ -110,10 +109,7 @@ pub(crate) fn follow(admin: &Http, run_id: &str, check: &mut dyn FnMut() -> Resu
             let done = number(&status, "syncedOrders") + number(&status, "failedOrders");
             let total = number(&status, "totalOrders");
             bar.show(state, done, total, &note(&status, started.elapsed(), done, total));
-            if state != "Syncing" && syncing.is_none() {
-                syncing = Some(started.elapsed());
-            }
-            if matches!(state, "Completed" | "Error" | "Cancelled") {
+            if state != "Syncing" {
                 break;
             }
         }
@@ -124,16 +120,14 @@ pub(crate) fn follow(admin: &Http, run_id: &str, check: &mut dyn FnMut() -> Resu
         }
     }
     bar.finish();
+    let syncing = started.elapsed();
     let detail = successful(admin.get(&format!("/api/qrapp/runs/{run_id}?limit=100"))?)?;
     let run = detail.get("run").cloned().context("the run's detail holds no run")?;
-    Ok(Outcome { run, syncing: syncing.unwrap_or_else(|| started.elapsed()) })
+    Ok(Outcome { run, syncing })
 }
 
 fn note(status: &Value, elapsed: Duration, done: u64, total: u64) -> String {
     let tickets = number(status, "totalTickets");
-    if text(status, "status") == "Delay" {
-        return format!("{tickets} tickets, cooling down");
-    }
     if done == 0 || total <= done {
         return format!("{tickets} tickets");
     }
