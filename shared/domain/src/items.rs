@@ -241,4 +241,36 @@ mod tests {
         item.price_name = Some("é".repeat(10_000));
         assert_eq!(label(&item).chars().count(), MAX_LABEL_CHARS);
     }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn no_line_ever_asks_for_more_than_allowed_and_lines_have_distinct_keys(
+                items in prop::collection::vec((0u8..3, 0u8..3, 0u8..3, -2i64..2000), 0..30),
+                max in 1u32..1500,
+            ) {
+                let items: Vec<_> = items
+                    .iter()
+                    .map(|(product, price, name, qty)| {
+                        let price = if *price == 0 { String::new() } else { format!("price{price}") };
+                        item(&format!("product{product}"), &price, &format!("name{name}"), json!(qty))
+                    })
+                    .collect();
+                let (lines, _) = lines(&items, max);
+                prop_assert!(lines.iter().all(|line| line.quantity <= max));
+                let key = |line: &Line| {
+                    let label = if line.price_id.is_empty() { line.ticket_type.clone() } else { String::new() };
+                    (line.product_id.clone(), line.price_id.clone(), label)
+                };
+                let keys: std::collections::BTreeSet<_> = lines.iter().map(key).collect();
+                prop_assert_eq!(keys.len(), lines.len());
+                let total: u64 = lines.iter().map(|line| u64::from(line.quantity)).sum();
+                prop_assert_eq!(ticket_quantities(&lines).values().sum::<u64>(), total);
+            }
+        }
+    }
 }

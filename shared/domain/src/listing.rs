@@ -192,25 +192,29 @@ mod tests {
         assert_eq!((orders.phase, orders.page_size), (Phase::Orders, SMALL_PAGE_SIZE));
     }
 
-    proptest! {
-        #[test]
-        fn every_order_that_stays_is_listed_whatever_comes_and_goes(
-            n in 0usize..600,
-            inserts in prop::collection::vec((0usize..12, 1usize..30), 0..5),
-            deletes in prop::collection::vec((1usize..12, 0usize..600), 0..9),
-        ) {
-            let mut all = orders(n);
-            let mut gone = BTreeSet::new();
-            let (seen, ..) = list(&mut all, |call, orders| {
-                for (_, count) in inserts.iter().filter(|(when, _)| *when == call) {
-                    for i in 0..*count { orders.insert(0, format!("new{call}-{i}-{count}")); }
+    mod properties {
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn every_order_that_stays_is_listed_whatever_comes_and_goes(
+                n in 0usize..600,
+                inserts in prop::collection::vec((0usize..12, 1usize..30), 0..5),
+                deletes in prop::collection::vec((1usize..12, 0usize..600), 0..9),
+            ) {
+                let mut all = orders(n);
+                let mut gone = BTreeSet::new();
+                let (seen, ..) = list(&mut all, |call, orders| {
+                    for (_, count) in inserts.iter().filter(|(when, _)| *when == call) {
+                        for i in 0..*count { orders.insert(0, format!("new{call}-{i}-{count}")); }
+                    }
+                    for (_, at) in deletes.iter().filter(|(when, _)| *when == call) {
+                        if *at < orders.len() { gone.insert(orders.remove(*at)); }
+                    }
+                });
+                for id in orders(n) {
+                    prop_assert!(seen.contains(&id) || gone.contains(&id), "{id} was missed");
                 }
-                for (_, at) in deletes.iter().filter(|(when, _)| *when == call) {
-                    if *at < orders.len() { gone.insert(orders.remove(*at)); }
-                }
-            });
-            for id in orders(n) {
-                prop_assert!(seen.contains(&id) || gone.contains(&id), "{id} was missed");
             }
         }
     }

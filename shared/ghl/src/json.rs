@@ -120,4 +120,30 @@ mod tests {
         }
         assert_eq!(timestamp(&json!({ "at": "yesterday" }), "at"), None);
     }
+
+    mod properties {
+        use proptest::prelude::*;
+
+        use super::*;
+
+        proptest! {
+            #[test]
+            fn what_needs_no_mending_is_read_as_it_is(text in "\\PC*") {
+                prop_assert_eq!(parse(json!([text]).to_string().as_bytes()).unwrap(), json!([text]));
+            }
+
+            #[test]
+            fn escaped_code_units_of_any_kind_can_be_read_and_stored(units in prop::collection::vec(any::<u16>(), 0..40)) {
+                let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
+                let read = parse(format!("\"{escaped}\"").as_bytes()).unwrap();
+                let expected = String::from_utf16_lossy(&units).replace('\0', "\u{fffd}");
+                prop_assert_eq!(read.as_str().unwrap(), expected);
+            }
+
+            #[test]
+            fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+                let _ = parse(&bytes);
+            }
+        }
+    }
 }
