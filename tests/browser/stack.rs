@@ -35,6 +35,11 @@ impl Stack {
         format!("{}#access_token={}&token_type=bearer", self.page_url(), self.member_token)
     }
 
+    /// GHL has its first orders again, whatever the tests before this one have left.
+    pub(crate) async fn reset_ghl(&self) {
+        self.ghl("POST", "reset", Some(json!({}))).await;
+    }
+
     /// An order that GHL has.
     pub(crate) async fn some_order(&self) -> String {
         let orders: Value = self.ghl("GET", "orders", None).await;

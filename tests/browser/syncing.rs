@@ -11,6 +11,7 @@ use crate::{
 #[tokio::test]
 async fn a_full_sync_started_by_click_is_seen_to_its_end_through_a_dropped_connection() {
     let stack = Stack::running();
+    stack.reset_ghl().await;
     with_page(&stack, &stack.dashboard_url, async |page| {
         page.until_ready().await;
         page.assert_clean_console().await;
@@ -63,6 +64,7 @@ async fn a_full_sync_started_by_click_is_seen_to_its_end_through_a_dropped_conne
 #[tokio::test]
 async fn a_failed_order_is_shown_with_its_reason_and_tried_again() {
     let stack = Stack::running();
+    stack.reset_ghl().await;
     let order_id = stack.some_order().await;
     with_page(&stack, &stack.dashboard_url, async |page| {
         page.until_ready().await;
@@ -87,6 +89,7 @@ async fn a_failed_order_is_shown_with_its_reason_and_tried_again() {
 #[tokio::test]
 async fn a_sync_is_cancelled_by_keyboard_after_a_confirmation() {
     let stack = Stack::running();
+    stack.reset_ghl().await;
     with_page(&stack, &stack.dashboard_url, async |page| {
         page.until_ready().await;
         page.element("start-full").await.send_keys(&Key::Enter.to_string()).await.unwrap();

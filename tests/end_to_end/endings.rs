@@ -12,14 +12,12 @@ use crate::{
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
 const CANCEL: &str = "/api/ghl/orders/sync/cancel";
 
-/// Waits until GHL isn't called any more.
-async fn until_calm(world: &World) {
-    let mut before = Value::Null;
-    until("calm", A_MOMENT, async || {
-        tokio::time::sleep(std::time::Duration::from_millis(1500)).await;
+/// Waits until GHL has answered every call.
+async fn until_answered(world: &World) {
+    until("all answers", A_MOMENT, async || {
         let counters = world.ghl.counters().await;
-        let last = std::mem::replace(&mut before, counters.clone());
-        if last == counters { Ok(()) } else { Err(counters.to_string()) }
+        let sum = |key: &str| counters[key].as_object().unwrap().values().filter_map(Value::as_u64).sum::<u64>();
+        if sum("requests") == sum("status") { Ok(()) } else { Err(counters.to_string()) }
     })
     .await;
 }
@@ -28,10 +26,11 @@ async fn until_calm(world: &World) {
 async fn a_cancelled_run_ends_at_once_and_adds_up() {
     let world = World::with_orders(20).await;
     world.api.post(As::Admin, CANCEL).await.refused(409, "no_run_in_progress", &[]);
-    world.ghl.fail(json!({ "endpoint": "detail", "fault": { "kind": "delay", "ms": 1000 } })).await;
+    world.ghl.fail(json!({ "endpoint": "detail", "fault": { "kind": "delay", "ms": 3000 } })).await;
     let mut dashboard = Dashboard::open(&world, As::Member).await;
     let run_id = world.api.start(SYNC).await;
     dashboard.until_told(&run_id, "Syncing", A_MOMENT).await;
+    dashboard.until("a listing", A_MOMENT, |frame| frame["data"]["listedOrders"] == 32).await;
     world.api.post(As::Member, CANCEL).await.refused(403, "admin_required", &[]);
 
     let cancelled = world.api.post(As::Admin, CANCEL).await.ok();
@@ -39,6 +38,7 @@ async fn a_cancelled_run_ends_at_once_and_adds_up() {
     let told = dashboard.until_told(&run_id, "Cancelled", A_MOMENT).await;
     let row = world.database.run(&run_id).await;
     assert_adds_up(&row);
+    assert!(row["failed"].as_u64() > Some(20), "it was cancelled in the middle of its work: {row}");
     assert_eq!((&told["data"]["failedOrders"], &told["data"]["syncInProgress"]), (&row["failed"], &json!(false)));
     let detail = world.api.run(&run_id).await;
     let failures = detail["failures"].as_array().unwrap();
@@ -46,7 +46,8 @@ async fn a_cancelled_run_ends_at_once_and_adds_up() {
     assert!(failures.iter().all(|failure| failure["code"] == "not_attempted"), "{failures:?}");
     world.api.post(As::Admin, CANCEL).await.refused(409, "no_run_in_progress", &[]);
 
-    until_calm(&world).await;
+    until_answered(&world).await;
+    until("empty queues", A_MOMENT, async || world.cloud().is_empty("tickets").await).await;
     assert_eq!(world.database.run(&run_id).await["synced"], row["synced"], "later results change no count");
     assert_eq!(world.status().await["status"], "Cancelled");
 }
