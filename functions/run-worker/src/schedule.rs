@@ -25,6 +25,7 @@ impl RunWorker {
     async fn start(&self, kind: RunKind) -> Result<(), lambda_runtime::Error> {
         let new = NewRun { kind, requested_by: "schedule".to_owned(), order_ids: None, retry_of: None };
         let started = self.database.start_run(&new, self.settings).await?;
+        self.publish(started.finished).await;
         match (started.started, started.run, started.pulse) {
             (true, Some(run), Some(pulse)) => {
                 tracing::info!(run_id = %run.run_id, kind = kind.as_str(), "A scheduled run starts");
