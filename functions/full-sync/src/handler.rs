@@ -43,9 +43,7 @@ impl FullSync {
         };
         tracing::info!(run_id = %run.run_id, "A run is cancelled");
         // Told at once; if that fails, the run's next pulse does it.
-        if let Some(publication) = &cancelled.publication {
-            self.publisher.publish(&self.database, publication).await;
-        }
+        self.publisher.publish_granted(&self.database, cancelled.publication.as_ref()).await;
         json(StatusCode::OK, &json!({ "message": "Sync cancelled", "runId": run.run_id }))
     }
 }

@@ -89,9 +89,7 @@ impl Worker {
         {
             match self.database.end_run(run_id, code, reason).await {
                 Ok(ended) => {
-                    if let Some(publication) = &ended.publication {
-                        self.publisher.publish(&self.database, publication).await;
-                    }
+                    self.publisher.publish_granted(&self.database, ended.publication.as_ref()).await;
                 }
                 Err(error) => {
                     tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run could not be stopped")
@@ -115,9 +113,7 @@ impl Worker {
         }
         match self.database.record_failures(&failures).await {
             Ok(recorded) => {
-                if let Some(publication) = &recorded.publication {
-                    self.publisher.publish(&self.database, publication).await;
-                }
+                self.publisher.publish_granted(&self.database, recorded.publication.as_ref()).await;
             }
             Err(error) => {
                 tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");

@@ -12,6 +12,7 @@ use sync::prepare::Rules;
 use sync::{FetchOrder, Fetched, Fetcher, Products, Publisher, Purpose, prepare};
 
 use crate::batch::{Task, tasks};
+use crate::failed::NotRead;
 
 /// The function's state.
 pub(crate) struct Worker {
@@ -75,8 +76,8 @@ impl Worker {
                 Fetched::Order { order, at } => read.push((task.clone(), *order, at)),
                 // What the run's end left over has its outcome already.
                 Fetched::RunOver => {}
-                Fetched::NotStarted(wait) => not_read.push((task.clone(), crate::failed::NotRead::NotStarted(wait))),
-                Fetched::Failed(error) => not_read.push((task.clone(), crate::failed::NotRead::Failed(error))),
+                Fetched::NotStarted(wait) => not_read.push((task.clone(), NotRead::NotStarted(wait))),
+                Fetched::Failed(error) => not_read.push((task.clone(), NotRead::Failed(error))),
             }
         }
         let mut back = self.store(lane, read, &mut not_read, deadline).await;
@@ -110,7 +111,7 @@ impl Worker {
         &self,
         lane: Lane,
         read: Vec<Read>,
-        not_read: &mut Vec<(Task, crate::failed::NotRead)>,
+        not_read: &mut Vec<(Task, NotRead)>,
         deadline: Instant,
     ) -> Vec<String> {
         if read.is_empty() {
@@ -121,8 +122,7 @@ impl Worker {
             Ok(listed) => listed,
             Err(error) => {
                 let error = std::sync::Arc::new(error);
-                not_read
-                    .extend(read.into_iter().map(|(task, ..)| (task, crate::failed::NotRead::Products(error.clone()))));
+                not_read.extend(read.into_iter().map(|(task, ..)| (task, NotRead::Products(error.clone()))));
                 return Vec::new();
             }
         };
@@ -158,14 +158,9 @@ impl Worker {
     }
 
     /// An order the database didn't take: refused for good, or handed back while the database is away.
-    fn refused(
-        &self,
-        task: Task,
-        error: &database::Error,
-        not_read: &mut Vec<(Task, crate::failed::NotRead)>,
-    ) -> Vec<String> {
+    fn refused(&self, task: Task, error: &database::Error, not_read: &mut Vec<(Task, NotRead)>) -> Vec<String> {
         if error.class() == FailureClass::Permanent {
-            not_read.push((task, crate::failed::NotRead::Refused(error.to_string())));
+            not_read.push((task, NotRead::Refused(error.to_string())));
             return Vec::new();
         }
         tracing::error!(order_id = %task.order_id, error = telemetry::chain(error), "Database connection error: the order waits");
@@ -199,9 +194,7 @@ impl Worker {
                 handed_over
             }
         };
-        if let Some(publication) = &upserts.publication {
-            self.publisher.publish(&self.database, publication).await;
-        }
+        self.publisher.publish_granted(&self.database, upserts.publication.as_ref()).await;
         Ok(back)
     }
 }

@@ -173,9 +173,7 @@ impl RunWorker {
 
     /// Publishes what was granted.
     pub(crate) async fn publish(&self, publication: Option<Publication>) {
-        if let Some(publication) = publication {
-            self.publisher.publish(&self.database, &publication).await;
-        }
+        self.publisher.publish_granted(&self.database, publication.as_ref()).await;
     }
 }
 

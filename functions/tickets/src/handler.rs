@@ -87,9 +87,7 @@ impl Tickets {
     }
 
     async fn publish(&self, recorded: &Recorded) {
-        if let Some(publication) = &recorded.publication {
-            self.publisher.publish(&self.database, publication).await;
-        }
+        self.publisher.publish_granted(&self.database, recorded.publication.as_ref()).await;
     }
 }
 

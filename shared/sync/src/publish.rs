@@ -60,6 +60,13 @@ impl Publisher {
         }
     }
 
+    /// Publishes what a call was granted, if it was granted anything.
+    pub async fn publish_granted(&self, database: &Database, granted: Option<&Publication>) {
+        if let Some(publication) = granted {
+            self.publish(database, publication).await;
+        }
+    }
+
     async fn post(&self, database: &Database, frames: &[domain::frames::Frame]) {
         let Some(pusher) = &self.pusher else { return };
         let connections = match database.list_connections().await {
