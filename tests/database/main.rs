@@ -42,5 +42,6 @@ mod privileges;
 mod publications;
 mod reconciling;
 mod runs;
+mod unreadable;
 mod upkeep;
 mod upserts;

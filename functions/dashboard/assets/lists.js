@@ -93,13 +93,29 @@ function runDetails({ run, failures, skips, issues, drift, next }) {
       ["Tickets cancelled", count(run.ticketsCancelled)],
     ]),
     run.error ? element("p", { className: "problem" }, cause(run.error)) : null,
-    drift?.orders > 0 ? quiet(`${plural(drift.orders, "order")} had drifted: ${count(drift.added)} tickets added, ${count(drift.reinstated)} reinstated, ${count(drift.cancelled)} cancelled.`) : null,
+    drift?.orders > 0 ? driftDetails(drift) : null,
     group("Failed", failures),
     group("Skipped", skips),
     group("Noticed", issues),
     next ? quiet("Only the first 100 are shown.") : null,
   ];
   return parts.filter(Boolean);
+}
+
+/** Orders whose tickets disagreed before the run; new orders are among them. */
+function driftDetails(drift) {
+  const row = (order) => element("li", {}, element("code", {}, order.orderId), " ", ticketChanges(order));
+  return element(
+    "details",
+    { className: "drift" },
+    element("summary", {}, `Tickets of ${plural(drift.orders, "order")} were brought in step: ${ticketChanges(drift)}`),
+    element("ul", {}, ...(drift.list ?? []).map(row)),
+  );
+}
+
+function ticketChanges({ added, reinstated, cancelled }) {
+  const changes = [[added, "added"], [reinstated, "reinstated"], [cancelled, "cancelled"]];
+  return changes.filter(([tickets]) => tickets > 0).map(([tickets, word]) => `${count(tickets)} ${word}`).join(", ");
 }
 
 function group(title, items) {

@@ -54,11 +54,11 @@ impl OrderSync {
         if upsert.foreign {
             return Err(ApiError::not_found("other_location", "This order belongs to another location"));
         }
-        let (mut issues, entitled, valid, payment_status) =
-            (upsert.issues.clone(), upsert.entitled, upsert.valid, upsert.row.payment_status.clone());
+        let (entitled, valid, payment_status) = (upsert.entitled, upsert.valid, upsert.row.payment_status.clone());
         let written = self.database.upsert_orders(&[upsert]).await.map_err(no_database)?;
         let result = written.orders.first().map_or(UpsertResult::Skipped, |order| order.result);
-        issues.extend(written.orders.into_iter().flat_map(|order| order.issues));
+        // Those of the reading are among them, in the words of what was done about them.
+        let mut issues: Vec<_> = written.orders.into_iter().flat_map(|order| order.issues).collect();
         let change = match result {
             UpsertResult::Skipped => {
                 let reason = "None of its products is in GoHighLevel's product list";
@@ -75,7 +75,6 @@ impl OrderSync {
         let reconciled = self.database.reconcile_tickets(&[due]).await.map_err(no_database)?;
         let tickets = reconciled.orders.into_iter().next();
         issues.extend(tickets.iter().flat_map(|tickets| tickets.issues.clone()));
-        issues.dedup();
         let answer = json!({
             "orderId": order_id, "result": change, "valid": valid, "paymentStatus": payment_status, "entitled": entitled,
             "tickets": counts(tickets.as_ref()), "issues": issues,

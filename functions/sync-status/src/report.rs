@@ -1,6 +1,6 @@
 //! Runs, failures and issues in the words of the API.
 
-use database::{FailureRow, IssueRow, RunDetail};
+use database::{Drift, DriftRow, FailureRow, IssueRow, RunDetail};
 use domain::Run;
 use domain::frames::utc_ms;
 use serde_json::{Value, json};
@@ -34,14 +34,22 @@ pub(crate) fn run(run: &Run) -> Value {
 
 /// A run with its failures, skips and issues.
 pub(crate) fn detail(found: &Run, detail: &RunDetail) -> Value {
-    let drift = detail.drift.clone().unwrap_or_default();
     json!({
         "run": run(found),
         "failures": detail.failures.iter().map(failure).collect::<Vec<_>>(),
         "skips": detail.skips.iter().map(failure).collect::<Vec<_>>(),
         "issues": detail.issues.iter().map(issue).collect::<Vec<_>>(),
-        "drift": { "orders": drift.orders, "added": drift.added, "reinstated": drift.reinstated, "cancelled": drift.cancelled },
+        "drift": drift(detail.drift.as_ref().unwrap_or(&Drift::default())),
         "next": detail.next,
+    })
+}
+
+/// Orders whose tickets disagreed before the run, in all and one by one.
+fn drift(drift: &Drift) -> Value {
+    let row = |row: &DriftRow| json!({ "orderId": row.order_id, "added": row.added, "reinstated": row.reinstated, "cancelled": row.cancelled });
+    json!({
+        "orders": drift.orders, "added": drift.added, "reinstated": drift.reinstated, "cancelled": drift.cancelled,
+        "list": drift.list.iter().map(row).collect::<Vec<_>>(),
     })
 }
 

@@ -17,6 +17,37 @@ begin
 end
 $$;
 
+-- The lines of an order as read. A quantity that couldn't be read (null) stays what it was stored as, or, in a row of the
+-- original app, what that counted for the label; 0 where nothing is known or an admin insists.
+create or replace function sync_internal.settle_quantities(
+  p_lines jsonb, p_stored public.ghl_qr_orders, p_force boolean
+) returns jsonb
+language sql immutable
+as $$
+  select coalesce(jsonb_agg(
+    case when line ->> 'quantity' is not null then line
+      else line || jsonb_build_object('quantity', case when p_force then 0 else coalesce(
+        (select (s ->> 'quantity')::int from jsonb_array_elements(p_stored.lines) as s
+          where s ->> 'product_id' = line ->> 'product_id' and s ->> 'price_id' = line ->> 'price_id'
+            and (line ->> 'price_id' <> '' or s ->> 'ticket_type' = line ->> 'ticket_type')
+          limit 1),
+        case when p_stored.lines is null then substring(
+          jsonb_extract_path_text(p_stored.ticket_quantities, line ->> 'ticket_type') from '^\d{1,6}$')::int end,
+        0) end)
+    end order by position), '[]')
+  from jsonb_array_elements(p_lines) with ordinality as l (line, position)
+$$;
+
+-- The seed's form of an order's lines: {"VIP": 2, "Regular": 3}.
+create or replace function sync_internal.quantities_by_label(p_lines jsonb) returns jsonb
+language sql immutable
+as $$
+  select coalesce(jsonb_object_agg(label, quantity), '{}') from (
+    select line ->> 'ticket_type' as label, sum((line ->> 'quantity')::int) as quantity
+    from jsonb_array_elements(p_lines) as line group by 1
+  ) as sums
+$$;
+
 -- The orders of a request, each with what is to become of it. Decides only; the caller holds the locks and writes.
 -- `next` is the whole row as it should be. (plpgsql, as elsewhere, because it keeps its plan between calls.)
 create or replace function sync_internal.judge_orders(p_location text, orders jsonb)
@@ -70,6 +101,10 @@ begin
         case when g.keeps_lines
           then coalesce(g."row", '{}') - array['event_id', 'event_name', 'event_image', 'event_ticket_price',
             'event_ticket_currency', 'event_available_qty', 'event_ticket_qty', 'event_ticket_type']
+          when settled.lines is not null then coalesce(g."row", '{}') || jsonb_build_object(
+            'lines', settled.lines, 'ticket_quantities', sync_internal.quantities_by_label(settled.lines),
+            'event_ticket_qty', (select sum((line ->> 'quantity')::int) from jsonb_array_elements(settled.lines) as line
+              where line ->> 'product_id' = g."row" ->> 'event_id'))
           else coalesce(g."row", '{}') || jsonb_build_object(
             'lines', coalesce(nullif(g.lines, 'null'), '[]'),
             'ticket_quantities', coalesce(nullif(g.ticket_quantities, 'null'), '{}'))
@@ -79,6 +114,10 @@ begin
           'entitled', coalesce(g.entitled, false), 'entitlement_reason', g.entitlement_reason,
           'live_mode', g.live_mode)) as next
     from guarded g
+    left join lateral (
+      select sync_internal.settle_quantities(g.lines, g.stored, coalesce(g.force, false)) as lines
+      where g.lines @? '$[*] ? (@.quantity == null)'
+    ) as settled on true
   )
   select p.order_id,
     case
@@ -97,7 +136,11 @@ begin
     p.fetched_at, p.source_updated_at, coalesce(p.remember_only, false), p.keeps_lines,
     (p.next).lines is distinct from (p.stored).lines or (p.next).entitled is distinct from (p.stored).entitled,
     coalesce(p.product_ids, '{}'), coalesce(p.valid, false),
-    coalesce(nullif(p.issues, 'null'), '[]')
+    -- Said once, in the words of what was done about it.
+    case when p.keeps_lines and p.entitled then coalesce((
+        select jsonb_agg(i) from jsonb_array_elements(coalesce(nullif(p.issues, 'null'), '[]')) as i
+        where i ->> 'code' <> 'items_unreadable'), '[]')
+      else coalesce(nullif(p.issues, 'null'), '[]') end
       || case when p.keeps_lines and p.entitled and p.age <> 'stale' then jsonb_build_array(jsonb_build_object(
           'code', 'lines_unreadable',
           'message', 'The paid order has no readable lines any more; its tickets were kept. '

@@ -87,6 +87,9 @@ begin
       total_count = coalesce((request ->> 'total_count')::int, total_count),
       version = version + 1, last_progress_at = clock_timestamp()
     where run_id = v_run.run_id;
+    if v_run.kind = 'full' and not v_run.listing_complete and (request ->> 'listing_complete')::boolean then
+      perform sync_internal.note_orders_not_listed(v_run);
+    end if;
     perform sync_internal.finish_if_complete(v_run.run_id);
   end if;
 
@@ -94,6 +97,39 @@ begin
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
   return jsonb_build_object(
     'run', sync_internal.run_json(v_run), 'recorded', v_recorded, 'publication', v_publication);
+end
+$$;
+
+-- Stored orders that a complete listing doesn't name, such as the original app's that GHL has no more. Absence changes no
+-- ticket, so a person must look. Once per full run; the caller holds the run's row lock.
+create or replace function sync_internal.note_orders_not_listed(p_run public.sync_runs) returns void
+language plpgsql
+as $$
+declare
+  v_orders int;
+  v_tickets int;
+  v_some text;
+begin
+  with not_listed as (
+    select o.order_id from public.ghl_qr_orders o
+    -- What came by webhook while pages were read may stand on none of them; old rows of the original app name no location.
+    where coalesce(o.location_id, p_run.location_id) = p_run.location_id
+      and coalesce(o.fetched_at, o.inserted_at, '-infinity') < p_run.started_at
+      and not exists (select from public.sync_outcomes c where c.run_id = p_run.run_id and c.order_id = o.order_id)
+  )
+  select count(*), (select count(*) from public.ghl_qr_tickets t
+      where t.status = 'live' and t.order_id in (select order_id from not_listed)),
+    (select string_agg(order_id, ', ') from (select order_id from not_listed order by order_id limit 5) as first_five)
+  into v_orders, v_tickets, v_some
+  from not_listed;
+
+  if v_orders > 0 then
+    perform sync_internal.note_issues(p_run.location_id, jsonb_build_array(jsonb_build_object(
+      'run_id', p_run.run_id, 'code', 'orders_not_listed',
+      'message', format('%s stored order(s) with %s live ticket(s) aren''t in GHL''s list: %s%s. Their tickets were left '
+        || 'as they are and still admit. Look the orders up in GHL, and cancel the tickets of those that are gone.',
+        v_orders, v_tickets, v_some, case when v_orders > 5 then ', ...' else '' end))));
+  end if;
 end
 $$;
 

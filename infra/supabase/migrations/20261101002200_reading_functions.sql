@@ -46,10 +46,11 @@ begin
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location;
   if not found then
     return jsonb_build_object('run', null, 'failures', '[]'::jsonb, 'skips', '[]'::jsonb, 'issues', '[]'::jsonb,
-      'drift', jsonb_build_object('orders', 0, 'added', 0, 'reinstated', 0, 'cancelled', 0), 'next', null);
+      'drift', jsonb_build_object('orders', 0, 'added', 0, 'reinstated', 0, 'cancelled', 0, 'list', '[]'::jsonb),
+      'next', null);
   end if;
 
-  -- One page reaches as far as the shortest of the three lists does, so that `after` means the same for all of them.
+  -- One page reaches as far as the shortest of the lists does, so that `after` means the same for all of them.
   select min(last_id) into v_next from (
     select (array_agg(order_id order by order_id))[v_limit] as last_id
     from (
@@ -57,6 +58,11 @@ begin
         row_number() over (partition by outcome order by order_id) as nth
       from public.sync_outcomes
       where run_id = v_run.run_id and outcome in ('failed', 'skipped') and order_id > v_after
+      union all
+      select 'drift', order_id, row_number() over (order by order_id)
+      from public.sync_outcomes
+      where run_id = v_run.run_id and order_id > v_after
+        and tickets_added + tickets_reinstated + tickets_cancelled > 0
       union all
       select 'issue', order_id, row_number() over (order by order_id)
       from (select distinct order_id from public.sync_issues where run_id = v_run.run_id and order_id > v_after) as i
@@ -75,9 +81,24 @@ begin
       -- What concerns the whole listing has no order and stands on the first page.
       where run_id = v_run.run_id and (order_id > v_after or v_after = '') and (v_next is null or order_id <= v_next)),
     'drift', jsonb_build_object('orders', v_run.drift_orders, 'added', v_run.tickets_added,
-      'reinstated', v_run.tickets_reinstated, 'cancelled', v_run.tickets_cancelled),
+      'reinstated', v_run.tickets_reinstated, 'cancelled', v_run.tickets_cancelled,
+      'list', sync_internal.drift_page(v_run.run_id, v_after, v_next, v_limit)),
     'next', v_next);
 end
+$$;
+
+-- Orders whose tickets weren't what they should be before the run looked, new orders among them.
+create or replace function sync_internal.drift_page(p_run uuid, p_after text, p_until text, p_limit int) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
+  from (
+    select order_id, tickets_added as added, tickets_reinstated as reinstated, tickets_cancelled as cancelled
+    from public.sync_outcomes
+    where run_id = p_run and order_id > p_after and (p_until is null or order_id <= p_until)
+      and tickets_added + tickets_reinstated + tickets_cancelled > 0
+    order by order_id limit p_limit
+  ) as page
 $$;
 
 create or replace function sync_internal.outcomes_page(

@@ -21,7 +21,7 @@ pub use error::Error;
 pub use gate::{GateAnswer, GateResult, GateTicket};
 pub use limiter::{Lane, Limits, Observed, Slots};
 pub use orders::{Failure, OrderRow, OrderUpsert, Reconciled, Recorded, ToReconcile, UpsertResult, Upserted, Upserts};
-pub use reports::{Drift, FailureRow, Failures, IssueRow, RunDetail, Runs};
+pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, RunDetail, Runs};
 pub use runs::{
     Cancelled, Dispatch, DueOrder, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, Settings, Snapshot, Started,
 };

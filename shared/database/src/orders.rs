@@ -102,7 +102,7 @@ pub struct Upserted {
     pub order_id: OrderId,
     /// What was done.
     pub result: UpsertResult,
-    /// What the database added to the issues.
+    /// What couldn't be honoured: what the reading found and what the database adds.
     #[serde(default)]
     pub issues: Vec<Issue>,
 }

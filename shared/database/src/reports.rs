@@ -57,6 +57,22 @@ pub struct Drift {
     pub reinstated: u64,
     /// Tickets cancelled.
     pub cancelled: u64,
+    /// This page's orders.
+    #[serde(default)]
+    pub list: Vec<DriftRow>,
+}
+
+/// An order whose tickets disagreed before this run: what was done about it.
+#[derive(Debug, Clone, Deserialize)]
+pub struct DriftRow {
+    /// Which order.
+    pub order_id: String,
+    /// Tickets made.
+    pub added: u64,
+    /// Tickets brought back.
+    pub reinstated: u64,
+    /// Tickets cancelled.
+    pub cancelled: u64,
 }
 
 /// A run with what went wrong in it.

@@ -38,11 +38,13 @@ pub struct Line {
     pub price_id: String,
     /// What the ticket says: a label, free to change.
     pub ticket_type: String,
-    /// Tickets asked for, 0 when the quantity was refused.
-    pub quantity: u32,
+    /// Tickets asked for: 0 when the quantity was refused, `None` when it couldn't be read. Then the line keeps the
+    /// quantity it was stored with, since nobody's tickets vanish because something couldn't be read.
+    pub quantity: Option<u32>,
 }
 
-/// Reads items into lines; the same price twice is summed, a quantity that can't be honoured counts as 0 and is reported.
+/// Reads items into lines; the same price twice is summed. A quantity that can't be honoured counts as 0, one that can't
+/// be read makes its line's unknown; both are reported.
 #[must_use]
 pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
     let mut lines: Vec<Line> = Vec::new();
@@ -52,10 +54,10 @@ pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
         let price_id = item.price_id.clone().unwrap_or_default();
         let ticket_type = label(item);
         let quantity = match quantity(item.quantity.as_ref(), max_quantity) {
-            Ok(quantity) => quantity,
+            Ok(quantity) => Some(quantity),
             Err(reason) => {
-                issues.push(refused(position, &product_id, &price_id, reason));
-                0
+                issues.push(not_honoured(position, &product_id, &price_id, reason));
+                (!reason.is_unreadable()).then_some(0)
             }
         };
         let same = |line: &&mut Line| {
@@ -64,34 +66,40 @@ pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
                 && (!price_id.is_empty() || line.ticket_type == ticket_type)
         };
         match lines.iter_mut().find(same) {
-            Some(line) if line.quantity.saturating_add(quantity) > max_quantity => {
-                line.quantity = 0;
-                issues.push(refused(position, &product_id, &price_id, QuantityRefused::TooMany { max: max_quantity }));
-            }
-            Some(line) => line.quantity += quantity,
+            Some(line) => match line.quantity.zip(quantity).map(|(so_far, more)| so_far.saturating_add(more)) {
+                Some(sum) if sum > max_quantity => {
+                    line.quantity = Some(0);
+                    let reason = QuantityRefused::TooMany { max: max_quantity };
+                    issues.push(not_honoured(position, &product_id, &price_id, reason));
+                }
+                sum => line.quantity = sum,
+            },
             None => lines.push(Line { product_id, price_id, ticket_type, quantity }),
         }
     }
     (lines, issues)
 }
 
-/// The seed's form of the quantities: tickets per label, such as `{"VIP": 2, "Regular": 3}`.
+/// The seed's form of the quantities: tickets per label, such as `{"VIP": 2, "Regular": 3}`. Unknown ones count as 0
+/// here; the database adds up again where it knows better.
 #[must_use]
 pub fn ticket_quantities(lines: &[Line]) -> BTreeMap<String, u64> {
     let mut quantities = BTreeMap::new();
     for line in lines {
-        *quantities.entry(line.ticket_type.clone()).or_insert(0) += u64::from(line.quantity);
+        *quantities.entry(line.ticket_type.clone()).or_insert(0) += u64::from(line.quantity.unwrap_or(0));
     }
     quantities
 }
 
-fn refused(position: usize, product_id: &str, price_id: &str, reason: QuantityRefused) -> Issue {
-    Issue::new(
-        "quantity_refused",
-        format!(
-            "items[{position}].qty (product {product_id:?}, price {price_id:?}) {reason}: this line gives no tickets. Correct the order in GHL and sync it again."
-        ),
-    )
+fn not_honoured(position: usize, product_id: &str, price_id: &str, reason: QuantityRefused) -> Issue {
+    let place = format!("items[{position}].qty (product {product_id:?}, price {price_id:?})");
+    if reason.is_unreadable() {
+        let advice = "Correct the order in GHL and sync it again, or sync it with force=true to count it as none";
+        let kept = "its line keeps the number of tickets it had, or none if it is new";
+        return Issue::new("quantity_unreadable", format!("{place} {reason}: {kept}. {advice}."));
+    }
+    let message = format!("{place} {reason}: it gives no tickets. Correct the order in GHL and sync it again.");
+    Issue::new("quantity_refused", message)
 }
 
 fn label(item: &Item) -> String {
@@ -104,7 +112,7 @@ fn label(item: &Item) -> String {
 }
 
 /// Why a quantity gives no tickets.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, thiserror::Error, PartialEq, Eq)]
 pub enum QuantityRefused {
     /// There is none.
     #[error("is missing")]
@@ -124,6 +132,13 @@ pub enum QuantityRefused {
         /// The configured maximum per line.
         max: u32,
     },
+}
+
+impl QuantityRefused {
+    /// Whether nothing could be read, unlike a number that can't be honoured.
+    const fn is_unreadable(self) -> bool {
+        matches!(self, Self::Missing | Self::NotANumber)
+    }
 }
 
 /// Reads a quantity: `2`, `2.0` and `"2"` are 2.
@@ -214,7 +229,8 @@ mod tests {
         );
         let quantities: Vec<_> =
             lines.iter().map(|l| (l.product_id.as_str(), l.ticket_type.as_str(), l.quantity)).collect();
-        assert_eq!(quantities, [("p1", "VIP", 3), ("p2", "VIP", 4), ("p1", "Door", 1), ("p1", "Late", 1)]);
+        let expected = [("p1", "VIP", 3), ("p2", "VIP", 4), ("p1", "Door", 1), ("p1", "Late", 1)];
+        assert_eq!(quantities, expected.map(|(product, label, quantity)| (product, label, Some(quantity))));
         assert!(issues.is_empty());
         assert_eq!(ticket_quantities(&lines)["VIP"], 7);
     }
@@ -222,9 +238,21 @@ mod tests {
     #[test]
     fn a_bad_quantity_gives_nothing_is_reported_and_the_others_count() {
         let (lines, issues) = lines(&[item("p", "a", "VIP", json!(1.5)), item("p", "b", "Regular", json!(2))], 1000);
-        assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(issues.len(), 1);
+        assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [Some(0), Some(2)]);
+        assert_eq!((issues.len(), issues[0].code.as_str()), (1, "quantity_refused"));
         assert!(issues[0].message.contains("items[0].qty") && issues[0].message.contains("whole number"));
+    }
+
+    #[test]
+    fn an_unreadable_quantity_makes_its_line_unknown() {
+        for unreadable in [json!(null), json!("two"), json!([2])] {
+            let twice = [item("p", "a", "VIP", json!(2)), item("p", "a", "VIP", unreadable)];
+            for items in [twice.clone(), [twice[1].clone(), twice[0].clone()]] {
+                let (lines, issues) = lines(&items, 1000);
+                assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [None]);
+                assert_eq!((issues.len(), issues[0].code.as_str()), (1, "quantity_unreadable"));
+            }
+        }
     }
 
     #[test]
@@ -261,14 +289,14 @@ mod tests {
                     })
                     .collect();
                 let (lines, _) = lines(&items, max);
-                prop_assert!(lines.iter().all(|line| line.quantity <= max));
+                prop_assert!(lines.iter().all(|line| line.quantity.is_some_and(|quantity| quantity <= max)));
                 let key = |line: &Line| {
                     let label = if line.price_id.is_empty() { line.ticket_type.clone() } else { String::new() };
                     (line.product_id.clone(), line.price_id.clone(), label)
                 };
                 let keys: std::collections::BTreeSet<_> = lines.iter().map(key).collect();
                 prop_assert_eq!(keys.len(), lines.len());
-                let total: u64 = lines.iter().map(|line| u64::from(line.quantity)).sum();
+                let total: u64 = lines.iter().filter_map(|line| line.quantity).map(u64::from).sum();
                 prop_assert_eq!(ticket_quantities(&lines).values().sum::<u64>(), total);
             }
         }

@@ -58,7 +58,9 @@ fn items(order: &Value, issues: &mut Vec<Issue>) -> Option<Vec<Item>> {
     let unreadable = |problem: &str| {
         Issue::new(
             "items_unreadable",
-            format!("items {problem}; tickets this order already has are kept. Sync it with force=true to apply it."),
+            format!(
+                "items {problem}, so there is nothing to make tickets of. Check the order in GHL and sync it again."
+            ),
         )
     };
     let Some(rows) = order.get("items").and_then(Value::as_array) else {

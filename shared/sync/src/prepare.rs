@@ -81,7 +81,7 @@ fn row(order: &Order, listed_products: &HashSet<String>, lines: &[items::Line]) 
         contact_email: order.contact.email.clone(),
         contact_phone: order.contact.phone.clone(),
         date_added: order.created_at,
-        event_ticket_qty: lines.iter().filter(of_event).map(|line| u64::from(line.quantity)).sum(),
+        event_ticket_qty: lines.iter().filter(of_event).filter_map(|line| line.quantity).map(u64::from).sum(),
         event_ticket_type: lines.iter().find(of_event).map(|line| line.ticket_type.clone()),
         event_id: event.product_id,
         event_name: event.name,
