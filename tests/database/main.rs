@@ -37,6 +37,7 @@ mod interleavings;
 mod limiter;
 mod listing;
 mod migrations;
+mod notices;
 mod orders;
 mod privileges;
 mod publications;

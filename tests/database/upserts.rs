@@ -206,17 +206,6 @@ async fn remembering_only_writes_no_order() {
 }
 
 #[tokio::test]
-async fn a_fetch_after_the_message_serves_it() {
-    let database = TestDatabase::new().await;
-    upsert(&database, order("o1", &[])).await;
-    let asked = json!({"orders": [
-        {"order_id": "o1", "sent_at": "2026-03-01T09:59:57.999Z"}, {"order_id": "unknown", "sent_at": READ_AT}]});
-    assert_eq!(database.call("plan_orders", asked).await, json!({"served": ["o1"]}));
-    let asked = json!({"orders": [{"order_id": "o1", "sent_at": "2026-03-01T09:59:58Z"}]});
-    assert_eq!(database.call("plan_orders", asked).await, json!({"served": []}), "2 s are allowed for clocks");
-}
-
-#[tokio::test]
 async fn the_same_order_twice_in_a_batch_is_one() {
     let database = TestDatabase::new().await;
     let early = order("o1", &[line("p1", "vip", "VIP", 1)]);

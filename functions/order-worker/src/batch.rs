@@ -12,13 +12,21 @@ pub(crate) struct Task {
     pub(crate) run_id: Option<RunId>,
     /// The newest of the messages.
     pub(crate) message: OrderMessage,
-    /// When the newest was sent.
+    /// When the newest notice was sent.
     pub(crate) sent_at: Option<Timestamp>,
+    /// When the first of them was received.
+    pub(crate) received_at: Option<Timestamp>,
     /// All of them: acknowledged or handed back together.
     pub(crate) message_ids: Vec<String>,
 }
 
 impl Task {
+    /// The message to send when this one has to wait; it is as old as what it follows.
+    pub(crate) fn again(&self, attempt: u32) -> OrderMessage {
+        let noticed_at_ms = self.sent_at.map(Timestamp::as_millisecond);
+        OrderMessage { attempt, noticed_at_ms, ..self.message.clone() }
+    }
+
     pub(crate) fn is_bulk(&self) -> bool {
         matches!(self.message.cause, Cause::Run | Cause::ValidList | Cause::Retry)
     }
@@ -28,7 +36,7 @@ impl Task {
 pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &str) -> (Vec<Task>, Vec<String>) {
     let (mut tasks, mut refused): (Vec<Task>, Vec<String>) = (Vec::new(), Vec::new());
     for received in received {
-        let Received { message_id, message, sent_at_ms, .. } = received;
+        let Received { message_id, message, sent_at_ms, received_at_ms, .. } = received;
         let run_id = message.run_id.clone().map(RunId::try_new).transpose();
         let (Ok(order_id), Ok(run_id)) = (OrderId::try_new(message.order_id.clone()), run_id) else {
             tracing::error!(message_id, "A message names no order");
@@ -40,16 +48,18 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &str) -> (Vec<T
             refused.push(message_id);
             continue;
         }
-        let sent_at = sent_at_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let time = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
+        let (sent_at, received_at) = (time(message.noticed_at_ms.or(sent_at_ms)), time(received_at_ms));
         match tasks.iter_mut().find(|task| task.order_id == order_id && task.run_id == run_id) {
             Some(task) => {
                 task.message_ids.push(message_id);
                 task.sent_at = task.sent_at.max(sent_at);
+                task.received_at = task.received_at.min(received_at);
                 if message.attempt < task.message.attempt {
                     task.message = message;
                 }
             }
-            None => tasks.push(Task { order_id, run_id, message, sent_at, message_ids: vec![message_id] }),
+            None => tasks.push(Task { order_id, run_id, message, sent_at, received_at, message_ids: vec![message_id] }),
         }
     }
     (tasks, refused)
@@ -64,6 +74,7 @@ mod tests {
             message_id: id.into(),
             queue: "orders".into(),
             sent_at_ms: Some(sent_at_ms),
+            received_at_ms: None,
             receive_count: 1,
             message: OrderMessage::new(location, order, Cause::Webhook),
         }
@@ -78,6 +89,14 @@ mod tests {
         assert_eq!(tasks.len(), 2);
         assert_eq!(tasks[0].message_ids, ["1", "3"]);
         assert_eq!(tasks[0].sent_at.unwrap().as_millisecond(), 3000);
+    }
+
+    #[test]
+    fn a_message_that_waited_is_as_old_as_its_notice() {
+        let first = tasks(vec![received("1", "a", "loc", 1000)], "loc").0.remove(0);
+        let later = Received { message: first.again(2), ..received("2", "a", "loc", 9000) };
+        let (tasks, _) = tasks(vec![later], "loc");
+        assert_eq!((tasks[0].sent_at.unwrap().as_millisecond(), tasks[0].message.attempt), (1000, 2));
     }
 
     #[test]

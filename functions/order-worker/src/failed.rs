@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::Failure;
+use domain::failure::Pace;
 use domain::{FailureClass, failure};
-use queues::{Cause, OrderMessage};
+use queues::Cause;
 use sync::FetchError;
 
 use crate::batch::Task;
@@ -33,7 +34,7 @@ pub(crate) enum Remedy {
 }
 
 /// Decides; `jitter` in `0.0..=1.0`.
-pub(crate) fn remedy(not_read: &NotRead, cause: Cause, attempt: u32, jitter: f64) -> Remedy {
+pub(crate) fn remedy(not_read: &NotRead, cause: Cause, attempt: u32, jitter: f64, pace: Pace) -> Remedy {
     let error = match not_read {
         NotRead::NotStarted(wait) => return Remedy::Again { wait: *wait, attempt },
         NotRead::Refused(reason) => {
@@ -49,7 +50,7 @@ pub(crate) fn remedy(not_read: &NotRead, cause: Cause, attempt: u32, jitter: f64
         FailureClass::Permanent | FailureClass::Auth => None,
     };
     match wait {
-        Some(wait) => Remedy::Again { wait, attempt: attempt.saturating_add(1) },
+        Some(wait) => Remedy::Again { wait: pace.of(wait), attempt: attempt.saturating_add(1) },
         None => Remedy::GiveUp { class: error.class(), code: error.code(), reason: reason(error) },
     }
 }
@@ -64,18 +65,21 @@ fn reason(error: &FetchError) -> String {
 }
 
 impl Worker {
+    /// Sends a task's message anew, to be handled after `wait`; gives the messages to hand back where that failed.
+    pub(crate) async fn later(&self, task: &Task, attempt: u32, wait: Duration) -> Vec<String> {
+        let queue = if task.is_bulk() { &self.bulk } else { &self.orders };
+        let Err(error) = queue.send(&task.again(attempt), wait).await else { return Vec::new() };
+        tracing::error!(order_id = %task.order_id, error = telemetry::chain(&error), "A message could not be sent anew");
+        task.message_ids.clone()
+    }
+
     /// Applies the remedies; gives the messages to hand back because neither a new message nor a record could be made.
     pub(crate) async fn not_read(&self, not_read: Vec<(Task, NotRead)>) -> Vec<String> {
         let (mut back, mut given_up) = (Vec::new(), Vec::new());
         for (task, problem) in not_read {
-            match remedy(&problem, task.message.cause, task.message.attempt, fastrand::f64()) {
+            match remedy(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
                 Remedy::Again { wait, attempt } => {
-                    let message = OrderMessage { attempt, ..task.message.clone() };
-                    let queue = if task.is_bulk() { &self.bulk } else { &self.orders };
-                    if let Err(error) = queue.send(&message, wait).await {
-                        tracing::error!(order_id = %task.order_id, error = telemetry::chain(&error), "A retry could not be queued");
-                        back.extend(task.message_ids);
-                    }
+                    back.extend(self.later(&task, attempt, wait).await);
                 }
                 Remedy::GiveUp { class, code, reason } => {
                     tracing::warn!(order_id = %task.order_id, run_id = task.message.run_id, class = class.as_str(), code, attempts = task.message.attempt, reason, "An order could not be synced");
@@ -139,7 +143,7 @@ mod tests {
 
     fn waits(not_read: &NotRead, cause: Cause) -> Vec<Option<u64>> {
         (1..=5)
-            .map(|attempt| match remedy(not_read, cause, attempt, 1.0) {
+            .map(|attempt| match remedy(not_read, cause, attempt, 1.0, Pace::default()) {
                 Remedy::Again { wait, attempt: next } => {
                     assert_eq!(next, attempt + 1);
                     Some(wait.as_secs())
@@ -161,6 +165,9 @@ mod tests {
     #[test]
     fn waiting_for_a_slot_is_no_failure() {
         let wait = Duration::from_secs(3);
-        assert_eq!(remedy(&NotRead::NotStarted(wait), Cause::Run, 2, 0.0), Remedy::Again { wait, attempt: 2 });
+        assert_eq!(
+            remedy(&NotRead::NotStarted(wait), Cause::Run, 2, 0.0, Pace::default()),
+            Remedy::Again { wait, attempt: 2 }
+        );
     }
 }

@@ -36,6 +36,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let urls = [env.url("ORDERS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [orders, bulk, tickets] = urls;
     let published = sync::setup::published(&env)?;
+    let settle = env.milliseconds("WEBHOOK_SETTLE_MS", 500)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
     let worker = Worker {
@@ -47,6 +48,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         bulk: Queue::new(sqs.clone(), bulk),
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &published),
+        settle,
+        pace: sync::setup::pace(&env)?,
     };
     let handle = async |event: LambdaEvent<SqsEvent>| {
         Ok::<_, lambda_runtime::Error>(worker.handle(event.payload, deadline(&event.context)).await)

@@ -1,15 +1,17 @@
 //! The way of an order: fetch, validity, upsert, hand-over to `tickets`.
 
-use std::time::Instant;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
 
-use database::{Database, Lane, OrderUpsert, UpsertResult};
+use database::{Database, Lane, Notice, OrderUpsert, UpsertResult};
 use domain::FailureClass;
+use domain::failure::Pace;
 use jiff::Timestamp;
 use queues::batch::BatchItemFailures;
 use queues::batch::{SqsEvent, failures, receive_all};
 use queues::{Cause, Change, OrderMessage, Queue, TicketMessage};
 use sync::prepare::Rules;
-use sync::{FetchOrder, Fetched, Fetcher, Products, Publisher, Purpose, prepare};
+use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Publisher, Purpose, prepare};
 
 use crate::batch::{Task, tasks};
 use crate::failed::NotRead;
@@ -24,7 +26,16 @@ pub(crate) struct Worker {
     pub(crate) bulk: Queue<OrderMessage>,
     pub(crate) tickets: Queue<TicketMessage>,
     pub(crate) publisher: Publisher,
+    /// How long the webhooks of a burst are waited for.
+    pub(crate) settle: Duration,
+    /// How fast retries follow.
+    pub(crate) pace: Pace,
 }
+
+/// How long an order is claimed for a fetch: longer than one takes, short enough to be waited for if its worker dies.
+const CLAIM: Duration = Duration::from_secs(15);
+/// When an order that somebody else is fetching is looked at again.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// An order that was read, with what asked for it.
 type Read = (Task, domain::Order, Timestamp);
@@ -60,10 +71,7 @@ impl Worker {
 
     /// Syncs orders of one lane and run; gives the messages to hand back.
     async fn sync(&self, lane: Lane, tasks: Vec<Task>, deadline: Instant) -> Vec<String> {
-        let tasks = match self.not_yet_served(tasks).await {
-            Ok(tasks) => tasks,
-            Err(back) => return back,
-        };
+        let (tasks, mut back) = self.not_yet_served(tasks).await;
         let wanted =
             tasks.iter().map(|task| FetchOrder { id: task.order_id.clone(), run_id: task.run_id.clone() }).collect();
         let fetched = self.fetcher.fetch_all(&self.database, wanted, lane, deadline).await;
@@ -80,31 +88,50 @@ impl Worker {
                 Fetched::Failed(error) => not_read.push((task.clone(), NotRead::Failed(error))),
             }
         }
-        let mut back = self.store(lane, read, &mut not_read, deadline).await;
+        back.extend(self.store(lane, read, &mut not_read, deadline).await);
         back.extend(self.not_read(not_read).await);
         back
     }
 
-    /// Leaves out what a fetch has served that was granted after the message was sent.
-    async fn not_yet_served(&self, tasks: Vec<Task>) -> Result<Vec<Task>, Vec<String>> {
-        let hints: Vec<_> = tasks
-            .iter()
-            .filter(|task| task.message.cause == Cause::Webhook)
-            .filter_map(|task| Some((task.order_id.clone(), task.sent_at?)))
-            .collect();
-        if hints.is_empty() {
-            return Ok(tasks);
+    /// Leaves out what webhooks named and a fetch has served that was granted after they came; what somebody is fetching
+    /// just now is looked at again a little later. Gives the tasks to fetch and the messages to hand back.
+    async fn not_yet_served(&self, tasks: Vec<Task>) -> (Vec<Task>, Vec<String>) {
+        let (named, mut to_fetch): (Vec<_>, Vec<_>) =
+            tasks.into_iter().partition(|task| task.message.cause == Cause::Webhook && task.sent_at.is_some());
+        if named.is_empty() {
+            return (to_fetch, Vec::new());
         }
-        match self.database.plan_orders(&hints).await {
-            Ok(served) => Ok(tasks
-                .into_iter()
-                .filter(|task| task.message.cause != Cause::Webhook || !served.contains(&task.order_id))
-                .collect()),
+        let notices: Vec<_> = named
+            .iter()
+            .filter_map(|task| {
+                let (order_id, first_try) = (task.order_id.clone(), task.message.attempt == 1);
+                Some(Notice { order_id, sent_at: task.sent_at?, received_at: task.received_at, first_try })
+            })
+            .collect();
+        let plan = match self.database.plan_orders(&notices, CLAIM).await {
+            Ok(plan) => plan,
             Err(error) => {
                 tracing::error!(error = telemetry::chain(&error), "Database connection error: webhooks wait");
-                Err(tasks.into_iter().flat_map(|task| task.message_ids).collect())
+                return (to_fetch, named.into_iter().flat_map(|task| task.message_ids).collect());
             }
+        };
+        let (mut back, mut settled_at) = (Vec::new(), plan.now);
+        for task in named {
+            if plan.served.contains(&task.order_id) {
+                continue;
+            }
+            if plan.busy.contains(&task.order_id) {
+                back.extend(self.later(&task, task.message.attempt, LOOK_AGAIN_AFTER).await);
+                continue;
+            }
+            if let (1, Some(sent_at)) = (task.message.attempt, task.sent_at) {
+                settled_at = settled_at.max(sent_at.saturating_add(self.settle).unwrap_or(sent_at));
+            }
+            to_fetch.push(task);
         }
+        let wait = Duration::try_from(settled_at.duration_since(plan.now)).unwrap_or_default();
+        tokio::time::sleep(wait.min(self.settle)).await;
+        (to_fetch, back)
     }
 
     async fn store(
@@ -126,20 +153,21 @@ impl Worker {
                 return Vec::new();
             }
         };
-        let prepared: Vec<(Task, OrderUpsert)> = read
-            .into_iter()
-            .map(|(task, order, at)| {
-                let purpose = Purpose {
-                    run_id: task.run_id.clone(),
-                    cause: task.message.cause.as_str(),
-                    attempts: task.message.attempt,
-                    remember_only: task.message.cause == Cause::ValidList,
-                    force: false,
-                };
-                let upsert = prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
-                (task, upsert)
-            })
-            .collect();
+        let mut prepared: Vec<(Task, OrderUpsert)> = Vec::with_capacity(read.len());
+        for (task, order, at) in read {
+            let purpose = Purpose {
+                run_id: task.run_id.clone(),
+                cause: task.message.cause.as_str(),
+                attempts: task.message.attempt,
+                remember_only: task.message.cause == Cause::ValidList,
+                force: false,
+            };
+            let preparing = || prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
+            match catch_unwind(AssertUnwindSafe(preparing)) {
+                Ok(upsert) => prepared.push((task, upsert)),
+                Err(_panic) => not_read.push((task, NotRead::Failed(FetchError::Panicked))),
+            }
+        }
         match self.upsert(&prepared).await {
             Err(error) if error.class() == FailureClass::Permanent && prepared.len() > 1 => {
                 // One record that the database refuses must not take the others with it.

@@ -43,6 +43,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         fetcher,
         settings,
         interval,
+        pace: sync::setup::pace(&env)?,
         runs: Queue::new(sqs.clone(), runs),
         bulk: Queue::new(sqs.clone(), bulk),
         tickets: Queue::new(sqs, tickets),

@@ -167,7 +167,7 @@ impl RunWorker {
             FailureClass::Transient => failure::retry_after(*attempt, fastrand::f64()),
             FailureClass::Permanent | FailureClass::Auth => None,
         };
-        let Some(wait) = wait else { return Err(NoPage::Failed(error)) };
+        let Some(wait) = wait.map(|wait| self.pace.of(wait)) else { return Err(NoPage::Failed(error)) };
         tracing::warn!(attempt, error = telemetry::chain(&error), "A list could not be read; it is tried again");
         *attempt += 1;
         tokio::time::sleep(

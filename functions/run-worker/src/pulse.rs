@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use database::{Database, Settings};
+use domain::failure::Pace;
 use domain::frames::Publication;
 use domain::{FailureClass, Run, RunId, RunKind, RunState};
 use queues::batch::{SqsEvent, failures, receive_all};
@@ -16,6 +17,7 @@ pub(crate) struct RunWorker {
     pub(crate) fetcher: Fetcher,
     pub(crate) settings: Settings,
     pub(crate) interval: Duration,
+    pub(crate) pace: Pace,
     pub(crate) runs: Queue<RunMessage>,
     pub(crate) bulk: Queue<OrderMessage>,
     pub(crate) tickets: Queue<TicketMessage>,
@@ -110,7 +112,7 @@ impl RunWorker {
             return Ok(());
         }
         self.dispatch(run).await?;
-        let due = self.database.due_orders(DUE_AFTER, DUE_LIMIT).await?;
+        let due = self.database.due_orders(self.pace.of(DUE_AFTER), DUE_LIMIT).await?;
         let location_id = self.database.location_id().as_str();
         let messages: Vec<_> = due
             .into_iter()
@@ -126,7 +128,10 @@ impl RunWorker {
 
     /// Hands recorded orders to the workers, so that at most two windows' worth are under way.
     pub(crate) async fn dispatch(&self, run: &Run) -> Result<(), lambda_runtime::Error> {
-        let dispatch = self.database.dispatch_orders(&run.run_id, 2 * self.fetcher.bulk_window(), RESEND_AFTER).await?;
+        let dispatch = self
+            .database
+            .dispatch_orders(&run.run_id, 2 * self.fetcher.bulk_window(), self.pace.of(RESEND_AFTER))
+            .await?;
         let cause = match run.kind {
             RunKind::ValidList => Cause::ValidList,
             RunKind::Retry => Cause::Retry,

@@ -127,6 +127,7 @@ mod tests {
             message_id: id.into(),
             queue: "tickets".into(),
             sent_at_ms: None,
+            received_at_ms: None,
             receive_count: 1,
             message: OrderMessage::new(location, order, Cause::Webhook).into_ticket_message(Change::Written),
         };

@@ -20,5 +20,8 @@ create table if not exists public.sync_order_memory (
   confirmed_at timestamptz,
   product_ids text[] not null default '{}',
   valid boolean,
+  -- Until then somebody is fetching it on account of a webhook.
+  claimed_until timestamptz,
   primary key (location_id, order_id)
 );
+alter table public.sync_order_memory add column if not exists claimed_until timestamptz;

@@ -1,19 +1,57 @@
 -- Orders: what was fetched becomes rows, guarded against stale reads.
 
--- Which orders need no fetch, because one was granted after their message was sent (2 s allow for clock differences).
--- request: {location_id, orders: [{order_id, sent_at}]}
+-- What webhooks' orders need: nothing (served: a fetch was granted after the message was sent), patience (busy: somebody is
+-- fetching it just now), or a fetch, which this caller claims. So a burst of webhooks for one order costs one fetch.
+--
+-- A grant's time is this server's, a message's the queue's. The message was received before now, so this server's clock is
+-- ahead of the queue's by at most now - received_at; 2 s are allowed where that isn't known or is more.
+-- request: {location_id, claim_ms, orders: [{order_id, sent_at, received_at?, first_try}]} -> {served, busy, now}
 create or replace function public.plan_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
 declare
   v_location text := sync_internal.location(request);
+  v_claim interval := sync_internal.milliseconds(coalesce((request ->> 'claim_ms')::numeric, 0));
+  v_ids text[];
+  v_now timestamptz;
   v_served jsonb;
+  v_busy jsonb;
 begin
-  select coalesce(jsonb_agg(distinct m.order_id), '[]') into v_served
-  from jsonb_to_recordset(request -> 'orders') as o (order_id text, sent_at timestamptz)
-  join public.sync_order_memory m on m.location_id = v_location and m.order_id = o.order_id
-  where m.fetched_at > o.sent_at + interval '2 seconds';
-  return jsonb_build_object('served', v_served);
+  select coalesce(array_agg(distinct o ->> 'order_id'), '{}') into v_ids
+  from jsonb_array_elements(coalesce(nullif(request -> 'orders', 'null'), '[]')) as o;
+  insert into public.sync_order_memory (location_id, order_id)
+  select v_location, id from unnest(v_ids) as id order by id
+  on conflict do nothing;
+  perform from public.sync_order_memory
+  where location_id = v_location and order_id = any (v_ids) order by order_id for update;
+  v_now := clock_timestamp();
+
+  with asked as (
+    select o.order_id, max(o.sent_at) as sent_at, bool_and(coalesce(o.first_try, true)) as first_try,
+      max(case when o.received_at is null then interval '2 seconds'
+        else least(greatest(v_now - o.received_at, interval '0'), interval '2 seconds') end) as clock_error
+    from jsonb_to_recordset(request -> 'orders') as o (
+      order_id text, sent_at timestamptz, received_at timestamptz, first_try boolean)
+    group by o.order_id
+  ), judged as (
+    select a.order_id,
+      -- The queue's time is cut to whole milliseconds.
+      m.fetched_at > a.sent_at + interval '1 millisecond' + a.clock_error as is_served,
+      -- A retry has waited long enough.
+      a.first_try and m.claimed_until > v_now as is_busy
+    from asked a
+    join public.sync_order_memory m on m.location_id = v_location and m.order_id = a.order_id
+  ), claimed as (
+    update public.sync_order_memory as m set claimed_until = v_now + v_claim
+    from judged j
+    where m.location_id = v_location and m.order_id = j.order_id
+      and not coalesce(j.is_served, false) and not coalesce(j.is_busy, false)
+  )
+  select coalesce(jsonb_agg(order_id order by order_id) filter (where is_served), '[]'),
+    coalesce(jsonb_agg(order_id order by order_id) filter (where is_busy and not coalesce(is_served, false)), '[]')
+  into v_served, v_busy
+  from judged;
+  return jsonb_build_object('served', v_served, 'busy', v_busy, 'now', v_now);
 end
 $$;
 

@@ -1,6 +1,7 @@
 //! Orders, their tickets and their outcomes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::frames::Publication;
 use domain::items::Line;
@@ -79,6 +80,30 @@ pub struct OrderRow {
     pub event_available_qty: Option<i64>,
     pub event_ticket_qty: u64,
     pub event_ticket_type: Option<String>,
+}
+
+/// A webhook's word that an order may have changed.
+#[derive(Debug, Clone, Serialize)]
+pub struct Notice {
+    /// Which order.
+    pub order_id: OrderId,
+    /// When the (first) message about it was sent, by the queue's clock.
+    pub sent_at: Timestamp,
+    /// When this message was first received, by the queue's clock.
+    pub received_at: Option<Timestamp>,
+    /// No fetch was tried yet on its account.
+    pub first_try: bool,
+}
+
+/// What is to be done about notices.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Plan {
+    /// A fetch was granted after they were sent: nothing is owed.
+    pub served: Vec<OrderId>,
+    /// Somebody is fetching them just now: look again a little later.
+    pub busy: Vec<OrderId>,
+    /// The database's time.
+    pub now: Timestamp,
 }
 
 /// What an upsert did.
@@ -181,17 +206,14 @@ pub struct Failure {
 }
 
 impl Database {
-    /// Which of the orders were fetched after their message was sent, so that no fetch is owed.
+    /// What orders named by webhooks need; those that are neither served nor busy are this caller's to fetch, and claimed
+    /// for `claim`.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn plan_orders(&self, orders: &[(OrderId, Timestamp)]) -> Result<Vec<OrderId>, Error> {
-        #[derive(Deserialize)]
-        struct Plan {
-            served: Vec<OrderId>,
-        }
-        let orders: Vec<_> = orders.iter().map(|(id, sent_at)| json!({ "order_id": id, "sent_at": sent_at })).collect();
-        Ok(self.call::<Plan>("plan_orders", json!({ "orders": orders })).await?.served)
+    pub async fn plan_orders(&self, orders: &[Notice], claim: Duration) -> Result<Plan, Error> {
+        let claim_ms = u64::try_from(claim.as_millis()).unwrap_or(u64::MAX);
+        self.call("plan_orders", json!({ "orders": orders, "claim_ms": claim_ms })).await
     }
 
     /// Writes orders, guarded against stale readings, in one transaction.

@@ -35,6 +35,30 @@ pub const MAX_ATTEMPTS: u32 = 5;
 pub const NOT_READABLE_YET: [Duration; 4] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
 
+/// How fast deliberate waits pass, in percent of the times written here; less is for tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace(u32);
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl Pace {
+    /// A pace of 1 to 1000 percent.
+    #[must_use]
+    pub const fn try_new(percent: u32) -> Option<Self> {
+        if matches!(percent, 1..=1000) { Some(Self(percent)) } else { None }
+    }
+
+    /// A wait at this pace.
+    #[must_use]
+    pub fn of(self, wait: Duration) -> Duration {
+        wait.saturating_mul(self.0) / 100
+    }
+}
+
 /// The wait before the next attempt, or `None` when `attempt` (from 1) was the last one.
 ///
 /// `jitter` in `0.0..=1.0` spreads retries over the second half of the back-off: 1 to 2 s, 2 to 4 s, 4 to 8 s, 8 to 16 s.
@@ -62,6 +86,13 @@ mod tests {
         let waits: Vec<_> = (1..=5).map(|attempt| retry_after(attempt, 1.0).map(|d| d.as_secs())).collect();
         assert_eq!(waits, [Some(2), Some(4), Some(8), Some(16), None]);
         assert_eq!(retry_after(1, 0.0), Some(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_pace_scales_waits() {
+        assert_eq!(Pace::default().of(NOT_READABLE_YET[3]), Duration::from_secs(600));
+        assert_eq!(Pace::try_new(20).unwrap().of(NOT_READABLE_YET[0]), Duration::from_secs(1));
+        assert_eq!((Pace::try_new(0), Pace::try_new(1001)), (None, None));
     }
 
     #[test]

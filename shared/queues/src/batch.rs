@@ -15,6 +15,8 @@ pub struct Received<T> {
     pub queue: String,
     /// When it was sent, in ms since the Unix epoch.
     pub sent_at_ms: Option<i64>,
+    /// When it was first received, in ms since the Unix epoch, by the same clock.
+    pub received_at_ms: Option<i64>,
     /// How often it was received, this time included; at least 1. Grows by crashes and unreachable dependencies only.
     pub receive_count: u32,
     /// What it says.
@@ -56,6 +58,7 @@ pub fn receive<T: DeserializeOwned>(record: &SqsMessage) -> Result<Received<T>, 
             message_id,
             queue,
             sent_at_ms: number("SentTimestamp"),
+            received_at_ms: number("ApproximateFirstReceiveTimestamp"),
             receive_count: number("ApproximateReceiveCount").and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1),
             message,
         }),

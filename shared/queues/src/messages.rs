@@ -14,9 +14,13 @@ pub struct OrderMessage {
     /// The run that asked for it and counts its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_id: Option<String>,
-    /// Which try this is, from 1; each deliberate wait adds one.
+    /// Which try this is, from 1; each wait after a failure adds one.
     #[serde(default = "first_attempt")]
     pub attempt: u32,
+    /// When the first message about it was sent, in ms since the Unix epoch, where this one follows another: a fetch
+    /// granted after that serves this one too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noticed_at_ms: Option<i64>,
 }
 
 /// In `tickets`: bring this order's tickets into step with its row.
@@ -128,6 +132,7 @@ impl OrderMessage {
             cause,
             run_id: None,
             attempt: first_attempt(),
+            noticed_at_ms: None,
         }
     }
 
@@ -146,7 +151,7 @@ impl OrderMessage {
 
     /// What to hand over to `tickets` once the row is in step.
     pub fn into_ticket_message(self, change: Change) -> TicketMessage {
-        let Self { location_id, order_id, cause, run_id, attempt } = self;
+        let Self { location_id, order_id, cause, run_id, attempt, noticed_at_ms: _ } = self;
         TicketMessage { location_id, order_id, cause, run_id, attempt, change }
     }
 }

@@ -4,10 +4,14 @@ use std::time::Duration;
 
 use database::{Database, Limits};
 use domain::LocationId;
+use domain::failure::Pace;
 use settings::{Env, Secret, SettingsError};
 
-/// Time-out of one call to GHL: it gives up itself after 30 s, and a worker must be able to hand back what it holds.
-const GHL_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time-out of one call to GHL in seconds: GHL gives up itself after 30, and a worker must be able to hand back what it
+/// holds.
+const GHL_TIMEOUT_SECONDS: u32 = 20;
+/// What workers keep in reserve at the end of an invocation allows no more.
+const LONGEST_CALL: Duration = Duration::from_secs(25);
 
 /// `GHL_LOCATION_ID`.
 ///
@@ -26,7 +30,7 @@ pub fn database(env: &Env) -> Result<Database, SettingsError> {
     Ok(Database::new(&env.url("SUPABASE_URL")?, Secret::required(env, "SUPABASE_SERVICE_ROLE_KEY")?, location_id(env)?))
 }
 
-/// GHL at `GHL_API_BASE_URL`, and its token `GHL_ACCESS_TOKEN`.
+/// GHL at `GHL_API_BASE_URL`, its token `GHL_ACCESS_TOKEN`, and `GHL_TIMEOUT_SECONDS` (1 to 25).
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
@@ -35,7 +39,7 @@ pub fn ghl(env: &Env) -> Result<(ghl::Client, Secret), SettingsError> {
         base_url: env.required("GHL_API_BASE_URL")?,
         version: env.optional("GHL_API_VERSION").unwrap_or_else(|| "2021-07-28".to_owned()),
         location_id: location_id(env)?,
-        timeout: GHL_TIMEOUT,
+        timeout: env.seconds("GHL_TIMEOUT_SECONDS", GHL_TIMEOUT_SECONDS)?.clamp(Duration::from_secs(1), LONGEST_CALL),
     };
     let client = ghl::Client::new(config).map_err(|problem| SettingsError::malformed("GHL_API_BASE_URL", problem))?;
     Ok((client, Secret::required(env, "GHL_ACCESS_TOKEN")?))
@@ -71,6 +75,15 @@ pub fn run_settings(env: &Env) -> Result<database::Settings, SettingsError> {
         lease: env.seconds("LEASE_SECONDS", 1800)?,
         publish_interval: env.milliseconds("PUBLISH_INTERVAL_MS", 250)?,
     })
+}
+
+/// `WAITS_PERCENT`: how fast retries and re-sending pass, 100 as designed.
+///
+/// # Errors
+/// [`SettingsError`] naming the variable.
+pub fn pace(env: &Env) -> Result<Pace, SettingsError> {
+    let percent = env.parsed("WAITS_PERCENT", 100)?;
+    Pace::try_new(percent).ok_or_else(|| SettingsError::malformed("WAITS_PERCENT", "it must be 1 to 1000"))
 }
 
 /// `MAX_QUANTITY_PER_LINE`, `PARTIALLY_PAID_ENTITLES`.

@@ -1,0 +1,85 @@
+//! Webhooks' notices: which of them a fetch has served, which wait for one under way, which are to be fetched.
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::harness::{TestDatabase, call};
+use crate::orders::{READ_AT, order, upsert, with};
+
+/// Asks about notices, each `{order_id, sent_at, received_at?, first_try?}`.
+async fn plan(database: &TestDatabase, notices: Value) -> Value {
+    let mut plan = database.call("plan_orders", json!({"orders": notices, "claim_ms": 60000})).await;
+    assert!(plan.as_object_mut().unwrap().remove("now").is_some());
+    plan
+}
+
+/// A time of the database's clock, so many milliseconds from now.
+async fn from_now(database: &TestDatabase, ms: i32) -> Value {
+    database.value(&format!("clock_timestamp() + {ms} * interval '1 millisecond'")).await
+}
+
+#[tokio::test]
+async fn a_fetch_granted_after_the_message_serves_it() {
+    let database = TestDatabase::new().await;
+    upsert(&database, order("o1", &[])).await;
+    let asked =
+        json!([{"order_id": "o1", "sent_at": "2026-03-01T09:59:57.998Z"}, {"order_id": "unknown", "sent_at": READ_AT}]);
+    assert_eq!(plan(&database, asked).await, json!({"served": ["o1"], "busy": []}));
+    let asked = json!([{"order_id": "o1", "sent_at": "2026-03-01T09:59:58Z"}]);
+    assert_eq!(plan(&database, asked).await["served"], json!([]), "2 s are allowed for clocks");
+}
+
+#[tokio::test]
+async fn clocks_differ_by_no_more_than_what_receiving_shows() {
+    let database = TestDatabase::new().await;
+    upsert(&database, with(order("o1", &[]), json!({"fetched_at": from_now(&database, 0).await}))).await;
+    // The queue's clock: sent 600 ms ago, received just now or 500 ms ago. This server's clock is ahead by at most that.
+    let sent_at = from_now(&database, -600).await;
+    let notice = |received_at: Value| json!([{"order_id": "o1", "sent_at": sent_at, "received_at": received_at}]);
+    let just_now = notice(from_now(&database, 0).await);
+    assert_eq!(plan(&database, just_now).await["served"], json!(["o1"]));
+    let a_while_ago = notice(from_now(&database, -10_000).await);
+    assert_eq!(plan(&database, a_while_ago).await["served"], json!([]), "2 s at most, and the fetch is 0.6 s younger");
+    let queue_ahead = notice(from_now(&database, 5_000).await);
+    assert_eq!(
+        plan(&database, queue_ahead).await["served"],
+        json!(["o1"]),
+        "a slow clock here only errs to the safe side"
+    );
+}
+
+#[tokio::test]
+async fn one_fetches_and_the_others_wait() {
+    let database = TestDatabase::new().await;
+    let sent_at = from_now(&database, 0).await;
+    let notice = |first_try: bool| json!([{"order_id": "o1", "sent_at": sent_at, "first_try": first_try}]);
+    assert_eq!(plan(&database, notice(true)).await, json!({"served": [], "busy": []}), "this one fetches");
+    assert_eq!(plan(&database, notice(true)).await, json!({"served": [], "busy": ["o1"]}));
+    assert_eq!(plan(&database, notice(false)).await["busy"], json!([]), "a retry has waited long enough");
+    upsert(&database, with(order("o1", &[]), json!({"fetched_at": from_now(&database, 3_000).await}))).await;
+    assert_eq!(plan(&database, notice(true)).await, json!({"served": ["o1"], "busy": []}));
+    // What changes after that fetch is fetched at once, without waiting for the old claim to end.
+    let later = json!([{"order_id": "o1", "sent_at": from_now(&database, 4_000).await}]);
+    assert_eq!(plan(&database, later).await, json!({"served": [], "busy": []}));
+}
+
+#[tokio::test]
+async fn a_claim_of_a_worker_that_died_runs_out() {
+    let database = TestDatabase::new().await;
+    let asked = json!({"orders": [{"order_id": "o1", "sent_at": READ_AT}], "claim_ms": 0});
+    database.call("plan_orders", asked.clone()).await;
+    assert_eq!(database.call("plan_orders", asked).await["busy"], json!([]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_many_at_once_one_fetches() {
+    let database = TestDatabase::new().await;
+    let mut workers = JoinSet::new();
+    for _ in 0..12 {
+        let client = database.another_server().await;
+        let asked = json!({"orders": [{"order_id": "o1", "sent_at": READ_AT}], "claim_ms": 60000});
+        workers.spawn(async move { call(&client, "plan_orders", asked).await });
+    }
+    let plans = workers.join_all().await;
+    assert_eq!(plans.iter().filter(|plan| plan["busy"] == json!([])).count(), 1);
+}
