@@ -29,6 +29,7 @@
 )]
 
 mod adoption;
+mod budget;
 mod concurrency;
 mod gate;
 mod harness;

@@ -29,7 +29,8 @@ impl FullSync {
         match wish(request.method(), request::path(&request), request::query(&request, "mode"))? {
             Wish::Cancel => self.cancel(&caller).await,
             Wish::Start(kind) => {
-                let new = NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None };
+                let new =
+                    NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None, daily_reserve: None };
                 sync::start_run(&self.database, Some(&self.publisher), self.settings, &self.runs, &new).await
             }
         }

@@ -30,7 +30,7 @@ pub(crate) enum Remedy {
     /// A new message after a wait.
     Again { wait: Duration, attempt: u32 },
     /// Recorded.
-    GiveUp { class: FailureClass, code: &'static str, reason: String },
+    GiveUp { class: FailureClass, code: &'static str, reason: String, stops_run: bool },
 }
 
 /// Decides; `jitter` in `0.0..=1.0`.
@@ -38,20 +38,31 @@ pub(crate) fn remedy(not_read: &NotRead, cause: Cause, attempt: u32, jitter: f64
     let error = match not_read {
         NotRead::NotStarted(wait) => return Remedy::Again { wait: *wait, attempt },
         NotRead::Refused(reason) => {
-            return Remedy::GiveUp { class: FailureClass::Permanent, code: "data_refused", reason: reason.clone() };
+            return Remedy::GiveUp {
+                class: FailureClass::Permanent,
+                code: "data_refused",
+                reason: reason.clone(),
+                stops_run: false,
+            };
         }
         NotRead::Failed(error) => error,
         NotRead::Products(error) => error,
     };
     let not_found = matches!(error, FetchError::Ghl(error) if error.is_not_found());
     let wait = match error.class() {
+        _ if error.stops_run() => None,
         FailureClass::Transient => failure::retry_after(attempt, jitter),
         FailureClass::Permanent if not_found && cause == Cause::Webhook => failure::retry_not_found(attempt),
         FailureClass::Permanent | FailureClass::Auth => None,
     };
     match wait {
         Some(wait) => Remedy::Again { wait: pace.of(wait), attempt: attempt.saturating_add(1) },
-        None => Remedy::GiveUp { class: error.class(), code: error.code(), reason: reason(error) },
+        None => Remedy::GiveUp {
+            class: error.class(),
+            code: error.code(),
+            reason: reason(error),
+            stops_run: error.stops_run(),
+        },
     }
 }
 
@@ -75,22 +86,22 @@ impl Worker {
 
     /// Applies the remedies; gives the messages to hand back because neither a new message nor a record could be made.
     pub(crate) async fn not_read(&self, not_read: Vec<(Task, NotRead)>) -> Vec<String> {
-        let (mut back, mut given_up) = (Vec::new(), Vec::new());
+        let (mut back, mut given_up, mut stopping) = (Vec::new(), Vec::new(), None);
         for (task, problem) in not_read {
             match remedy(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
                 Remedy::Again { wait, attempt } => {
                     back.extend(self.later(&task, attempt, wait).await);
                 }
-                Remedy::GiveUp { class, code, reason } => {
+                Remedy::GiveUp { class, code, reason, stops_run } => {
                     tracing::warn!(order_id = %task.order_id, run_id = task.message.run_id, class = class.as_str(), code, attempts = task.message.attempt, reason, "An order could not be synced");
+                    if let (true, Some(run_id)) = (stops_run, &task.run_id) {
+                        stopping.get_or_insert_with(|| (run_id.clone(), code, reason.clone()));
+                    }
                     given_up.push((task, class, code, reason));
                 }
             }
         }
-        if let Some((task, _, code, reason)) =
-            given_up.iter().find(|(task, class, ..)| *class == FailureClass::Auth && task.run_id.is_some())
-            && let Some(run_id) = &task.run_id
-        {
+        if let Some((run_id, code, reason)) = &stopping {
             match self.database.end_run(run_id, code, reason).await {
                 Ok(ended) => {
                     self.publisher.publish_granted(&self.database, ended.publication.as_ref()).await;
@@ -160,6 +171,18 @@ mod tests {
         assert_eq!(waits(&answered(404), Cause::Webhook), [Some(5), Some(30), Some(120), Some(600), None]);
         assert_eq!(waits(&answered(401), Cause::Webhook), [None; 5]);
         assert_eq!(waits(&answered(422), Cause::Webhook), [None; 5]);
+    }
+
+    #[test]
+    fn what_befalls_every_order_stops_the_run() {
+        let stops = |not_read| match remedy(&not_read, Cause::Run, 1, 0.0, Pace::default()) {
+            Remedy::GiveUp { stops_run, reason, .. } => (stops_run, reason),
+            Remedy::Again { .. } => panic!("given up at once"),
+        };
+        assert!(stops(answered(401)).0 && stops(answered(403)).0);
+        assert!(!stops(answered(404)).0);
+        let (stopped, reason) = stops(NotRead::Failed(FetchError::DailyBudget));
+        assert!(stopped && reason.contains("budget") && !reason.contains("token"), "{reason}");
     }
 
     #[test]

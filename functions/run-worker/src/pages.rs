@@ -164,6 +164,7 @@ impl RunWorker {
             return Err(NoPage::Later);
         }
         let wait = match error.class() {
+            _ if error.stops_run() => None,
             FailureClass::Transient => failure::retry_after(*attempt, fastrand::f64()),
             FailureClass::Permanent | FailureClass::Auth => None,
         };

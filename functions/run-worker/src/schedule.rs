@@ -21,9 +21,10 @@ impl RunWorker {
         }
     }
 
-    /// Starts a run; one that is running already makes this start a skipped one, not an error.
+    /// Starts a run; one that is running already, or a lack of daily budget, makes this start a skipped one, not an error.
     async fn start(&self, kind: RunKind) -> Result<(), lambda_runtime::Error> {
-        let new = NewRun { kind, requested_by: "schedule".to_owned(), order_ids: None, retry_of: None };
+        let daily_reserve = Some(self.fetcher.daily_reserve());
+        let new = NewRun { kind, requested_by: "schedule".to_owned(), order_ids: None, retry_of: None, daily_reserve };
         let started = self.database.start_run(&new, self.settings).await?;
         self.publish(started.finished).await;
         match (started.started, started.run, started.pulse) {

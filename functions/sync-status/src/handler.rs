@@ -115,8 +115,13 @@ impl SyncStatus {
         let run_id = known_form(run_id)?;
         let retry: Retry = request::json_body(request)?.unwrap_or_default();
         let order_ids = retry.order_ids.map(|ids| parse_ids(&ids)).transpose()?;
-        let new =
-            NewRun { kind: RunKind::Retry, requested_by: caller.user_id.clone(), order_ids, retry_of: Some(run_id) };
+        let new = NewRun {
+            kind: RunKind::Retry,
+            requested_by: caller.user_id.clone(),
+            order_ids,
+            retry_of: Some(run_id),
+            daily_reserve: None,
+        };
         sync::start_run(&self.database, None, self.settings, &self.runs, &new).await
     }
 

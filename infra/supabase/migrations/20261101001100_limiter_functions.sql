@@ -1,8 +1,10 @@
 -- The shared rate limit. Grants only slots that are free now, never a reservation, so that a bulk caller can't push a
 -- webhook back. The limiter's row is locked by nothing else.
 
--- request: {location_id, lane: "bulk"|"priority", wanted, run_id?, limits: {max, window_ms, margin_ms, bulk_percent},
+-- request: {location_id, lane: "bulk"|"priority", wanted, run_id?,
+--   limits: {max, window_ms, margin_ms, bulk_percent, daily_reserve?},
 --   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?}}
+--   -> {granted, granted_at, wait_ms, daily_remaining, budget_exhausted, run_state}
 create or replace function public.acquire_slots(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -22,6 +24,8 @@ declare
   v_all timestamptz[];
   v_granted int;
   v_free_at timestamptz;
+  v_daily_remaining int;
+  v_budget_exhausted boolean;
   v_run_state text;
 begin
   insert into public.sync_limiter (location_id) values (v_location) on conflict do nothing;
@@ -54,6 +58,13 @@ begin
       v_wanted := 0;
     end if;
   end if;
+  -- The budget is a day's: what was seen yesterday says nothing. The rest of it belongs to webhooks and single syncs.
+  v_daily_remaining := case when v_limiter.daily_observed_at > v_now - interval '1 day' then v_limiter.daily_remaining end;
+  v_budget_exhausted := v_bulk_lane
+    and coalesce(v_daily_remaining < (request -> 'limits' ->> 'daily_reserve')::numeric, false);
+  if v_budget_exhausted then
+    v_granted := 0;
+  end if;
   v_granted := greatest(v_granted, 0);
 
   v_all := v_all || array_fill(v_now, array[v_granted]);
@@ -84,9 +95,8 @@ begin
     'granted_at', v_now,
     'wait_ms', case when v_granted >= v_wanted then 0
       else greatest(ceil(extract(epoch from coalesce(v_free_at, v_now) - v_now) * 1000), 1)::bigint end,
-    -- The budget is a day's: what was seen yesterday says nothing.
-    'daily_remaining', case when v_limiter.daily_observed_at > v_now - interval '1 day'
-      then v_limiter.daily_remaining end,
+    'daily_remaining', v_daily_remaining,
+    'budget_exhausted', v_budget_exhausted,
     'run_state', v_run_state);
 end
 $$;

@@ -1,6 +1,7 @@
 -- A run's life: started once, kept alive by numbered pulses, ended by its last outcome, an error, or a person.
 
--- request: {location_id, kind, requested_by, cooldown_ms, lease_ms, publish_interval_ms, order_ids?, retry_of?}
+-- request: {location_id, kind, requested_by, cooldown_ms, lease_ms, publish_interval_ms, order_ids?, retry_of?,
+--   daily_reserve?}
 --   -> {started: true, run, pulse, finished} | {started: false, reason, run, retry_after_seconds}
 -- `finished`: the last publication of the run before, if it was this call that found it over; to be published first.
 create or replace function public.start_run(request jsonb) returns jsonb
@@ -31,6 +32,9 @@ begin
       return sync_internal.not_started(v_reason, v_run);
     end if;
     v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
+  end if;
+  if sync_internal.lacks_daily_budget(v_location, v_kind, (request ->> 'daily_reserve')::int) then
+    return sync_internal.not_started('daily_budget', v_run) || jsonb_build_object('finished', v_finished);
   end if;
 
   if v_kind = 'retry' then
@@ -73,6 +77,27 @@ begin
   return jsonb_build_object(
     'started', true, 'run', sync_internal.run_json(v_run), 'pulse', v_run.pulse + 1, 'finished', v_finished);
 end
+$$;
+
+-- Whether the calls a run will probably make are over half of what is left of the day's budget beside the reserve. Asked
+-- for scheduled starts only: a person may spend what is left. Where nothing is known, there is enough.
+create or replace function sync_internal.lacks_daily_budget(p_location text, p_kind text, p_reserve int) returns boolean
+language sql stable
+as $$
+  select coalesce((
+    -- Pages of 100 overlap by 10; a listing of refunds, of products, and a few changed orders come on top.
+    select 10 + n.listed / 45.0 + case when p_kind = 'full' then n.listed else n.listed * 0.02 end
+      > greatest(l.daily_remaining - p_reserve, 0) / 2.0
+    from public.sync_limiter l
+    cross join lateral (
+      select r.listed from public.sync_runs r
+      where r.location_id = p_location and r.listing_complete and r.kind in ('full', 'incremental')
+        and r.state in ('Delay', 'Completed')
+      order by r.started_at desc limit 1
+    ) as n
+    where l.location_id = p_location and l.daily_observed_at > clock_timestamp() - interval '1 day'
+      and p_reserve is not null
+  ), false)
 $$;
 
 -- Why the location can't start a run now; null if it can. Ends a run whose time is over on the way: the clock counts,

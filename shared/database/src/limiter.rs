@@ -27,6 +27,8 @@ pub struct Limits {
     pub margin_ms: u32,
     /// The bulk lane's share, in percent.
     pub bulk_percent: u32,
+    /// Calls of the day's budget that runs leave to webhooks and single syncs.
+    pub daily_reserve: u32,
 }
 
 /// What GHL's headers said since the last request for slots.
@@ -60,6 +62,9 @@ pub struct Slots {
     pub wait_ms: u64,
     /// Requests left today, as last seen.
     pub daily_remaining: Option<u64>,
+    /// The bulk lane gets nothing more today: what is left is the reserve.
+    #[serde(default)]
+    pub budget_exhausted: bool,
     /// The state of the run that was asked for; nothing is granted unless it is `Syncing`.
     pub run_state: Option<String>,
 }

@@ -23,6 +23,8 @@ pub struct NewRun {
     pub order_ids: Option<Vec<OrderId>>,
     /// For a retry: the failed orders of this run.
     pub retry_of: Option<RunId>,
+    /// For scheduled runs: start only if the day's budget holds the run beside these calls.
+    pub daily_reserve: Option<u32>,
 }
 
 /// A run's times, kept on its row.
@@ -160,6 +162,9 @@ impl Database {
             }
             if let Some(retry_of) = &run.retry_of {
                 fields.insert("retry_of".to_owned(), json!(retry_of));
+            }
+            if let Some(daily_reserve) = run.daily_reserve {
+                fields.insert("daily_reserve".to_owned(), json!(daily_reserve));
             }
         }
         self.call("start_run", request).await

@@ -53,6 +53,11 @@ pub enum FetchError {
     /// The rate limit left no room in time.
     #[error("GHL's rate limit left no room in time")]
     NoSlot,
+    /// The day's budget of calls is used up but for the reserve: the run stops.
+    #[error(
+        "GHL's budget of calls for today is nearly used up, and the rest is kept for webhooks; start the sync again tomorrow"
+    )]
+    DailyBudget,
     /// Reading it panicked: a bug, which takes only this order with it.
     #[error("reading the order failed unexpectedly; please report this with the order id")]
     Panicked,
@@ -66,9 +71,15 @@ impl FetchError {
             Self::Ghl(error) => error.class(),
             Self::Database(error) => error.class(),
             Self::Token(_) => FailureClass::Auth,
-            Self::NoSlot => FailureClass::Transient,
+            Self::NoSlot | Self::DailyBudget => FailureClass::Transient,
             Self::Panicked => FailureClass::Permanent,
         }
+    }
+
+    /// Whether it befalls every order alike, so that the run it happens in ends.
+    #[must_use]
+    pub fn stops_run(&self) -> bool {
+        self.class() == FailureClass::Auth || matches!(self, Self::DailyBudget)
     }
 
     /// A stable word for reports.
@@ -79,6 +90,7 @@ impl FetchError {
             Self::Database(_) => "database_unavailable",
             Self::Token(_) => "ghl_unauthorized",
             Self::NoSlot => "rate_limited",
+            Self::DailyBudget => "daily_budget_exhausted",
             Self::Panicked => "internal",
         }
     }
@@ -106,6 +118,12 @@ impl Fetcher {
     pub const fn bulk_window(&self) -> u32 {
         let bulk = self.limits.max * self.limits.bulk_percent / 100;
         if bulk == 0 { 1 } else { bulk }
+    }
+
+    /// Calls of the day's budget that runs leave to others.
+    #[must_use]
+    pub const fn daily_reserve(&self) -> u32 {
+        self.limits.daily_reserve
     }
 
     /// The client, for calls other than an order's.
@@ -157,7 +175,7 @@ impl Fetcher {
     /// Waits for one slot, until `deadline`; `None` when there was none in time or the run has ended.
     ///
     /// # Errors
-    /// [`FetchError::Database`].
+    /// [`FetchError::Database`], [`FetchError::DailyBudget`].
     pub async fn one_slot(
         &self,
         database: &Database,
@@ -169,6 +187,9 @@ impl Fetcher {
             let slots = self.ask(database, lane, 1, run_id).await.map_err(FetchError::Database)?;
             if slots.granted > 0 {
                 return Ok(Some(slots.granted_at));
+            }
+            if slots.budget_exhausted {
+                return Err(FetchError::DailyBudget);
             }
             let wait = wait_of(&slots);
             if run_is_over(&slots) || Instant::now() + wait >= deadline {
@@ -195,6 +216,10 @@ impl Fetcher {
                 match self.ask(database, lane, waiting.len(), first.run_id.as_ref()).await {
                     Ok(slots) if run_is_over(&slots) => {
                         done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::RunOver)))
+                    }
+                    Ok(slots) if slots.budget_exhausted => {
+                        let exhausted = |(order, _)| (order, Fetched::Failed(FetchError::DailyBudget));
+                        done.extend(waiting.drain(..).map(exhausted));
                     }
                     Ok(slots) => {
                         for (order, again) in waiting.drain(..waiting.len().min(slots.granted as usize)) {

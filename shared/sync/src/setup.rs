@@ -45,7 +45,7 @@ pub fn ghl(env: &Env) -> Result<(ghl::Client, Secret), SettingsError> {
     Ok((client, Secret::required(env, "GHL_ACCESS_TOKEN")?))
 }
 
-/// `RATE_LIMIT_MAX`, `RATE_LIMIT_WINDOW_MS`, `RATE_LIMIT_MARGIN_MS`, `BULK_SHARE_PERCENT`.
+/// `RATE_LIMIT_MAX`, `RATE_LIMIT_WINDOW_MS`, `RATE_LIMIT_MARGIN_MS`, `BULK_SHARE_PERCENT`, `DAILY_RESERVE`.
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
@@ -55,6 +55,7 @@ pub fn limits(env: &Env) -> Result<Limits, SettingsError> {
         window_ms: env.parsed("RATE_LIMIT_WINDOW_MS", 10_000)?,
         margin_ms: env.parsed("RATE_LIMIT_MARGIN_MS", 250)?,
         bulk_percent: env.parsed("BULK_SHARE_PERCENT", 80)?,
+        daily_reserve: env.parsed("DAILY_RESERVE", 1000)?,
     };
     if limits.max == 0 || limits.window_ms == 0 {
         return Err(SettingsError::malformed("RATE_LIMIT_MAX", "it and RATE_LIMIT_WINDOW_MS must be above 0"));

@@ -1,0 +1,75 @@
+//! The day's budget of calls: runs leave a reserve of it to webhooks, and a schedule starts none that it can't hold.
+
+use serde_json::{Value, json};
+
+use crate::harness::TestDatabase;
+use crate::orders::{page, start};
+
+const STAMP: &str = "2026-03-01T09:00:00Z";
+
+fn asking(lane: &str, daily_remaining: Value) -> Value {
+    json!({
+        "lane": lane, "wanted": 2, "observed": {"daily_remaining": daily_remaining},
+        "limits": {"max": 20, "window_ms": 350, "margin_ms": 50, "bulk_percent": 80, "daily_reserve": 1000},
+    })
+}
+
+async fn scheduled(database: &TestDatabase, kind: &str) -> Value {
+    let start = json!({"kind": kind, "requested_by": "schedule", "cooldown_ms": 0, "daily_reserve": 1000});
+    database.call("start_run", start).await
+}
+
+/// As if GHL had told so many calls left, and a full run had listed so many orders.
+async fn after_a_run(database: &TestDatabase, listed: usize, daily_remaining: u32) {
+    let run_id = start(database, "full").await;
+    page(database, &run_id, &[("o1", STAMP)], true).await;
+    database
+        .execute(&format!(
+            "update sync_runs set listed = {listed}, state = 'Completed', announced_state = 'Completed' where run_id = '{run_id}'"
+        ))
+        .await;
+    database.call("acquire_slots", asking("priority", json!(daily_remaining))).await;
+}
+
+#[tokio::test]
+async fn what_is_left_below_the_reserve_is_for_webhooks() {
+    let database = TestDatabase::new().await;
+    let enough = database.call("acquire_slots", asking("bulk", json!(1000))).await;
+    assert_eq!((&enough["granted"], &enough["budget_exhausted"]), (&json!(2), &json!(false)));
+    let bulk = database.call("acquire_slots", asking("bulk", json!(999))).await;
+    assert_eq!((&bulk["granted"], &bulk["budget_exhausted"]), (&json!(0), &json!(true)));
+    let webhook = database.call("acquire_slots", asking("priority", json!(998))).await;
+    assert_eq!((&webhook["granted"], &webhook["budget_exhausted"]), (&json!(2), &json!(false)));
+
+    database.execute("update sync_limiter set daily_observed_at = now() - interval '25 hours'").await;
+    assert_eq!(database.call("acquire_slots", asking("bulk", Value::Null)).await["granted"], 2, "another day");
+}
+
+#[tokio::test]
+async fn a_schedule_starts_only_what_half_of_the_rest_holds() {
+    // Beside the reserve of 1,000: a full run of 900 orders makes about 930 calls, an incremental one about 48.
+    for (kind, daily_remaining, starts) in
+        [("full", 2859, false), ("full", 2861, true), ("incremental", 1095, false), ("incremental", 1097, true)]
+    {
+        let database = TestDatabase::new().await;
+        after_a_run(&database, 900, daily_remaining).await;
+        let answer = scheduled(&database, kind).await;
+        assert_eq!(answer["started"], starts, "{kind} with {daily_remaining} calls left: {answer}");
+        if !starts {
+            assert_eq!(answer["reason"], "daily_budget");
+        }
+        let by_hand = json!({"kind": kind, "requested_by": "admin@example.test", "cooldown_ms": 0});
+        let by_hand = database.call("start_run", by_hand).await;
+        assert_eq!(by_hand["started"], !starts, "a person may spend what is left: {by_hand}");
+    }
+}
+
+#[tokio::test]
+async fn where_nothing_is_known_there_is_enough() {
+    let database = TestDatabase::new().await;
+    assert_eq!(scheduled(&database, "full").await["started"], true);
+    let database = TestDatabase::new().await;
+    after_a_run(&database, 900, 0).await;
+    database.execute("update sync_limiter set daily_observed_at = now() - interval '25 hours'").await;
+    assert_eq!(scheduled(&database, "full").await["started"], true);
+}
