@@ -21,6 +21,7 @@ mod dashboard;
 mod database;
 mod fake_ghl;
 mod stack;
+mod steering;
 mod waiting;
 mod world;
 

@@ -41,7 +41,7 @@ const FUNCTIONS: [(&str, bool, &[&str]); 12] = [
     ("sync-status", true, &["RUNS_QUEUE_URL", "STATUS_BUCKET", "WS_TICKET_SECRET"]),
     ("tickets", true, &["STATUS_BUCKET"]),
     ("webhook", false, &["GHL_LOCATION_ID", "ORDERS_QUEUE_URL"]),
-    ("websocket", true, &["WEBSOCKET_ENDPOINT"]),
+    ("websocket", true, &["WEBSOCKET_ENDPOINT", "RUNS_QUEUE_URL"]),
 ];
 
 const DATABASE: [&str; 3] = ["SUPABASE_URL", "SUPABASE_SERVICE_ROLE_KEY", "GHL_LOCATION_ID"];
@@ -53,7 +53,7 @@ fn variables(function: &str) -> Vec<&'static str> {
 }
 
 /// Values that can't be read, and a function that reads them.
-const MALFORMED: [(&str, &str, &str); 12] = [
+const MALFORMED: [(&str, &str, &str); 13] = [
     ("gate", "SUPABASE_URL", "example.com"),
     ("gate", "GHL_LOCATION_ID", "a location"),
     ("webhook", "WEBHOOK_PUBLIC_KEYS", "AAAA"),
@@ -64,6 +64,7 @@ const MALFORMED: [(&str, &str, &str); 12] = [
     ("order-worker", "RATE_LIMIT_MAX", "many"),
     ("order-worker", "BULK_SHARE_PERCENT", "101"),
     ("run-worker", "PULSE_SECONDS", "2.5"),
+    ("run-worker", "WAITS_PERCENT", "0"),
     ("websocket", "WEBSOCKET_ENDPOINT", "nowhere"),
     ("dashboard", "WEBSOCKET_URL", "https://example.com"),
 ];

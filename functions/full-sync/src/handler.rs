@@ -3,15 +3,14 @@
 use database::{Database, NewRun, Settings};
 use domain::RunKind;
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
-use queues::{Queue, RunMessage};
 use serde_json::json;
-use sync::Publisher;
+use sync::{Publisher, Pulses};
 
 /// The function's state.
 pub(crate) struct FullSync {
     pub(crate) database: Database,
     pub(crate) settings: Settings,
-    pub(crate) runs: Queue<RunMessage>,
+    pub(crate) pulses: Pulses,
     pub(crate) publisher: Publisher,
 }
 
@@ -31,7 +30,7 @@ impl FullSync {
             Wish::Start(kind) => {
                 let new =
                     NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None, daily_reserve: None };
-                sync::start_run(&self.database, Some(&self.publisher), self.settings, &self.runs, &new).await
+                sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await
             }
         }
     }

@@ -21,7 +21,7 @@ async fn start() -> Result<(), lambda_http::Error> {
     let runs_url = env.url("RUNS_QUEUE_URL")?;
     let published = sync::setup::published(&env)?;
     let config = aws_config().await;
-    let runs = queues::Queue::new(queues::client(&config), runs_url);
-    let full_sync = FullSync { database, settings, runs, publisher: Publisher::connect(&config, &published) };
+    let pulses = sync::setup::pulses(&env, queues::Queue::new(queues::client(&config), runs_url))?;
+    let full_sync = FullSync { database, settings, pulses, publisher: Publisher::connect(&config, &published) };
     http_api::serve(|request| full_sync.handle(request)).await
 }

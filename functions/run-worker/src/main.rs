@@ -44,7 +44,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         settings,
         interval,
         pace: sync::setup::pace(&env)?,
-        runs: Queue::new(sqs.clone(), runs),
+        pulses: sync::setup::pulses(&env, Queue::new(sqs.clone(), runs))?,
         bulk: Queue::new(sqs.clone(), bulk),
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &published),

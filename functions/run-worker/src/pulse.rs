@@ -9,7 +9,7 @@ use domain::{FailureClass, Run, RunId, RunKind, RunState};
 use queues::batch::{SqsEvent, failures, receive_all};
 use queues::{Cause, Change, OrderMessage, Queue, RunMessage, TicketMessage};
 use serde_json::{Value, json};
-use sync::{Fetcher, Publisher};
+use sync::{Fetcher, Publisher, Pulses};
 
 /// The function's state.
 pub(crate) struct RunWorker {
@@ -18,7 +18,7 @@ pub(crate) struct RunWorker {
     pub(crate) settings: Settings,
     pub(crate) interval: Duration,
     pub(crate) pace: Pace,
-    pub(crate) runs: Queue<RunMessage>,
+    pub(crate) pulses: Pulses,
     pub(crate) bulk: Queue<OrderMessage>,
     pub(crate) tickets: Queue<TicketMessage>,
     pub(crate) publisher: Publisher,
@@ -90,20 +90,9 @@ impl RunWorker {
             _ => (!published).then_some(self.interval),
         };
         if let Some(wait) = next {
-            self.send_pulse(run_id, pulse + 1, wait).await?;
+            self.pulses.send(&self.database, run_id, pulse + 1, wait).await?;
         }
         Ok(())
-    }
-
-    /// Sends a pulse.
-    pub(crate) async fn send_pulse(
-        &self,
-        run_id: &RunId,
-        pulse: i64,
-        wait: Duration,
-    ) -> Result<(), queues::QueueError> {
-        let location_id = self.database.location_id().to_string();
-        self.runs.send(&RunMessage { location_id, run_id: run_id.to_string(), pulse }, wait).await
     }
 
     /// What a syncing run needs: pages, dispatch, and whatever fell silent.

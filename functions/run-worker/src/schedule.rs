@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use database::NewRun;
-use domain::{RunId, RunKind};
+use domain::RunKind;
 
 use crate::pulse::RunWorker;
 
@@ -30,7 +30,7 @@ impl RunWorker {
         match (started.started, started.run, started.pulse) {
             (true, Some(run), Some(pulse)) => {
                 tracing::info!(run_id = %run.run_id, kind = kind.as_str(), "A scheduled run starts");
-                self.send_pulse(&run.run_id, pulse, Duration::ZERO).await?;
+                self.pulses.send(&self.database, &run.run_id, pulse, Duration::ZERO).await?;
             }
             _ => {
                 let reason = started.reason.as_deref().unwrap_or("running");
@@ -43,12 +43,7 @@ impl RunWorker {
 
     /// Sends a lost pulse anew, and removes what has had its time.
     async fn watch(&self) -> Result<(), lambda_runtime::Error> {
-        let snapshot = self.database.sync_snapshot(false).await?;
-        if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, snapshot.run, snapshot.pulse) {
-            let run_id: RunId = run.run_id;
-            tracing::warn!(run_id = %run_id, pulse, "A lost pulse is sent anew");
-            self.send_pulse(&run_id, pulse, Duration::ZERO).await?;
-        }
+        self.pulses.snapshot(&self.database, false).await?;
         Ok(self.database.purge(PURGE_LIMIT).await?)
     }
 }

@@ -1,15 +1,12 @@
 //! The routes a dashboard reads. Every reader of the status also finds a run that lost its pulse, and sends one.
 
-use std::time::Duration;
-
 use database::{Database, NewRun, Settings};
 use domain::{OrderId, RunId, RunKind, frames};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
-use queues::{Queue, RunMessage};
 use serde::Deserialize;
 use serde_json::json;
 use settings::Secret;
-use status_store::StatusStore;
+use sync::{Publisher, Pulses};
 
 use crate::report;
 
@@ -17,8 +14,8 @@ use crate::report;
 pub(crate) struct SyncStatus {
     pub(crate) database: Database,
     pub(crate) settings: Settings,
-    pub(crate) runs: Queue<RunMessage>,
-    pub(crate) store: StatusStore,
+    pub(crate) pulses: Pulses,
+    pub(crate) publisher: Publisher,
     pub(crate) ws_ticket_secret: Secret,
 }
 
@@ -51,10 +48,10 @@ impl SyncStatus {
 
     /// The database's word; while it is away, the published document.
     async fn status(&self) -> Result<Response, ApiError> {
-        let snapshot = match self.database.sync_snapshot(false).await {
+        let snapshot = match self.pulses.snapshot(&self.database, false).await {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                return match self.store.get_status().await {
+                return match self.publisher.store().get_status().await {
                     Ok(Some(status)) => {
                         tracing::warn!(
                             error = telemetry::chain(&error),
@@ -66,17 +63,6 @@ impl SyncStatus {
                 };
             }
         };
-        if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, &snapshot.run, snapshot.pulse) {
-            let message = RunMessage {
-                location_id: self.database.location_id().to_string(),
-                run_id: run.run_id.to_string(),
-                pulse,
-            };
-            tracing::warn!(run_id = %run.run_id, pulse, "A lost pulse is sent anew");
-            if let Err(error) = self.runs.send(&message, Duration::ZERO).await {
-                tracing::warn!(error = telemetry::chain(&error), "A pulse could not be sent");
-            }
-        }
         json(StatusCode::OK, &frames::status(snapshot.run.as_ref(), snapshot.seq))
     }
 
@@ -122,7 +108,7 @@ impl SyncStatus {
             retry_of: Some(run_id),
             daily_reserve: None,
         };
-        sync::start_run(&self.database, None, self.settings, &self.runs, &new).await
+        sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await
     }
 
     async fn ws_ticket(&self, caller: &Caller) -> Result<Response, ApiError> {

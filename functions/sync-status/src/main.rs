@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use handler::SyncStatus;
 use queues::Queue;
 use settings::{Env, Secret, aws_config};
-use status_store::StatusStore;
+use sync::Publisher;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -25,11 +25,11 @@ async fn main() -> ExitCode {
 async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
-    let (runs_url, bucket) = (env.url("RUNS_QUEUE_URL")?, env.required("STATUS_BUCKET")?);
+    let (runs_url, published) = (env.url("RUNS_QUEUE_URL")?, sync::setup::published(&env)?);
     let ws_ticket_secret = Secret::required(&env, "WS_TICKET_SECRET")?;
     let config = aws_config().await;
-    let runs = Queue::new(queues::client(&config), runs_url);
-    let store = StatusStore::new(status_store::client(&config), bucket);
-    let sync_status = SyncStatus { database, settings, runs, store, ws_ticket_secret };
+    let pulses = sync::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
+    let publisher = Publisher::connect(&config, &published);
+    let sync_status = SyncStatus { database, settings, pulses, publisher, ws_ticket_secret };
     http_api::serve(|request| sync_status.handle(request)).await
 }

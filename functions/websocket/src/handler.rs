@@ -5,8 +5,8 @@ use domain::frames;
 use http_api::Caller;
 use jiff::Timestamp;
 use push::Pusher;
-use queues::{Queue, RunMessage};
 use serde_json::{Value, json};
+use sync::Pulses;
 
 use crate::event::{Answer, Event, Message};
 
@@ -19,8 +19,8 @@ const MAX_TOTAL: u32 = 500;
 pub(crate) struct Socket {
     pub(crate) database: Database,
     pub(crate) pusher: Pusher,
-    /// Where a lost pulse is sent anew, if that is configured here.
-    pub(crate) runs: Option<Queue<RunMessage>>,
+    /// Where a lost pulse is sent anew.
+    pub(crate) pulses: Pulses,
 }
 
 /// Why a connection isn't served: a stable word, words for a person, and the status at `$connect`.
@@ -96,7 +96,7 @@ impl Socket {
     async fn answer_status(&self, event: &Event) {
         let connection_id = &event.request_context.connection_id;
         let snapshot = match self.register(event).await {
-            Ok(()) => self.database.sync_snapshot(true).await.map_err(|error| no_database(&error)),
+            Ok(()) => self.pulses.snapshot(&self.database, true).await.map_err(|error| no_database(&error)),
             Err(refusal) => Err(refusal),
         };
         let snapshot = match snapshot {
@@ -113,20 +113,6 @@ impl Socket {
         match serde_json::to_value(&frame) {
             Ok(frame) => self.post(connection_id, &frame).await,
             Err(error) => tracing::error!(error = telemetry::chain(&error), "A snapshot is no JSON."),
-        }
-        if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, snapshot.run, snapshot.pulse) {
-            self.revive(run.run_id.as_str(), pulse).await;
-        }
-    }
-
-    /// Sends a run's lost pulse anew, so that looking at a run heals it.
-    async fn revive(&self, run_id: &str, pulse: i64) {
-        let Some(runs) = &self.runs else { return };
-        let location_id = self.database.location_id().to_string();
-        let message = RunMessage { location_id, run_id: run_id.to_owned(), pulse };
-        match runs.send_all(&[message]).await {
-            Ok(()) => tracing::warn!(run_id, pulse, "A run's lost pulse was sent anew."),
-            Err(error) => tracing::warn!(run_id, error = telemetry::chain(&error), "A run's lost pulse can't be sent."),
         }
     }
 

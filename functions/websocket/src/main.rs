@@ -25,9 +25,9 @@ async fn main() -> ExitCode {
 async fn start() -> Result<(), Error> {
     let env = Env::process();
     let (database, endpoint) = (sync::setup::database(&env)?, env.url("WEBSOCKET_ENDPOINT")?);
-    let runs_queue = env.optional_url("RUNS_QUEUE_URL", &["https", "http"])?;
+    let runs_url = env.url("RUNS_QUEUE_URL")?;
     let config = aws_config().await;
-    let runs = runs_queue.map(|url| Queue::new(queues::client(&config), url));
-    let socket = Socket { database, pusher: Pusher::new(&config, &endpoint), runs };
+    let pulses = sync::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
+    let socket = Socket { database, pusher: Pusher::new(&config, &endpoint), pulses };
     lambda_runtime::run(service_fn(|event: LambdaEvent<_>| socket.handle(event.payload))).await
 }

@@ -80,7 +80,8 @@ end
 $$;
 
 -- Whether the calls a run will probably make are over half of what is left of the day's budget beside the reserve. Asked
--- for scheduled starts only: a person may spend what is left. Where nothing is known, there is enough.
+-- for scheduled starts only: a person may spend what is left. Where nothing new is known, there is enough: when GHL's day
+-- ends isn't known, so a start now and then must find out.
 create or replace function sync_internal.lacks_daily_budget(p_location text, p_kind text, p_reserve int) returns boolean
 language sql stable
 as $$
@@ -95,7 +96,7 @@ as $$
         and r.state in ('Delay', 'Completed')
       order by r.started_at desc limit 1
     ) as n
-    where l.location_id = p_location and l.daily_observed_at > clock_timestamp() - interval '1 day'
+    where l.location_id = p_location and l.daily_observed_at > clock_timestamp() - interval '6 hours'
       and p_reserve is not null
   ), false)
 $$;

@@ -270,8 +270,9 @@ impl Database {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn sync_snapshot(&self, next_seq: bool) -> Result<Snapshot, Error> {
-        self.call("sync_snapshot", json!({ "next_seq": next_seq })).await
+    pub async fn sync_snapshot(&self, next_seq: bool, pulse_lost_after: Duration) -> Result<Snapshot, Error> {
+        let pulse_lost_after_ms = pulse_lost_after.as_millis() as u64;
+        self.call("sync_snapshot", json!({ "next_seq": next_seq, "pulse_lost_after_ms": pulse_lost_after_ms })).await
     }
 
     /// A page of a run's valid orders by id, and where the next starts.

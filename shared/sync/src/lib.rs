@@ -6,6 +6,7 @@
 //! | [`fetch`] | orders from GHL, within the shared rate limit |
 //! | [`products`] | the location's product list, read again before an order is called invalid |
 //! | [`prepare`] | an order as read becomes the row to write |
+//! | [`pulses`] | a run's pulses: sent, and found lost |
 //! | [`publish`] | status document and frames |
 //! | [`start`] | starting a run from the HTTP API |
 
@@ -15,6 +16,7 @@ pub mod fetch;
 pub mod prepare;
 pub mod products;
 pub mod publish;
+pub mod pulses;
 pub mod setup;
 pub mod start;
 
@@ -22,4 +24,5 @@ pub use fetch::{FetchError, Fetched, Fetcher, Order as FetchOrder};
 pub use prepare::{Purpose, prepare};
 pub use products::Products;
 pub use publish::Publisher;
+pub use pulses::Pulses;
 pub use start::start_run;

@@ -5,13 +5,19 @@ use std::time::Duration;
 use database::{Database, Limits};
 use domain::LocationId;
 use domain::failure::Pace;
+use queues::{Queue, RunMessage};
 use settings::{Env, Secret, SettingsError};
+
+use crate::pulses::Pulses;
 
 /// Time-out of one call to GHL in seconds: GHL gives up itself after 30, and a worker must be able to hand back what it
 /// holds.
 const GHL_TIMEOUT_SECONDS: u32 = 20;
 /// What workers keep in reserve at the end of an invocation allows no more.
 const LONGEST_CALL: Duration = Duration::from_secs(25);
+
+/// A run is without a pulse for this long only if one was lost.
+const PULSE_LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// `GHL_LOCATION_ID`.
 ///
@@ -85,6 +91,14 @@ pub fn run_settings(env: &Env) -> Result<database::Settings, SettingsError> {
 pub fn pace(env: &Env) -> Result<Pace, SettingsError> {
     let percent = env.parsed("WAITS_PERCENT", 100)?;
     Pace::try_new(percent).ok_or_else(|| SettingsError::malformed("WAITS_PERCENT", "it must be 1 to 1000"))
+}
+
+/// The pulses in `queue`; one counts as lost after 30 s, at the pace of `WAITS_PERCENT`.
+///
+/// # Errors
+/// [`SettingsError`] naming the variable.
+pub fn pulses(env: &Env, queue: Queue<RunMessage>) -> Result<Pulses, SettingsError> {
+    Ok(Pulses::new(queue, pace(env)?.of(PULSE_LOST_AFTER)))
 }
 
 /// `MAX_QUANTITY_PER_LINE`, `PARTIALLY_PAID_ENTITLES`.

@@ -4,28 +4,26 @@ use std::time::Duration;
 
 use database::{Database, NewRun, Settings};
 use http_api::{ApiError, Response, StatusCode, json};
-use queues::{Queue, RunMessage};
 use serde_json::json;
 
 use crate::publish::Publisher;
+use crate::pulses::Pulses;
 
-/// Starts a run and answers 202, or says with 409 which run is in the way and when to try again. A caller that can
-/// publish also tells the end of the run before, where nobody else did.
+/// Starts a run and answers 202, or says with 409 which run is in the way and when to try again. Also tells the end of the
+/// run before, where nobody else did.
 ///
 /// # Errors
 /// 409 `sync_in_progress`, `cooling_down` or `nothing_to_retry`; 404 `run_not_found`; 503 `database_unavailable`.
 pub async fn start_run(
     database: &Database,
-    publisher: Option<&Publisher>,
+    publisher: &Publisher,
     settings: Settings,
-    runs: &Queue<RunMessage>,
+    pulses: &Pulses,
     new: &NewRun,
 ) -> Result<Response, ApiError> {
     let started =
         database.start_run(new, settings).await.map_err(|error| ApiError::database_unavailable().caused_by(error))?;
-    if let (Some(publisher), Some(finished)) = (publisher, &started.finished) {
-        publisher.publish(database, finished).await;
-    }
+    publisher.publish_granted(database, started.finished.as_ref()).await;
     let Some(run) = started.run else {
         return Err(ApiError::not_found("run_not_found", "There is no such run"));
     };
@@ -46,8 +44,7 @@ pub async fn start_run(
             .with("retryAfterSeconds", wait)
             .retry_after(Duration::from_secs(wait)));
     };
-    let first = RunMessage { location_id: database.location_id().to_string(), run_id: run.run_id.to_string(), pulse };
-    if let Err(error) = runs.send(&first, Duration::ZERO).await {
+    if let Err(error) = pulses.send(database, &run.run_id, pulse, Duration::ZERO).await {
         // The run has started; the watch and every reader of its status find it without a pulse and send one.
         tracing::error!(run_id = %run.run_id, error = telemetry::chain(&error), "A run's first pulse could not be sent");
     }

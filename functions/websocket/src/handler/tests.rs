@@ -1,5 +1,8 @@
+use std::time::Duration;
+
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
+use queues::Queue;
 use settings::Env;
 use wiremock::{
     Mock, MockServer, ResponseTemplate,
@@ -27,7 +30,10 @@ async fn world() -> (MockServer, Socket) {
     let socket = Socket {
         database: sync::setup::database(&env).unwrap(),
         pusher: Pusher::new(&config, &format!("{url}/live")),
-        runs: Some(Queue::new(queues::client(&config), format!("{url}/000000000000/runs"))),
+        pulses: Pulses::new(
+            Queue::new(queues::client(&config), format!("{url}/000000000000/runs")),
+            Duration::from_secs(30),
+        ),
     };
     (server, socket)
 }
@@ -146,9 +152,18 @@ async fn a_lost_pulse_is_sent_anew() {
     let sqs = Mock::given(method("POST")).and(body_partial_json(json!({"Entries": [{"DelaySeconds": 0}]})));
     let taken = json!({"Successful": [{"Id": "0", "MessageId": "m", "MD5OfMessageBody": "0"}], "Failed": []});
     sqs.respond_with(ResponseTemplate::new(200).set_body_json(taken)).expect(1).mount(&server).await;
-    socket.revive("r1", 5).await;
+    let run = json!({"run_id": "r1", "location_id": "loc", "kind": "full", "state": "Syncing",
+        "started_at": "2026-03-01T10:00:00Z", "now": "2026-03-01T10:05:00Z", "pulse": 4, "listing": {},
+        "listing_complete": false, "listed": 0, "synced": 0, "failed": 0, "skipped": 0, "unchanged": 0,
+        "tickets_total": 0, "tickets_checked": 0, "ticket_types": 0, "tickets_added": 0, "tickets_cancelled": 0});
+    function(&server, "add_connection", json!({"accepted": true, "reason": null})).await;
+    function(&server, "sync_snapshot", json!({"seq": 7, "run": run, "needs_pulse": true, "pulse": 5})).await;
+    posts(&server, 200).await;
+    socket.handle(event("$default", r#"{"action":"status"}"#)).await.unwrap();
+    assert_eq!(sent(&server, "/sync_snapshot").await[0]["request"]["pulse_lost_after_ms"], 30_000);
     let requests = server.received_requests().await.unwrap();
-    let request: Value = serde_json::from_slice(&requests[0].body).unwrap();
+    let to_sqs = requests.iter().find(|request| request.url.path() == "/").expect("a message for SQS");
+    let request: Value = serde_json::from_slice(&to_sqs.body).unwrap();
     let message: Value = serde_json::from_str(request["Entries"][0]["MessageBody"].as_str().unwrap()).unwrap();
     assert_eq!(message, json!({"location_id": "loc", "run_id": "r1", "pulse": 5}));
 }
