@@ -48,6 +48,15 @@ async fn what_is_left_below_the_reserve_is_for_webhooks() {
 }
 
 #[tokio::test]
+async fn what_a_worker_saw_before_others_is_no_news() {
+    let database = TestDatabase::new().await;
+    database.call("acquire_slots", asking("bulk", json!(5000))).await;
+    let mut late = asking("bulk", json!(10));
+    late["observed"]["age_ms"] = json!(60_000);
+    assert_eq!(database.call("acquire_slots", late).await["daily_remaining"], 5000);
+}
+
+#[tokio::test]
 async fn a_schedule_starts_only_what_half_of_the_rest_holds() {
     // Beside the reserve of 1,000: a full run of 900 orders makes about 930 calls, an incremental one about 48.
     for (kind, daily_remaining, starts) in

@@ -126,9 +126,11 @@ begin
   if (p_observed ->> 'max')::numeric > 0 then
     p_limiter.learned_max := least((p_observed ->> 'max')::numeric, 100000);
   end if;
-  if p_observed ->> 'daily_remaining' is not null then
+  -- Workers tell what they saw with their next call: some have it from before others.
+  if p_observed ->> 'daily_remaining' is not null
+    and v_seen_at >= coalesce(p_limiter.daily_observed_at, '-infinity') then
     p_limiter.daily_remaining := least((p_observed ->> 'daily_remaining')::numeric, 2000000000);
-    p_limiter.daily_observed_at := p_now;
+    p_limiter.daily_observed_at := v_seen_at;
   end if;
   if (p_observed ->> 'closed_for_ms')::numeric > 0 then
     p_limiter.closed_until := greatest(

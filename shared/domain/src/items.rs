@@ -48,6 +48,7 @@ pub struct Line {
 #[must_use]
 pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
     let mut lines: Vec<Line> = Vec::new();
+    let mut absurd: Vec<usize> = Vec::new();
     let mut issues = Vec::new();
     for (position, item) in items.iter().enumerate() {
         let product_id = item.product_id.clone().unwrap_or_default();
@@ -60,21 +61,23 @@ pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
                 (!reason.is_unreadable()).then_some(0)
             }
         };
-        let same = |line: &&mut Line| {
+        let same = |line: &Line| {
             line.product_id == product_id
                 && line.price_id == price_id
                 && (!price_id.is_empty() || line.ticket_type == ticket_type)
         };
-        match lines.iter_mut().find(same) {
-            Some(line) => match line.quantity.zip(quantity).map(|(so_far, more)| so_far.saturating_add(more)) {
-                Some(sum) if sum > max_quantity => {
-                    line.quantity = Some(0);
-                    let reason = QuantityRefused::TooMany { max: max_quantity };
-                    issues.push(not_honoured(position, &product_id, &price_id, reason));
-                }
-                sum => line.quantity = sum,
-            },
-            None => lines.push(Line { product_id, price_id, ticket_type, quantity }),
+        let Some(known) = lines.iter().position(same) else {
+            lines.push(Line { product_id, price_id, ticket_type, quantity });
+            continue;
+        };
+        // What adds up to too much entitles to nothing, whatever else follows.
+        let Some(line) = lines.get_mut(known).filter(|_| !absurd.contains(&known)) else { continue };
+        line.quantity = line.quantity.zip(quantity).map(|(so_far, more)| so_far.saturating_add(more));
+        if line.quantity.is_some_and(|sum| sum > max_quantity) {
+            line.quantity = Some(0);
+            absurd.push(known);
+            let reason = QuantityRefused::TooMany { max: max_quantity };
+            issues.push(not_honoured(position, &product_id, &price_id, reason));
         }
     }
     (lines, issues)
@@ -241,6 +244,14 @@ mod tests {
         assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [Some(0), Some(2)]);
         assert_eq!((issues.len(), issues[0].code.as_str()), (1, "quantity_refused"));
         assert!(issues[0].message.contains("items[0].qty") && issues[0].message.contains("whole number"));
+    }
+
+    #[test]
+    fn a_sum_that_is_too_much_stays_refused() {
+        let parts = [600, 600, 5].map(|qty| item("p", "a", "VIP", json!(qty)));
+        let (lines, issues) = lines(&parts, 1000);
+        assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [Some(0)]);
+        assert_eq!(issues.len(), 1, "{issues:?}");
     }
 
     #[test]

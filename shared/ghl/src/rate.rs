@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::header::HeaderMap;
 
-/// The rate limit headers of an answer, or of several: then the newest of each, but the least daily budget and the longest wait.
+/// The rate limit headers of an answer, or of several: then the newest of each, but the longest wait.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RateLimit {
     /// `X-RateLimit-Max`: requests per interval.
@@ -38,19 +38,13 @@ impl RateLimit {
         }
     }
 
-    /// This observation and a later one as one. `remaining` belongs to its time, so only the later one's counts.
+    /// This observation and a later one as one. What remains belongs to its time, so only the later one's counts.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        fn least<T: Ord>(a: Option<T>, b: Option<T>) -> Option<T> {
-            match (a, b) {
-                (Some(a), Some(b)) => Some(a.min(b)),
-                (a, b) => a.or(b),
-            }
-        }
         Self {
             max: other.max.or(self.max),
             remaining: other.remaining.or(self.remaining),
-            daily_remaining: least(self.daily_remaining, other.daily_remaining),
+            daily_remaining: other.daily_remaining.or(self.daily_remaining),
             closed_for: self.closed_for.max(other.closed_for),
         }
     }
@@ -101,9 +95,10 @@ mod tests {
 
     #[test]
     fn of_several_answers_the_later_counts() {
-        let a = RateLimit { max: Some(100), remaining: Some(50), ..RateLimit::default() };
+        let daily_remaining = Some(5);
+        let a = RateLimit { max: Some(100), remaining: Some(50), daily_remaining, ..RateLimit::default() };
         let b = RateLimit { remaining: Some(70), closed_for: Some(Duration::from_secs(1)), ..RateLimit::default() };
-        let both = RateLimit { max: Some(100), remaining: Some(70), daily_remaining: None, closed_for: b.closed_for };
+        let both = RateLimit { max: Some(100), remaining: Some(70), daily_remaining, closed_for: b.closed_for };
         assert_eq!(a.and(b), both);
         assert_eq!(b.and(a), RateLimit { remaining: Some(50), ..both });
     }
