@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `harness` | a fresh database per test, made from a migrated template; calling a function as the server does |
 //! | `orders` | the order and run documents the tests send |
+//! | `postgrest` | a PostgREST before a test's database, for tests that call as production does |
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
 //! | `limiter` | the window is exact, the lanes, 429, calls of others |
 //! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
@@ -15,11 +16,12 @@
 //! | `gate` | one admission per ticket |
 //! | `upkeep` | failures, products, connections, purge |
 //! | `privileges` | what the anonymous key can do: nothing |
-//! | `concurrency` | many writers on the same orders: no deadlock, no duplicate |
+//! | `through_postgrest` | many writers on the same orders, through PostgREST: no deadlock, no duplicate |
 //! | `interleavings` | what each lock is for |
 //! | `histories` | random histories against a model |
 //!
-//! `TEST_DATABASE_URL` names a server on which the tests may create databases and roles.
+//! `TEST_DATABASE_URL` names a server on which the tests may create databases and roles, `TEST_POSTGREST` the PostgREST
+//! program.
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -30,7 +32,6 @@
 
 mod adoption;
 mod budget;
-mod concurrency;
 mod gate;
 mod harness;
 mod histories;
@@ -40,10 +41,12 @@ mod listing;
 mod migrations;
 mod notices;
 mod orders;
+mod postgrest;
 mod privileges;
 mod publications;
 mod reconciling;
 mod runs;
+mod through_postgrest;
 mod unreadable;
 mod upkeep;
 mod upserts;

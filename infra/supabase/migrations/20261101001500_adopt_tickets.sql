@@ -5,14 +5,18 @@
 create or replace function sync_internal.adopt_by_label(p_order_ids text[], p_folded boolean) returns void
 language sql
 as $$
-  with free_places as (
+  with all_lines as (
+    -- Tickets of a line that was renamed and has no price id count too: their ordinals are taken.
+    select *, max(top_ordinal) over (partition by order_id, product_id, price_id) as group_top
+    from sync_internal.ticket_lines where order_id = any (p_order_ids)
+  ), free_places as (
     select l.order_id, l.product_id, l.price_id, l.line_key, l.label,
       case when p_folded then lower(btrim(l.label)) else l.label end as match,
-      max(l.top_ordinal) over (partition by l.order_id, l.product_id, l.price_id) as top_ordinal,
+      l.group_top as top_ordinal,
       place
-    from sync_internal.ticket_lines l
+    from all_lines l
     cross join lateral generate_series(1, l.line_quantity - l.live - l.held) as place
-    where l.order_id = any (p_order_ids) and l.label is not null
+    where l.label is not null
   ), places as (
     select *,
       row_number() over (partition by order_id, match order by product_id, price_id, line_key, place) as nth,
