@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::{LOCATION, TestDatabase, call};
+use crate::harness::{LOCATION, TestDatabase, call, try_call};
 use crate::orders::{assert_in_step, line, order, reconcile, sync, tickets, upsert, with};
 
 /// Leaves a transaction of the owner's open after these statements, lets the server call the function, and commits once
@@ -101,4 +101,54 @@ async fn of_two_last_outcomes_one_ends_the_run() {
     let answer = call_while_open(&database, &statement, "record_failures", failing("b")).await;
     assert_eq!(answer["publication"]["run"]["state"], "Delay");
     assert_eq!(answer["publication"]["run"]["failed"], 2);
+}
+
+/// The failures' lock: what was recorded after it was taken stays, or clearing would take its rows in whatever order.
+#[tokio::test]
+async fn clearing_failures_takes_only_those_it_has_locked() {
+    let database = TestDatabase::new().await;
+    for id in ["a", "b", "c"] {
+        upsert(&database, order(id, &[line("p1", "vip", "VIP", 1)])).await;
+    }
+    let failed = |ids: &[&str]| {
+        let failures: Vec<_> =
+            ids.iter().map(|id| json!({"order_id": id, "class": "transient", "code": "x"})).collect();
+        json!({ "failures": failures })
+    };
+    database.call("record_failures", failed(&["b", "c"])).await;
+
+    // Clearing has locked b and waits for c.
+    database.execute("begin").await;
+    database.execute(&calling("record_failures", failed(&["c"]))).await;
+    let all = json!({"orders": [{"order_id": "a"}, {"order_id": "b"}, {"order_id": "c"}]});
+    let clearing = database.another_server().await;
+    let cleared = tokio::spawn(async move { try_call(&clearing, "reconcile_tickets", all).await });
+    until_waiting(&database, 1).await;
+    // Now a is recorded too, and somebody who records both anew has locked a and waits for b.
+    database.call("record_failures", failed(&["a"])).await;
+    let recording = database.another_server().await;
+    let again = failed(&["a", "b"]);
+    let recorded = tokio::spawn(async move { try_call(&recording, "record_failures", again).await });
+    until_waiting(&database, 2).await;
+
+    database.execute("commit").await;
+    cleared.await.unwrap().unwrap();
+    recorded.await.unwrap().unwrap();
+    let left = database.value("select jsonb_agg(order_id order by order_id) from sync_failures").await;
+    assert_eq!(left, json!(["a", "b"]));
+}
+
+/// Returns once so many sessions of this database wait for a lock.
+async fn until_waiting(database: &TestDatabase, sessions: i64) {
+    let waiting =
+        "(select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')";
+    for _ in 0..400 {
+        // Within a transaction the view of other sessions is frozen.
+        database.execute("select pg_stat_clear_snapshot()").await;
+        if database.value(waiting).await == sessions {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{sessions} sessions should be waiting");
 }

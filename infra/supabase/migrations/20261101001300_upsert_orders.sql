@@ -121,16 +121,20 @@ begin
 end
 $$;
 
--- Locked in order first: a delete alone takes its rows as they come.
+-- Locked in order first, and exactly what was locked goes: a delete alone takes its rows as they come, also those that
+-- were recorded since.
 create or replace function sync_internal.clear_failures(p_location text, p_order_ids text[]) returns void
 language plpgsql
 as $$
+declare
+  v_locked text[];
 begin
-  if not exists (select from public.sync_failures where location_id = p_location and order_id = any (p_order_ids)) then
-    return;
+  select array_agg(locked.order_id) into v_locked from (
+    select order_id from public.sync_failures
+    where location_id = p_location and order_id = any (p_order_ids) order by order_id for update
+  ) as locked;
+  if v_locked is not null then
+    delete from public.sync_failures where location_id = p_location and order_id = any (v_locked);
   end if;
-  perform from public.sync_failures
-  where location_id = p_location and order_id = any (p_order_ids) order by order_id for update;
-  delete from public.sync_failures where location_id = p_location and order_id = any (p_order_ids);
 end
 $$;

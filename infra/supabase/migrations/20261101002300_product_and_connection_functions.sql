@@ -85,8 +85,11 @@ declare
   v_location text := sync_internal.location(request);
   v_ids text[] := sync_internal.texts(request -> 'connection_ids');
 begin
-  perform from public.sync_connections
-  where location_id = v_location and connection_id = any (v_ids) order by connection_id for update;
+  -- Exactly what was locked, in order, goes.
+  select coalesce(array_agg(locked.connection_id), '{}') into v_ids from (
+    select connection_id from public.sync_connections
+    where location_id = v_location and connection_id = any (v_ids) order by connection_id for update
+  ) as locked;
   delete from public.sync_connections where location_id = v_location and connection_id = any (v_ids);
   return '{}';
 end

@@ -65,6 +65,8 @@ impl Postgres {
             format!("port={}", self.port),
             "unix_socket_directories=".to_owned(),
             "shared_buffers=64MB".to_owned(),
+            // The database tests open some dozen connections each, side by side.
+            "max_connections=200".to_owned(),
             "timezone=UTC".to_owned(),
             format!("fsync={sync}"),
             format!("full_page_writes={sync}"),

