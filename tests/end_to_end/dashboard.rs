@@ -56,7 +56,8 @@ impl Dashboard {
         .await
     }
 
-    async fn next(&mut self) -> Value {
+    /// The next frame.
+    pub(crate) async fn next(&mut self) -> Value {
         loop {
             let message = self.socket.next().await;
             match message.unwrap_or_else(|| panic!("the connection was closed; received:\n{}", self.received())) {

@@ -22,6 +22,18 @@ impl Database {
         Self { client }
     }
 
+    /// The same once it has recovered from a crash.
+    #[allow(dead_code, reason = "the fault tests crash it")]
+    pub(crate) async fn connect_again(stack: &Stack) -> Self {
+        until("a database that answers", A_MOMENT, async || {
+            let connected = tokio_postgres::connect(&stack.database_url, NoTls).await;
+            let (client, connection) = connected.map_err(|error| format!("{error:?}"))?;
+            tokio::spawn(connection);
+            Ok(Self { client })
+        })
+        .await
+    }
+
     pub(crate) async fn execute(&self, statements: &str) {
         self.client.batch_execute(statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
     }
@@ -55,6 +67,12 @@ impl Database {
     pub(crate) async fn tickets(&self, order_id: &str) -> Vec<Value> {
         let query = "select ticket_id, ticket_type, status from public.ghl_qr_tickets where order_id";
         self.rows(&format!("{query} = '{order_id}' order by ticket_id")).await
+    }
+
+    /// The same with everything that is stored of them.
+    pub(crate) async fn whole_tickets(&self, order_id: &str) -> Vec<Value> {
+        self.rows(&format!("select * from public.ghl_qr_tickets where order_id = '{order_id}' order by ticket_id"))
+            .await
     }
 
     /// An order's tickets, once there are `count` of this status and no others.

@@ -74,10 +74,20 @@ impl FakeGhl {
         self.put(order_id, json!({ "items": items })).await
     }
 
+    /// The same with nulls where the change has them, instead of removing what they name.
+    pub(crate) async fn put_with_nulls(&self, order_id: &str, change: Value) {
+        self.control(Method::PUT, &format!("orders/{order_id}?keepNulls=true"), Some(change)).await;
+    }
+
     /// An order whose lines have vanished.
     pub(crate) async fn put_null_items(&self, order_id: &str) {
-        let path = format!("orders/{order_id}?keepNulls=true");
-        self.control(Method::PUT, &path, Some(json!({ "items": null }))).await;
+        self.put_with_nulls(order_id, json!({ "items": null })).await;
+    }
+
+    /// Answers for an order with this text, until healed.
+    pub(crate) async fn answer_order_with(&self, order_id: &str, text: &str) {
+        let fault = json!({ "kind": "status", "status": 200, "body": text });
+        self.fail(json!({ "endpoint": "detail", "orderId": order_id, "fault": fault })).await;
     }
 
     pub(crate) async fn order(&self, order_id: &str) -> Value {
@@ -89,10 +99,15 @@ impl FakeGhl {
         self.control(Method::GET, &format!("orders/{order_id}/expected"), None).await
     }
 
+    /// The products with their prices, listed or not.
+    pub(crate) async fn products(&self) -> Vec<Value> {
+        let products = self.control(Method::GET, "products", None).await;
+        products["products"].as_array().unwrap().clone()
+    }
+
     /// Empties the product list.
     pub(crate) async fn delist_all_products(&self) {
-        let products = self.control(Method::GET, "products", None).await;
-        for product in products["products"].as_array().unwrap() {
+        for product in self.products().await {
             let id = product["_id"].as_str().unwrap();
             self.control(Method::PUT, &format!("products/{id}"), Some(json!({ "listed": false }))).await;
         }

@@ -11,17 +11,18 @@
 //! | `api`, `dashboard` | an admin or member, by HTTP and by WebSocket |
 //! | `fake_ghl` | changing orders, ordering failures, counting calls |
 //! | `database`, `cloud` | what is stored and published; AWS's own doors |
+//! | `accounts` | frames, documents, API and database tell the same |
 //! | `waiting` | awaiting a condition, and saying what was seen instead |
 //! | the others | the tests, by what is tested |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod accounts;
 mod api;
 mod cloud;
 mod dashboard;
 mod database;
 mod fake_ghl;
 mod stack;
-mod steering;
 mod waiting;
 mod world;
 
@@ -31,10 +32,12 @@ mod failures;
 mod full;
 mod gate;
 mod incremental;
+mod order_cases;
 mod refunds;
 mod schedule;
 mod single;
 mod socket;
 mod startup;
+mod steering;
 mod valid_list;
 mod webhooks;

@@ -10,6 +10,8 @@ pub(crate) struct Stack {
     pub(crate) http_url: String,
     pub(crate) websocket_url: String,
     pub(crate) ghl_url: String,
+    #[allow(dead_code, reason = "the fault tests order outages there")]
+    pub(crate) postgrest_url: String,
     pub(crate) database_url: String,
     pub(crate) aws_endpoint_url: String,
     pub(crate) location_id: String,
