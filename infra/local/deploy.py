@@ -3,12 +3,14 @@
 Reads one JSON object from standard input, prints one to standard output:
 
     in   {"endpoint", "template", "binaries", "stack", "parameters": {..}, "secrets": {name: value},
-          "api_ids": {logical: id}, "environment": {variable: value}}
+          "api_ids": {logical: id}, "environment": {variable: value},
+          "more_environment": {variable: value}, "visibility_seconds": n | null}
     out  {"outputs": {..}, "functions": {logical: name}, "queues": {logical: url}, "buckets": {logical: name}}
 
 The template is the one AWS gets. What the local cloud needs differently is changed on the way, in `localized`:
 the code comes from the build, the ids of the APIs are pinned (so that their URLs are known beforehand), and
-variables that hold an address in AWS get the local one.
+variables that hold an address in AWS get the local one. For tests, `more_environment` sets variables that the template
+leaves to the functions' defaults, and `visibility_seconds` lets messages of a killed function come back soon.
 """
 
 import hashlib
@@ -58,6 +60,12 @@ def localized(template: dict, request: dict) -> dict:
         for name, value in request["environment"].items():
             if name in variables:
                 variables[name] = value
+    common = template.setdefault("Globals", {}).setdefault("Function", {}).setdefault("Environment", {})
+    common.setdefault("Variables", {}).update(request["more_environment"])
+    if request["visibility_seconds"] is not None:
+        for resource in template["Resources"].values():
+            if resource["Type"] == "AWS::SQS::Queue":
+                resource.setdefault("Properties", {})["VisibilityTimeout"] = request["visibility_seconds"]
     return template
 
 

@@ -2,19 +2,22 @@
 
 ministack runs `template.yaml` and the Lambda binaries without Docker. Where it differs from AWS in a way that
 would change what our functions see, a module in `mends/` puts it right in memory: nothing in site-packages is
-touched. `test_mends.py` has a test for each, which fails as soon as ministack no longer needs it.
+touched. `test_mends.py` has a test for each, which fails as soon as ministack no longer needs it. `faults.py` lets
+tests order what AWS does rarely: refusals, delays, lost and doubled messages.
 
 Every setting comes from the environment (see `infra/xtask/src/cloud.rs`): GATEWAY_PORT, BIND_HOST, FUNCTION_LOG, ...
 """
 
+import faults
 import mends
 
 
 def main() -> None:
     mends.apply_all()
-    from ministack.app import main as serve
+    from ministack import app
 
-    serve()
+    app.app = faults.wrap(app.app)
+    app.main()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,8 @@ pub(crate) struct RunWorker {
     pub(crate) publisher: Publisher,
 }
 
-/// How long a pulse is claimed: the function's time-out.
+/// How long a pulse is claimed: the function's time-out, which is less than the queue's visibility time-out, since a pulse that
+/// is redelivered while it is claimed counts as a duplicate and dies.
 const CLAIM: Duration = Duration::from_secs(60);
 /// An order dispatched and silent for this long is dispatched again: longer than a worker may hold it and its retries wait.
 const RESEND_AFTER: Duration = Duration::from_secs(120);
@@ -62,7 +63,7 @@ impl RunWorker {
     }
 
     async fn pulse(&self, run_id: &RunId, pulse: i64, deadline: Instant) -> Result<(), lambda_runtime::Error> {
-        let begun = self.database.begin_pulse(run_id, pulse, CLAIM).await?;
+        let begun = self.database.begin_pulse(run_id, pulse, self.pace.of(CLAIM)).await?;
         let (true, Some(run)) = (begun.accepted, begun.run) else {
             tracing::debug!(run_id = %run_id, pulse, "A superseded pulse ends here");
             return Ok(());

@@ -77,6 +77,9 @@ pub(crate) struct StackOptions {
     /// Start with an empty database
     #[arg(long)]
     pub(crate) reset: bool,
+    /// Shorten every wait (cool-down, retries, GHL's window, time-outs), as the fault tests do
+    #[arg(long)]
+    pub(crate) brisk: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -9,7 +9,7 @@ use nix::sys::signal::Signal;
 
 use crate::build;
 use crate::cli::StackOptions;
-use crate::cloud::{Cloud, Deployed, spoken};
+use crate::cloud::{BRISK_WINDOW_MS, Cloud, Deployed, spoken};
 use crate::keys::Keys;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres, sql_files};
@@ -132,6 +132,9 @@ impl Starting<'_> {
             .env("FAKE_GHL_TOKEN", &ghl.token)
             .env("FAKE_GHL_WEBHOOK_SIGNING_KEY", self.keys.webhook_signing_key()?)
             .env("FAKE_GHL_WEBHOOK_SECRET", &self.keys.webhook_secret);
+        if self.options.brisk {
+            command.args(["--rate-window-ms", BRISK_WINDOW_MS]);
+        }
         self.services.start(self.place, "fake-ghl", command, Signal::SIGTERM)?;
         self.listening("The fake GHL", self.ports.ghl)?;
         Ok(ghl)
@@ -147,6 +150,7 @@ impl Starting<'_> {
             ("WebhookPublicKeys", self.keys.webhook_public_key()?),
             ("AllowedOrigins", format!("http://127.0.0.1:{0},http://localhost:{0}", self.ports.gateway)),
             ("SchedulesEnabled", "false".to_owned()),
+            ("CooldownSeconds", if self.options.brisk { "1" } else { "30" }.to_owned()),
         ];
         let service_key = self.keys.api_key("service_role")?;
         let secrets = [
@@ -157,7 +161,7 @@ impl Starting<'_> {
             ("/ghl-sync/supabase-jwt-secret", &self.keys.jwt_secret),
         ];
         cloud.wait_until_ready(&mut self.services)?;
-        let deployed = cloud.deploy(&parameters, &secrets)?;
+        let deployed = cloud.deploy(&parameters, &secrets, self.options.brisk)?;
         self.services.check()?;
         Ok(deployed)
     }

@@ -24,6 +24,8 @@ pub(crate) enum Suite {
     EndToEnd,
     /// The dashboard in a real Chromium
     Browser,
+    /// What happens when GHL, the database, the cloud or a worker fails; all cases with TEST_ALL=1, else a minute's worth
+    Faults,
 }
 
 impl Suite {
@@ -37,7 +39,7 @@ impl Suite {
     }
 
     pub(crate) fn needs_stack(self) -> bool {
-        matches!(self, Self::EndToEnd | Self::Browser)
+        matches!(self, Self::EndToEnd | Self::Browser | Self::Faults)
     }
 
     pub(crate) fn command(self, place: &Place) -> Command {
@@ -55,9 +57,13 @@ impl Suite {
             // One stack, one run at a time: these tests follow each other.
             Self::EndToEnd => cargo(&["--package", "tests", "--test", "end_to_end", "--", "--test-threads=1"]),
             Self::Browser => cargo(&["--package", "tests", "--test", "browser", "--", "--test-threads=1"]),
+            // Each case takes a while: what it showed is printed at once.
+            Self::Faults => cargo(&["--package", "tests", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
             Self::Mends => {
                 let mut command = Command::new(place.tools("venv-cloud/bin/python"));
-                command.args(["-m", "unittest", "-v", "test_mends"]).current_dir(place.project("infra/local"));
+                command
+                    .args(["-m", "unittest", "-v", "test_mends", "test_faults"])
+                    .current_dir(place.project("infra/local"));
                 command.env("PYTHONDONTWRITEBYTECODE", "1");
                 command
             }

@@ -23,7 +23,7 @@ const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
     let suites = if named.is_empty() { Suite::all() } else { named.to_vec() };
     let place = Place::test()?;
-    let mut runner = Runner { place, port_base, stack: None, total: Counts::default() };
+    let mut runner = Runner { place, port_base, stack: None, brisk: false, total: Counts::default() };
     for suite in suites {
         let counts = match runner.run(suite) {
             Ok(counts) => counts,
@@ -49,6 +49,7 @@ struct Runner {
     port_base: u16,
     /// Started by the first suite that needs it, shared by the next.
     stack: Option<Stack>,
+    brisk: bool,
     total: Counts,
 }
 
@@ -70,7 +71,9 @@ impl Runner {
             _ => {}
         }
         if suite.needs_stack() {
-            command.env("STACK_JSON", self.stack()?).env("LAMBDA_DIR", build::binaries(&self.place));
+            command
+                .env("STACK_JSON", self.stack(suite == Suite::Faults)?)
+                .env("LAMBDA_DIR", build::binaries(&self.place));
         }
         let counts = run_suite(&self.place, suite, command)?;
         if let Some(stack) = &mut self.stack {
@@ -96,7 +99,12 @@ impl Runner {
         counts
     }
 
-    fn stack(&mut self) -> Result<PathBuf> {
+    /// The stack of the tests; a brisk one and an ordinary one take turns.
+    fn stack(&mut self, brisk: bool) -> Result<PathBuf> {
+        if self.brisk != brisk {
+            self.stack = None;
+            self.brisk = brisk;
+        }
         if self.stack.is_none() {
             let options = StackOptions {
                 orders: 150,
@@ -105,6 +113,7 @@ impl Runner {
                 ghl_latency_ms: 0,
                 port_base: self.port_base,
                 reset: true,
+                brisk,
             };
             self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);
         }

@@ -1,0 +1,167 @@
+//! The faults, one by one. Those marked quick also run without `TEST_ALL`.
+
+use serde_json::{Value, json};
+
+use crate::scene::{Case, Harm, Moment};
+
+const COMPLETED: (&str, Option<&str>) = ("Completed", None);
+const UNAUTHORIZED: (&str, Option<&str>) = ("Error", Some("ghl_unauthorized"));
+
+fn case(name: &'static str) -> Case {
+    Case {
+        name,
+        quick: false,
+        ghl: Vec::new(),
+        cloud: Vec::new(),
+        at: Moment::Start,
+        harm: Harm::Nothing,
+        ends: COMPLETED,
+        failed: Some(0),
+    }
+}
+
+/// A fault of one order's detail, so many times or always.
+fn of_one(name: &'static str, fault: Value, times: Option<u64>, failed: u64) -> Case {
+    let mut rule = json!({ "endpoint": "detail", "orderId": "one", "fault": fault });
+    if let Some(times) = times {
+        rule["times"] = json!(times);
+    }
+    Case { ghl: vec![rule], failed: Some(failed), ..case(name) }
+}
+
+/// A fault of lists that ends the run.
+fn of_the_list(name: &'static str, fault: Value, ends: (&'static str, Option<&'static str>)) -> Case {
+    Case { ghl: vec![json!({ "endpoint": "list", "fault": fault })], ends, failed: None, ..case(name) }
+}
+
+fn quick(case: Case) -> Case {
+    Case { quick: true, ..case }
+}
+
+fn status(status: u16) -> Value {
+    json!({ "kind": "status", "status": status })
+}
+
+fn message(code: u16, message: &Value) -> Value {
+    json!({ "kind": "status", "status": code, "body": { "statusCode": code, "message": message, "traceId": "t-1" } })
+}
+
+pub(crate) fn all() -> Vec<Case> {
+    [ghl(), listing(), database(), cloud(), workers(), messages()].into_iter().flatten().collect()
+}
+
+fn ghl() -> Vec<Case> {
+    let stopped = |case: Case| Case { ends: UNAUTHORIZED, failed: None, ..case };
+    let wait = json!({ "kind": "status", "status": 429, "headers": { "Retry-After": "2" } });
+    let slow = json!({ "kind": "delay", "ms": 35_000 });
+    vec![
+        quick(stopped(of_one("GHL 401 for an order", status(401), None, 0))),
+        stopped(of_one("GHL 403 for an order", status(403), None, 0)),
+        quick(of_one("GHL 404 for an order", status(404), None, 1)),
+        of_one("GHL 400 'order not found'", message(400, &json!("Order not found")), None, 1),
+        of_one("GHL 400 'Request Timeout' twice", message(400, &json!("Request Timeout after 30000ms")), Some(2), 0),
+        of_one("GHL 422 with a list of messages", message(422, &json!(["altId must be a string"])), None, 1),
+        of_one("GHL 429 without Retry-After, three times", status(429), Some(3), 0),
+        of_one("GHL 429 with Retry-After, three times", wait, Some(3), 0),
+        of_one("GHL 500 twice", status(500), Some(2), 0),
+        of_one("GHL 500 for good", status(500), None, 1),
+        of_one("GHL 502 with a page of HTML, twice", json!({ "kind": "html", "status": 502 }), Some(2), 0),
+        of_one("GHL resets the connection twice", json!({ "kind": "reset" }), Some(2), 0),
+        of_one("GHL is silent for 35 s, once", slow, Some(1), 0),
+        quick(of_one("GHL cuts the JSON short twice", json!({ "kind": "truncate" }), Some(2), 0)),
+        of_one("GHL 204 without a body, twice", json!({ "kind": "empty", "status": 204 }), Some(2), 0),
+        of_one("GHL 200 with an error in its body, twice", json!({ "kind": "error_body" }), Some(2), 0),
+        of_one("GHL redirects elsewhere", json!({ "kind": "redirect", "location": "http://127.0.0.1:9/" }), None, 1),
+    ]
+}
+
+fn listing() -> Vec<Case> {
+    vec![
+        of_the_list("GHL 401 for a list", status(401), UNAUTHORIZED),
+        of_the_list("GHL 500 for lists, for good", status(500), ("Error", Some("ghl_unavailable"))),
+        Case {
+            ghl: vec![json!({ "endpoint": "list", "times": 2, "fault": { "kind": "html", "status": 502 } })],
+            ..case("GHL 502 for a list, twice")
+        },
+    ]
+}
+
+fn database() -> Vec<Case> {
+    let down = |name, ms, at| Case { at, harm: Harm::Outage { ms }, ..case(name) };
+    vec![
+        quick(down("PostgREST is away for 5 s while orders are fetched", 5_000, Moment::Fetching)),
+        down("PostgREST is away for 30 s from the start", 30_000, Moment::Start),
+        Case { at: Moment::Written, harm: Harm::CrashPostgres, ..case("Postgres crashes and recovers") },
+    ]
+}
+
+fn cloud() -> Vec<Case> {
+    let refusing =
+        |queue: &str, times: u64| json!({ "service": "sqs", "kind": "refuse", "queue": queue, "times": times });
+    let s3 = || json!({ "service": "s3", "kind": "refuse" });
+    vec![
+        quick(Case { cloud: vec![s3()], at: Moment::Recorded, harm: Harm::Heal, ..case("S3 refuses for 5 s") }),
+        Case { cloud: vec![refusing("orders-bulk", 12)], ..case("SQS doesn't take orders for a while") },
+        Case { cloud: vec![refusing("tickets", 12)], ..case("SQS doesn't take tickets for a while") },
+        Case { cloud: vec![refusing("runs", 6)], ..case("SQS doesn't take the first pulses") },
+        Case {
+            cloud: vec![json!({ "service": "connections", "kind": "refuse", "times": 5 })],
+            ..case("Frames can't be posted for a while")
+        },
+    ]
+}
+
+fn workers() -> Vec<Case> {
+    let slow = json!({ "endpoint": "detail", "times": 20, "fault": { "kind": "delay", "ms": 1500 } });
+    let hold = |service: &str, queue: Option<&str>, kind: &str| {
+        let mut fault = json!({ "service": service, "kind": kind, "seconds": 1.5, "times": 6 });
+        if let Some(queue) = queue {
+            fault["queue"] = json!(queue);
+        }
+        fault
+    };
+    let killed = |name, at, function| Case { at, harm: Harm::Kill(function), ..case(name) };
+    vec![
+        quick(Case {
+            ghl: vec![slow],
+            ..killed("order-worker is killed before it writes", Moment::Fetching, "order-worker")
+        }),
+        Case {
+            cloud: vec![hold("sqs", Some("tickets"), "hold")],
+            ..killed("order-worker is killed between writing and handing over", Moment::Written, "order-worker")
+        },
+        Case {
+            cloud: vec![hold("sqs", Some("tickets"), "delay")],
+            ..killed("order-worker is killed after handing over", Moment::Written, "order-worker")
+        },
+        Case {
+            cloud: vec![hold("s3", None, "hold")],
+            ..killed("tickets is killed after its outcome, while publishing", Moment::Recorded, "tickets")
+        },
+        Case {
+            ghl: vec![json!({ "endpoint": "list", "times": 1, "fault": { "kind": "delay", "ms": 2000 } })],
+            ..killed("run-worker is killed while listing", Moment::Start, "run-worker")
+        },
+        Case {
+            cloud: vec![hold("sqs", Some("runs"), "hold")],
+            ..killed("run-worker is killed before its next pulse is sent", Moment::Recorded, "run-worker")
+        },
+    ]
+}
+
+fn messages() -> Vec<Case> {
+    let twice = |queue: &str| json!({ "service": "sqs", "kind": "duplicate", "queue": queue });
+    let lost = |queue: &str| json!({ "service": "sqs", "kind": "drop_once", "queue": queue });
+    let with = |name, fault| Case { cloud: vec![fault], ..case(name) };
+    vec![
+        quick(with("Every order message is delivered twice", twice("orders-bulk"))),
+        with("Every ticket message is delivered twice", twice("tickets")),
+        with("Every pulse is delivered twice", twice("runs")),
+        with("Every order message is lost once", lost("orders-bulk")),
+        with("Every ticket message is lost once", lost("tickets")),
+        with("Every pulse is lost once", lost("runs")),
+        Case { at: Moment::Over, harm: Harm::Again("orders-bulk"), ..case("Order messages come again after the run") },
+        Case { at: Moment::Over, harm: Harm::Again("tickets"), ..case("Ticket messages come again after the run") },
+        Case { harm: Harm::Poison(&["orders-bulk", "tickets", "runs"]), ..case("Poison in every queue") },
+    ]
+}

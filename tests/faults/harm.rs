@@ -1,0 +1,68 @@
+//! Doing harm to the running stack, and undoing it.
+
+use std::fs;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::world::World;
+
+/// Orders a fault of the local cloud (`infra/local/faults.py`).
+pub(crate) async fn cloud(world: &World, fault: &Value) {
+    let answer =
+        reqwest::Client::new().post(faults_url(world)).json(fault).send().await.expect("the local cloud answers");
+    assert!(answer.status().is_success(), "{fault}: {}", answer.text().await.unwrap());
+}
+
+/// The database is out of reach for so long, as when Supabase's PostgREST is away.
+pub(crate) async fn outage(world: &World, ms: u64) {
+    let url = format!("{}/_control", supabase(world));
+    let answer = reqwest::Client::new().put(url).json(&json!({ "refuseForMs": ms })).send().await.expect("it answers");
+    assert!(answer.status().is_success());
+}
+
+/// Postgres crashes and recovers: it does so whenever one of its processes is killed.
+pub(crate) async fn crash_postgres(world: &World) {
+    let victims = "select pid from pg_stat_activity where usename = 'authenticator' limit 1";
+    let pid = world.database.rows(victims).await[0]["pid"].as_u64().expect("PostgREST is connected");
+    kill(&[pid]).await;
+}
+
+/// Kills all workers of a function, in the middle of whatever they do. How many there were.
+pub(crate) async fn kill_workers(world: &World, function: &str) -> usize {
+    let name = format!("AWS_LAMBDA_FUNCTION_NAME={}", world.functions[function]);
+    let endpoint = format!("AWS_ENDPOINT_URL={}", world.aws_endpoint_url);
+    let mut workers = Vec::new();
+    for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        // Processes end while we look, and others' can't be read.
+        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
+        let variables: Vec<_> = environment.split(|byte| *byte == 0).collect();
+        if [&name, &endpoint].iter().all(|wanted| variables.contains(&wanted.as_bytes())) {
+            workers.push(pid);
+        }
+    }
+    kill(&workers).await;
+    workers.len()
+}
+
+async fn kill(pids: &[u64]) {
+    for pid in pids {
+        Command::new("kill").args(["-KILL", &pid.to_string()]).status().await.expect("kill is there");
+    }
+}
+
+/// Ends every fault.
+pub(crate) async fn heal(world: &World) {
+    world.ghl.heal().await;
+    reqwest::Client::new().delete(faults_url(world)).send().await.expect("the local cloud answers");
+    reqwest::Client::new().delete(format!("{}/_control", supabase(world))).send().await.expect("it answers");
+}
+
+fn faults_url(world: &World) -> String {
+    format!("{}/_local/faults", world.aws_endpoint_url)
+}
+
+fn supabase(world: &World) -> &str {
+    world.postgrest_url.trim_end_matches("/rest/v1")
+}

@@ -1,0 +1,45 @@
+//! The fault matrix: whatever fails, each run ends, adds up, tells the same everywhere, and loses nothing.
+//!
+//! Runs on a brisk stack (`cargo xtask up --brisk`): the same system with every wait shortened. `STACK_JSON` names it. All
+//! cases and the soak run with `TEST_ALL=1`, and `tests/FAULTS.md` must say what they showed; else a minute's worth.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `matrix` | plays the cases and writes the table |
+//! | `cases` | the faults, one by one, and how a run is to end |
+//! | `scene` | one case: a run, its fault, what must hold afterwards |
+//! | `harm` | ordering faults from GHL, the cloud and the database; killing workers |
+//! | `soak` | many runs with random faults, webhooks and kills |
+//! | the others | shared with the end-to-end tests |
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
+#![allow(dead_code, reason = "the shared modules also hold what only the end-to-end tests need")]
+
+#[path = "../end_to_end/accounts.rs"]
+mod accounts;
+#[path = "../end_to_end/api.rs"]
+mod api;
+#[path = "../end_to_end/cloud.rs"]
+mod cloud;
+#[path = "../end_to_end/dashboard.rs"]
+mod dashboard;
+#[path = "../end_to_end/database.rs"]
+mod database;
+#[path = "../end_to_end/fake_ghl.rs"]
+mod fake_ghl;
+#[path = "../end_to_end/stack.rs"]
+mod stack;
+#[path = "../end_to_end/waiting.rs"]
+mod waiting;
+#[path = "../end_to_end/world.rs"]
+mod world;
+
+mod cases;
+mod harm;
+mod matrix;
+mod scene;
+mod soak;
+
+/// Whether everything runs, or a minute's worth.
+fn all() -> bool {
+    std::env::var_os("TEST_ALL").is_some_and(|value| !value.is_empty())
+}
