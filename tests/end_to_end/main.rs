@@ -32,6 +32,7 @@ mod failures;
 mod full;
 mod gate;
 mod incremental;
+mod metrics;
 mod order_cases;
 mod refunds;
 mod schedule;

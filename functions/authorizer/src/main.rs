@@ -26,6 +26,10 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), Error> {
     let authorizer = Authorizer::from_env(&Env::process())?;
-    let handle = |event: LambdaEvent<Value>| authorizer.answer(event.payload);
+    let handle = async |event: LambdaEvent<Value>| {
+        let asked = event.payload.pointer("/requestContext/requestId").and_then(Value::as_str).map(str::to_owned);
+        let work = authorizer.answer(event.payload);
+        telemetry::invocation(&event.context.request_id, asked.as_deref(), work).await
+    };
     lambda_runtime::run(service_fn(handle)).await
 }

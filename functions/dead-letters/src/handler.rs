@@ -3,14 +3,18 @@
 use database::{Database, Failure};
 use domain::frames::Publication;
 use domain::{FailureClass, OrderId, RunId};
-use queues::batch::{BatchItemFailures, SqsEvent, SqsMessage, failures};
+use queues::batch::{BatchItemFailures, SqsEvent, SqsMessage, failures, measure_age};
 use serde_json::Value;
 use sync::Publisher;
+use telemetry::metrics::{self, Metric};
 
 /// Receives before a message becomes a dead letter: `maxReceiveCount` of the template.
 const RECEIVES: u32 = 5;
 const REASON: &str =
     "It failed five times because a part of the system was out of reach. Look at the logs of that time, then retry it.";
+
+/// The code of a message that names nothing.
+const UNREADABLE: &str = "unreadable_message";
 
 /// The function's state.
 pub(crate) struct DeadLetters {
@@ -32,6 +36,7 @@ enum Subject {
 impl DeadLetters {
     /// Records each letter; what can't be recorded now stays in its queue.
     pub(crate) async fn handle(&self, event: SqsEvent) -> BatchItemFailures {
+        measure_age(&event);
         let mut back = Vec::new();
         for record in &event.records {
             let message_id = record.message_id.clone().unwrap_or_default();
@@ -53,42 +58,49 @@ impl DeadLetters {
         failures(back)
     }
 
+    /// Records what a letter is about, and says so in the log once it is recorded: what isn't comes again.
     async fn record(&self, message_id: &str, record: &SqsMessage) -> Result<Option<Publication>, database::Error> {
         let failure = match subject(record, self.database.location_id().as_str()) {
             Subject::Run(run_id) => {
-                tracing::error!(message_id, run_id = %run_id, "A run's pulse failed for good");
                 let message = format!("The sync stopped. {REASON}");
-                return Ok(self.database.end_run(&run_id, "pulse_failed", &message).await?.publication);
+                let ended = self.database.end_run(&run_id, "pulse_failed", &message).await?;
+                tracing::error!(message_id, run_id = %run_id, "A run's pulse failed for good");
+                return Ok(ended.publication);
             }
-            Subject::Order { order_id, run_id } => {
-                tracing::error!(message_id, order_id = %order_id, "An order's message failed for good");
-                Failure {
-                    order_id,
-                    run_id,
-                    cause: "dead_letter",
-                    class: FailureClass::Permanent,
-                    code: "dead_letter",
-                    reason: REASON.to_owned(),
-                    attempts: RECEIVES,
-                }
-            }
+            Subject::Order { order_id, run_id } => Failure {
+                order_id,
+                run_id,
+                cause: "dead_letter",
+                class: FailureClass::Permanent,
+                code: "dead_letter",
+                reason: REASON.to_owned(),
+                attempts: RECEIVES,
+            },
             Subject::Unreadable => {
-                tracing::error!(message_id, "A message that can't be read was given up");
                 // The message's own id stands for the order it doesn't name.
-                let Ok(order_id) = OrderId::try_new(message_id) else { return Ok(None) };
+                let Ok(order_id) = OrderId::try_new(message_id) else {
+                    tracing::error!(message_id, "A message that can't be read was given up");
+                    return Ok(None);
+                };
                 Failure {
                     order_id,
                     run_id: None,
                     cause: "dead_letter",
                     class: FailureClass::Permanent,
-                    code: "unreadable_message",
+                    code: UNREADABLE,
                     reason: "A queue held a message that names no order of this location; this id is the message's."
                         .to_owned(),
                     attempts: RECEIVES,
                 }
             }
         };
-        Ok(self.database.record_failures(&[failure]).await?.publication)
+        let recorded = self.database.record_failures(std::slice::from_ref(&failure)).await?;
+        let run_id = failure.run_id.as_ref().map(RunId::as_str);
+        let Failure { order_id, code, .. } = &failure;
+        tracing::error!(message_id, order_id = %order_id, run_id, code, "A message failed for good");
+        metrics::count(Metric::FailuresRecorded, 1);
+        metrics::count(Metric::OrdersFailed, usize::from(*code != UNREADABLE));
+        Ok(recorded.publication)
     }
 }
 

@@ -22,7 +22,9 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let (database, published) = (sync::setup::database(&env)?, sync::setup::published(&env)?);
     let publisher = Publisher::connect(&aws_config().await, &published);
     let dead_letters = DeadLetters { database, publisher };
-    let handle =
-        async |event: LambdaEvent<SqsEvent>| Ok::<_, lambda_runtime::Error>(dead_letters.handle(event.payload).await);
+    let handle = async |event: LambdaEvent<SqsEvent>| {
+        let work = dead_letters.handle(event.payload);
+        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await)
+    };
     lambda_runtime::run(service_fn(handle)).await
 }

@@ -5,6 +5,7 @@ use domain::{FailureClass, frames::utc_ms};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use telemetry::metrics::{self, Metric};
 
 /// Decides at the gate. The database decides really: it locks order and ticket, brings a due order in step, and admits.
 pub(crate) struct Gate {
@@ -31,6 +32,7 @@ impl Gate {
             }
         };
         let answer = answer.map_err(failure)?;
+        count(&action, answer.result);
         let ticket = answer.ticket.as_ref().map(shown).unwrap_or_default();
         match answer.result {
             GateResult::Admitted => json(StatusCode::OK, &json!({"result": "admitted", "ticket": ticket})),
@@ -48,6 +50,15 @@ impl Gate {
             }
             GateResult::NotFound => Err(ApiError::not_found("ticket_not_found", "There is no such ticket")),
         }
+    }
+}
+
+/// Scans only: taking one back is neither.
+fn count(action: &Action, result: GateResult) {
+    match (action, result) {
+        (Action::Validate, GateResult::Admitted) => metrics::count(Metric::GateAdmitted, 1),
+        (Action::Validate, _) => metrics::count(Metric::GateRefused, 1),
+        (Action::Undo, _) => {}
     }
 }
 
@@ -151,6 +162,18 @@ mod tests {
         assert_eq!((status, &body["code"], &body["reason"]), (409, &json!("ticket_cancelled"), &json!("refunded")));
         let (status, body) = answer_to(validate, "admin", "validate_ticket", ticket("not_found", "")).await;
         assert_eq!((status, &body["code"], &body["requestId"]), (404, &json!("ticket_not_found"), &json!("req-1")));
+    }
+
+    #[tokio::test]
+    async fn scans_are_counted_by_what_came_of_them() {
+        let counted = metrics::Collector::default();
+        let (validate, undo) = ("/api/qrapp/tickets/7/validate", "/api/qrapp/tickets/7/undo");
+        for result in ["admitted", "already_validated", "not_found"] {
+            counted.scope(answer_to(validate, "member", "validate_ticket", ticket(result, "validated"))).await;
+        }
+        counted.scope(answer_to(undo, "admin", "undo_ticket", ticket("undone", "live"))).await;
+        let of = |metric| counted.counted(metric, &[]);
+        assert_eq!((of(Metric::GateAdmitted), of(Metric::GateRefused)), (1, 2));
     }
 
     #[tokio::test]

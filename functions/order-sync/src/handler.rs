@@ -10,6 +10,8 @@ use queues::{Cause, OrderMessage, Queue};
 use serde_json::json;
 use sync::prepare::Rules;
 use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
+use telemetry::metrics::{self, Metric};
+use tracing::Span;
 
 /// The function's state.
 pub(crate) struct OrderSync {
@@ -35,10 +37,15 @@ impl OrderSync {
             ApiError::bad_request("invalid_order_id", "An order id is 1 to 64 letters, digits, '-' or '_'")
         })?;
         let force = *request.method() == Method::POST && request::query(&request, "force") == Some("true");
-        match tokio::time::timeout(PATIENCE, self.sync(&order_id, force)).await {
+        Span::current().record("order_id", order_id.as_str());
+        let answer = match tokio::time::timeout(PATIENCE, self.sync(&order_id, force)).await {
             Ok(result) => result,
             Err(_elapsed) => self.enqueue(&order_id).await,
-        }
+        };
+        // The caller's own mistakes are no failures of orders.
+        let failed = answer.as_ref().is_err_and(|error| error.status().is_server_error());
+        metrics::count(Metric::OrdersFailed, usize::from(failed));
+        answer
     }
 
     async fn sync(&self, order_id: &OrderId, force: bool) -> Result<Response, ApiError> {
@@ -61,6 +68,7 @@ impl OrderSync {
         let mut issues: Vec<_> = written.orders.into_iter().flat_map(|order| order.issues).collect();
         let change = match result {
             UpsertResult::Skipped => {
+                metrics::count(Metric::OrdersSkipped, 1);
                 let reason = "None of its products is in GoHighLevel's product list";
                 return json(
                     StatusCode::OK,
@@ -74,6 +82,9 @@ impl OrderSync {
         let due = ToReconcile { order_id: order_id.clone(), run_id: None, change, attempts: 1 };
         let reconciled = self.database.reconcile_tickets(&[due]).await.map_err(no_database)?;
         let tickets = reconciled.orders.into_iter().next();
+        let changed = tickets.as_ref().is_some_and(|done| done.added + done.reinstated + done.cancelled > 0);
+        metrics::count(Metric::OrdersSynced, 1);
+        metrics::count(Metric::OrdersUnchanged, usize::from(result != UpsertResult::Written && !changed));
         issues.extend(tickets.iter().flat_map(|tickets| tickets.issues.clone()));
         let answer = json!({
             "orderId": order_id, "result": change, "valid": valid, "paymentStatus": payment_status, "entitled": entitled,

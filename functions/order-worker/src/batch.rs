@@ -39,12 +39,12 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &str) -> (Vec<T
         let Received { message_id, message, sent_at_ms, received_at_ms, .. } = received;
         let run_id = message.run_id.clone().map(RunId::try_new).transpose();
         let (Ok(order_id), Ok(run_id)) = (OrderId::try_new(message.order_id.clone()), run_id) else {
-            tracing::error!(message_id, "A message names no order");
+            tracing::warn!(message_id, "A message names no order");
             refused.push(message_id);
             continue;
         };
         if message.location_id != ours {
-            tracing::error!(message_id, order_id = %order_id, "A message is for another location");
+            tracing::warn!(message_id, order_id = %order_id, "A message is for another location");
             refused.push(message_id);
             continue;
         }

@@ -8,6 +8,7 @@ use domain::failure::Pace;
 use domain::{FailureClass, failure};
 use queues::Cause;
 use sync::FetchError;
+use telemetry::metrics::{self, Metric};
 
 use crate::batch::Task;
 use crate::worker::Worker;
@@ -104,6 +105,9 @@ impl Worker {
         if let Some((run_id, code, reason)) = &stopping {
             match self.database.end_run(run_id, code, reason).await {
                 Ok(ended) => {
+                    if ended.cancelled {
+                        tracing::error!(run_id = %run_id, code, reason, "A run ends with an error");
+                    }
                     self.publisher.publish_granted(&self.database, ended.publication.as_ref()).await;
                 }
                 Err(error) => {
@@ -128,6 +132,8 @@ impl Worker {
         }
         match self.database.record_failures(&failures).await {
             Ok(recorded) => {
+                metrics::count(Metric::OrdersFailed, failures.len());
+                metrics::count(Metric::FailuresRecorded, failures.len());
                 self.publisher.publish_granted(&self.database, recorded.publication.as_ref()).await;
             }
             Err(error) => {

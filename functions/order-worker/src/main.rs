@@ -52,7 +52,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         pace: sync::setup::pace(&env)?,
     };
     let handle = async |event: LambdaEvent<SqsEvent>| {
-        Ok::<_, lambda_runtime::Error>(worker.handle(event.payload, deadline(&event.context)).await)
+        let work = worker.handle(event.payload, deadline(&event.context));
+        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await)
     };
     lambda_runtime::run(service_fn(handle)).await
 }

@@ -8,10 +8,12 @@ use domain::FailureClass;
 use domain::failure::Pace;
 use jiff::Timestamp;
 use queues::batch::BatchItemFailures;
-use queues::batch::{SqsEvent, failures, receive_all};
+use queues::batch::{SqsEvent, failures, measure_age, receive_all};
 use queues::{Cause, Change, OrderMessage, Queue, TicketMessage};
 use sync::prepare::Rules;
 use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Publisher, Purpose, prepare};
+use telemetry::metrics::{self, Metric};
+use tracing::{Instrument, error_span};
 
 use crate::batch::{Task, tasks};
 use crate::failed::NotRead;
@@ -43,9 +45,10 @@ type Read = (Task, domain::Order, Timestamp);
 impl Worker {
     /// Handles a batch. Handed back is only what failed for want of the database or of a queue.
     pub(crate) async fn handle(&self, event: SqsEvent, deadline: Instant) -> BatchItemFailures {
+        measure_age(&event);
         let (received, unreadable) = receive_all::<OrderMessage>(&event);
         for problem in &unreadable {
-            tracing::error!(message_id = problem.message_id, queue = problem.queue, "{problem}");
+            tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
         let (tasks, mut back) = tasks(received, self.database.location_id().as_str());
         back.extend(unreadable.into_iter().map(|problem| problem.message_id));
@@ -64,7 +67,8 @@ impl Worker {
             }
         }
         for (lane, group) in groups {
-            back.extend(self.sync(lane, group, deadline).await);
+            let run_id = group.first().filter(|task| task.is_bulk()).and_then(|task| task.message.run_id.clone());
+            back.extend(self.sync(lane, group, deadline).instrument(error_span!("orders", run_id)).await);
         }
         failures(back)
     }
@@ -175,24 +179,14 @@ impl Worker {
                 for one in prepared {
                     back.extend(match self.upsert(std::slice::from_ref(&one)).await {
                         Ok(back) => back,
-                        Err(error) => self.refused(one.0, &error, not_read),
+                        Err(error) => refused(vec![one], &error, not_read),
                     });
                 }
                 back
             }
-            Err(error) => prepared.into_iter().flat_map(|(task, _)| self.refused(task, &error, not_read)).collect(),
+            Err(error) => refused(prepared, &error, not_read),
             Ok(back) => back,
         }
-    }
-
-    /// An order the database didn't take: refused for good, or handed back while the database is away.
-    fn refused(&self, task: Task, error: &database::Error, not_read: &mut Vec<(Task, NotRead)>) -> Vec<String> {
-        if error.class() == FailureClass::Permanent {
-            not_read.push((task, NotRead::Refused(error.to_string())));
-            return Vec::new();
-        }
-        tracing::error!(order_id = %task.order_id, error = telemetry::chain(error), "Database connection error: the order waits");
-        task.message_ids
     }
 
     /// Writes orders and hands them over to `tickets`; gives the messages whose hand-over failed.
@@ -206,8 +200,17 @@ impl Worker {
                 UpsertResult::Written => Change::Written,
                 UpsertResult::Unchanged => Change::Unchanged,
                 UpsertResult::Stale => Change::Stale,
-                UpsertResult::Skipped => continue,
+                UpsertResult::Skipped => {
+                    metrics::count(Metric::OrdersSkipped, 1);
+                    continue;
+                }
             };
+            // What is only remembered has its outcome now, the others when their tickets are reconciled.
+            let remembered =
+                prepared.iter().filter(|(task, upsert)| task.order_id == upserted.order_id && upsert.remember_only);
+            let remembered = remembered.count();
+            metrics::count(Metric::OrdersSynced, remembered);
+            metrics::count(Metric::OrdersUnchanged, if change == Change::Written { 0 } else { remembered });
             let tasks =
                 prepared.iter().filter(|(task, upsert)| task.order_id == upserted.order_id && !upsert.remember_only);
             for (task, _) in tasks {
@@ -225,4 +228,20 @@ impl Worker {
         self.publisher.publish_granted(&self.database, upserts.publication.as_ref()).await;
         Ok(back)
     }
+}
+
+/// Orders the database didn't take in one call: refused for good, or handed back while the database is away.
+fn refused(
+    prepared: Vec<(Task, OrderUpsert)>,
+    error: &database::Error,
+    not_read: &mut Vec<(Task, NotRead)>,
+) -> Vec<String> {
+    if error.class() == FailureClass::Permanent {
+        not_read.extend(prepared.into_iter().map(|(task, _)| (task, NotRead::Refused(error.to_string()))));
+        return Vec::new();
+    }
+    let order_id = if let [(task, _)] = prepared.as_slice() { Some(task.order_id.as_str()) } else { None };
+    let (orders, error) = (prepared.len(), telemetry::chain(error));
+    tracing::error!(order_id, orders, error, "Database connection error: orders wait");
+    prepared.into_iter().flat_map(|(task, _)| task.message_ids).collect()
 }

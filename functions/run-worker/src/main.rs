@@ -49,7 +49,16 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &published),
     };
-    let handle = async |event: LambdaEvent<Value>| worker.handle(event.payload, deadline(&event.context)).await;
+    let handle = async |event: LambdaEvent<Value>| {
+        let work = worker.handle(event.payload, deadline(&event.context));
+        let work = async {
+            // Only a schedule's failure comes here; Lambda tries the event again.
+            work.await.inspect_err(|error| {
+                tracing::error!(error = telemetry::chain(error.as_ref()), "A schedule's event failed");
+            })
+        };
+        telemetry::invocation(&event.context.request_id, None, work).await
+    };
     lambda_runtime::run(service_fn(handle)).await
 }
 

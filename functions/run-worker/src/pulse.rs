@@ -6,10 +6,11 @@ use database::{Database, Settings};
 use domain::failure::Pace;
 use domain::frames::Publication;
 use domain::{FailureClass, Run, RunId, RunKind, RunState};
-use queues::batch::{SqsEvent, failures, receive_all};
+use queues::batch::{SqsEvent, failures, measure_age, receive_all};
 use queues::{Cause, Change, OrderMessage, Queue, RunMessage, TicketMessage};
 use serde_json::{Value, json};
 use sync::{Fetcher, Publisher, Pulses};
+use tracing::{Instrument, error_span};
 
 /// The function's state.
 pub(crate) struct RunWorker {
@@ -45,16 +46,22 @@ impl RunWorker {
         }
         let event: SqsEvent =
             serde_json::from_value(event).map_err(|_| "the event is neither a batch of messages nor a schedule's")?;
+        measure_age(&event);
         let (received, unreadable) = receive_all::<RunMessage>(&event);
+        for problem in &unreadable {
+            tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
+        }
         let mut back: Vec<String> = unreadable.into_iter().map(|problem| problem.message_id).collect();
         for received in received {
             let RunMessage { location_id, run_id, pulse } = received.message;
             let run_id = RunId::try_new(run_id).ok().filter(|_| location_id == self.database.location_id().as_str());
             let Some(run_id) = run_id else {
+                tracing::warn!(message_id = received.message_id, "A message names no run of this location");
                 back.push(received.message_id);
                 continue;
             };
-            if let Err(error) = self.pulse(&run_id, pulse, deadline).await {
+            let span = error_span!("pulse", run_id = run_id.as_str());
+            if let Err(error) = self.pulse(&run_id, pulse, deadline).instrument(span).await {
                 tracing::error!(run_id = %run_id, pulse, error = telemetry::chain(error.as_ref()), "A pulse failed");
                 back.push(received.message_id);
             }
@@ -160,7 +167,7 @@ impl RunWorker {
 
     /// Ends a run early, in words a person can act on.
     pub(crate) async fn end(&self, run: &Run, code: &str, message: &str) -> Result<(), lambda_runtime::Error> {
-        tracing::error!(run_id = %run.run_id, code, message, "A run ends with an error");
+        tracing::error!(run_id = %run.run_id, code, reason = message, "A run ends with an error");
         let ended = self.database.end_run(&run.run_id, code, message).await?;
         self.publish(ended.publication).await;
         Ok(())

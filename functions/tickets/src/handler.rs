@@ -2,9 +2,10 @@
 
 use database::{Database, Failure, Recorded, ToReconcile};
 use domain::{FailureClass, OrderId, RunId};
-use queues::TicketMessage;
-use queues::batch::{BatchItemFailures, Received, SqsEvent, failures, receive_all};
+use queues::batch::{BatchItemFailures, Received, SqsEvent, failures, measure_age, receive_all};
+use queues::{Change, TicketMessage};
 use sync::Publisher;
+use telemetry::metrics::{self, Metric};
 
 /// The function's state.
 pub(crate) struct Tickets {
@@ -22,9 +23,10 @@ struct Task {
 impl Tickets {
     /// Handles a batch. Handed back is only what failed for want of the database.
     pub(crate) async fn handle(&self, event: SqsEvent) -> BatchItemFailures {
+        measure_age(&event);
         let (received, unreadable) = receive_all::<TicketMessage>(&event);
         for problem in &unreadable {
-            tracing::error!(message_id = problem.message_id, queue = problem.queue, "{problem}");
+            tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
         let (tasks, mut back) = tasks(received, self.database.location_id().as_str());
         back.extend(unreadable.into_iter().map(|problem| problem.message_id));
@@ -53,6 +55,7 @@ impl Tickets {
     async fn reconcile(&self, tasks: &[Task]) -> Result<(), database::Error> {
         let orders: Vec<_> = tasks.iter().map(|task| task.order.clone()).collect();
         let recorded = self.database.reconcile_tickets(&orders).await?;
+        count(&orders, &recorded);
         self.publish(&recorded).await;
         Ok(())
     }
@@ -61,7 +64,8 @@ impl Tickets {
     async fn reconcile_one(&self, task: Task) -> Vec<String> {
         let Err(error) = self.reconcile(std::slice::from_ref(&task)).await else { return Vec::new() };
         let order_id = task.order.order_id.clone();
-        tracing::error!(order_id = %order_id, error = telemetry::chain(&error), "The tickets of an order could not be reconciled");
+        let run_id = task.order.run_id.as_ref().map(RunId::as_str);
+        tracing::error!(order_id = %order_id, run_id, error = telemetry::chain(&error), "The tickets of an order could not be reconciled");
         if error.class() != FailureClass::Permanent {
             return task.message_ids;
         }
@@ -74,13 +78,15 @@ impl Tickets {
             reason: format!("The tickets could not be reconciled: {error}"),
             attempts: task.order.attempts,
         };
-        match self.database.record_failures(&[failure]).await {
+        match self.database.record_failures(std::slice::from_ref(&failure)).await {
             Ok(recorded) => {
+                metrics::count(Metric::OrdersFailed, 1);
+                metrics::count(Metric::FailuresRecorded, 1);
                 self.publish(&recorded).await;
                 Vec::new()
             }
             Err(error) => {
-                tracing::error!(error = telemetry::chain(&error), "A failure could not be recorded");
+                tracing::error!(order_id = %failure.order_id, error = telemetry::chain(&error), "A failure could not be recorded");
                 task.message_ids
             }
         }
@@ -91,6 +97,17 @@ impl Tickets {
     }
 }
 
+/// An order is synced now; it was unchanged where neither its row nor its tickets had to be written.
+fn count(orders: &[ToReconcile], recorded: &Recorded) {
+    let changed = |order: &ToReconcile| {
+        let tickets = recorded.orders.iter().find(|tickets| tickets.order_id == order.order_id);
+        order.change == Change::Written.as_str()
+            || tickets.is_some_and(|tickets| tickets.added + tickets.reinstated + tickets.cancelled > 0)
+    };
+    metrics::count(Metric::OrdersSynced, orders.len());
+    metrics::count(Metric::OrdersUnchanged, orders.iter().filter(|order| !changed(order)).count());
+}
+
 /// The tasks of a batch, one per order and run, and the messages that name none of this location.
 fn tasks(received: Vec<Received<TicketMessage>>, ours: &str) -> (Vec<Task>, Vec<String>) {
     let (mut tasks, mut refused): (Vec<Task>, Vec<String>) = (Vec::new(), Vec::new());
@@ -99,7 +116,7 @@ fn tasks(received: Vec<Received<TicketMessage>>, ours: &str) -> (Vec<Task>, Vec<
         let (Ok(order_id), Ok(run_id), true) =
             (OrderId::try_new(message.order_id), run_id, message.location_id == ours)
         else {
-            tracing::error!(message_id, "A message names no order of this location");
+            tracing::warn!(message_id, "A message names no order of this location");
             refused.push(message_id);
             continue;
         };
@@ -117,9 +134,34 @@ fn tasks(received: Vec<Received<TicketMessage>>, ours: &str) -> (Vec<Task>, Vec<
 
 #[cfg(test)]
 mod tests {
-    use queues::{Cause, Change, OrderMessage};
+    use queues::{Cause, OrderMessage};
+    use serde_json::json;
+    use telemetry::metrics::Collector;
 
     use super::*;
+
+    #[tokio::test]
+    async fn an_order_is_unchanged_if_neither_row_nor_tickets_were_written() {
+        let order = |id: &str, change| ToReconcile {
+            order_id: OrderId::try_new(id).unwrap(),
+            run_id: None,
+            change,
+            attempts: 1,
+        };
+        let orders = [order("a", "written"), order("b", "unchanged"), order("c", "stale"), order("d", "unchanged")];
+        let done = |id: &str, added: u32| {
+            json!({
+                "order_id": id, "found": 0, "added": added, "reinstated": 0, "cancelled": 0, "kept": 0,
+                "over_validated": 0,
+            })
+        };
+        let done = json!({ "orders": [done("a", 0), done("b", 0), done("c", 0), done("d", 1)], "publication": null });
+        let recorded = serde_json::from_value(done).unwrap();
+        let counted = Collector::default();
+        counted.scope(async { count(&orders, &recorded) }).await;
+        let of = |metric| counted.counted(metric, &[]);
+        assert_eq!((of(Metric::OrdersSynced), of(Metric::OrdersUnchanged)), (4, 2));
+    }
 
     #[test]
     fn duplicates_are_one_task_and_strangers_are_handed_back() {

@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use domain::LocationId;
 use ghl::webhook::{Hint, Keys, NotUsable, Refused, order_ids};
-use http_api::{ApiError, Request, Response, StatusCode, header, json, request};
+use http_api::{ApiError, Request, Response, StatusCode, header, json};
 use jiff::Timestamp;
 use queues::{Cause, OrderMessage, Queue};
 use serde_json::json;
 use settings::{Env, Secret, SettingsError};
+use telemetry::metrics::{self, Metric};
 
 /// Largest body, in bytes. An order with hundreds of items is below 200 KB.
 const MAX_BODY_BYTES: usize = 256 * 1024;
@@ -61,12 +62,26 @@ pub(crate) struct Webhook {
 }
 
 impl Webhook {
+    /// Accepts, ignores or refuses; the refusals are counted here by their reason.
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
+        let answer = self.accept(request).await;
+        if let Err(refusal) = &answer {
+            let reason = match refusal.status() {
+                StatusCode::UNAUTHORIZED => "unverified",
+                StatusCode::TOO_MANY_REQUESTS => "unavailable",
+                _ => "form",
+            };
+            metrics::count_by(Metric::WebhooksRefused, &[reason], 1);
+        }
+        answer
+    }
+
+    async fn accept(&self, request: Request) -> Result<Response, ApiError> {
         check_form(&request)?;
         match self.verification.verify(&request).await {
             Ok(()) => {}
             Err(Problem::Refused(reason)) => {
-                tracing::warn!(request_id = request::id(&request), reason = %reason, "A webhook was refused");
+                tracing::warn!(reason = %reason, "A webhook was refused");
                 return Err(ApiError::new(
                     StatusCode::UNAUTHORIZED,
                     "unauthorized",
@@ -84,7 +99,8 @@ impl Webhook {
         let message = |id: &domain::OrderId| OrderMessage::new(self.location_id.as_str(), id.as_str(), Cause::Webhook);
         let messages: Vec<_> = order_ids.iter().map(message).collect();
         self.orders.send_all(&messages).await.map_err(|error| try_again().caused_by(error))?;
-        tracing::info!(request_id = request::id(&request), orders = messages.len(), "A webhook was accepted");
+        metrics::count(Metric::WebhooksAccepted, 1);
+        tracing::info!(orders = messages.len(), "A webhook was accepted");
         json(StatusCode::ACCEPTED, &json!({ "message": "Accepted", "orders": messages.len() }))
     }
 }

@@ -22,6 +22,9 @@ pub(crate) struct Context {
     /// `$connect`, `$disconnect`, or `$default` for every message.
     pub(crate) route_key: String,
     pub(crate) connection_id: String,
+    /// The gateway's id of this event, for the log.
+    #[serde(default)]
+    pub(crate) request_id: String,
     /// What the authorizer said at `$connect`; the gateway repeats it with every message.
     #[serde(default)]
     pub(crate) authorizer: Value,

@@ -11,6 +11,7 @@ mod handler;
 
 use std::process::ExitCode;
 
+use event::Event;
 use handler::Socket;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use push::Pusher;
@@ -29,5 +30,9 @@ async fn start() -> Result<(), Error> {
     let config = aws_config().await;
     let pulses = sync::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
     let socket = Socket { database, pusher: Pusher::new(&config, &endpoint), pulses };
-    lambda_runtime::run(service_fn(|event: LambdaEvent<_>| socket.handle(event.payload))).await
+    let handle = async |event: LambdaEvent<Event>| {
+        let asked = event.payload.request_context.request_id.clone();
+        telemetry::invocation(&event.context.request_id, Some(&asked), socket.handle(event.payload)).await
+    };
+    lambda_runtime::run(service_fn(handle)).await
 }

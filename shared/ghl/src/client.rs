@@ -7,6 +7,7 @@ use domain::{LocationId, Order, OrderId};
 use reqwest::{StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use telemetry::metrics::{self, Metric};
 
 use crate::error::Error;
 use crate::listing::{OrderPage, ProductPage};
@@ -146,7 +147,9 @@ impl Client {
             .bearer_auth(token.expose_secret())
             .header("Version", &self.config.version)
             .header(reqwest::header::ACCEPT, "application/json");
-        let mut response = request.send().await.map_err(no_answer)?;
+        let sent = request.send().await;
+        count(sent.as_ref().ok().map(reqwest::Response::status));
+        let mut response = sent.map_err(no_answer)?;
         let status = response.status();
         let rate = RateLimit::from_headers(response.headers(), status.as_u16(), jiff::Timestamp::now());
         if let Ok(mut observed) = self.observed.lock() {
@@ -164,6 +167,14 @@ impl Client {
             return json::parse(&body).map_err(|_| Error::NotWhole { call, problem: "the body is not whole JSON" });
         }
         Err(refusal(call, status, &body))
+    }
+}
+
+/// Each call once, by the status it was answered with.
+fn count(status: Option<StatusCode>) {
+    metrics::count_by(Metric::GhlCalls, &[status.as_ref().map_or("no_answer", StatusCode::as_str)], 1);
+    if status == Some(StatusCode::TOO_MANY_REQUESTS) {
+        metrics::count(Metric::GhlThrottled, 1);
     }
 }
 

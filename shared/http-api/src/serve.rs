@@ -1,7 +1,7 @@
 use std::{convert::Infallible, error::Error, panic::AssertUnwindSafe};
 
 use futures::FutureExt;
-use lambda_http::{Request, service_fn};
+use lambda_http::{Request, RequestExt, service_fn};
 
 use crate::{ApiError, Response, answer, request};
 
@@ -16,29 +16,34 @@ where
 {
     lambda_http::run(service_fn(|request: Request| {
         let request_id = request::id(&request).to_owned();
+        let lambda_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
         let handling = handler(request);
-        async move { Ok::<_, Infallible>(respond(handling, &request_id).await) }
+        async move {
+            let responding = respond(handling, &request_id);
+            Ok::<_, Infallible>(telemetry::invocation(&lambda_id, Some(&request_id), responding).await)
+        }
     }))
     .await
 }
 
 /// The answer to one request: what the handler makes, or the documented error body if it fails or panics. Failures of
-/// ours are logged here, and nowhere else, with their causes.
+/// ours are logged here, and nowhere else, with their causes; only a panic has been logged already, by the panic hook.
 pub async fn respond(handling: impl Future<Output = Result<Response, ApiError>>, request_id: &str) -> Response {
-    let handled = AssertUnwindSafe(handling).catch_unwind().await;
-    match handled.unwrap_or_else(|_panic| Err(ApiError::internal("the handler panicked"))) {
+    let Ok(handled) = AssertUnwindSafe(handling).catch_unwind().await else {
+        return ApiError::internal("the handler panicked").into_response(request_id);
+    };
+    match handled {
         Ok(response) => answer::with_security_headers(response),
         Err(error) => {
             if error.status().is_server_error() {
                 tracing::error!(
-                    request_id,
                     status = error.status().as_u16(),
                     code = error.code(),
                     causes = causes(&error),
                     "A request could not be done."
                 );
             } else if error.source().is_some() {
-                tracing::warn!(request_id, code = error.code(), causes = causes(&error), "A request was refused.");
+                tracing::warn!(code = error.code(), causes = causes(&error), "A request was refused.");
             }
             error.into_response(request_id)
         }

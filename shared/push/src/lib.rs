@@ -9,6 +9,7 @@ use std::{collections::BTreeSet, time::Duration};
 use aws_config::{SdkConfig, retry::RetryConfig, timeout::TimeoutConfig};
 use aws_sdk_apigatewaymanagement::{Client, error::SdkError, primitives::Blob};
 use futures::{StreamExt, stream};
+use telemetry::metrics::{self, Metric};
 use tokio::time::{Instant, timeout_at};
 
 /// Connections posted to at a time.
@@ -79,6 +80,8 @@ impl Pusher {
             })
             .await;
         report.gone.sort_unstable();
+        metrics::count(Metric::FramesSent, report.sent);
+        metrics::count(Metric::FramesFailed, report.failed);
         report
     }
 

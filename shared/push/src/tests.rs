@@ -33,7 +33,9 @@ async fn gone_and_failing_connections_do_not_stop_the_others() {
     connection(&server, "gone", ResponseTemplate::new(410)).await;
     connection(&server, "broken", ResponseTemplate::new(500)).await;
     let pusher = pusher(&format!("{}/live/", server.uri()));
-    let report = pusher.post_all(&ids(&["gone", "here", "broken", "here"]), "{}").await;
+    let counted = metrics::Collector::default();
+    let report = counted.scope(pusher.post_all(&ids(&["gone", "here", "broken", "here"]), "{}")).await;
+    assert_eq!((counted.counted(Metric::FramesSent, &[]), counted.counted(Metric::FramesFailed, &[])), (1, 1));
     assert_eq!(report, PushReport { sent: 1, gone: ids(&["gone"]), failed: 1 });
     assert!(report.is_working());
 }

@@ -1,10 +1,14 @@
 //! What a Lambda receives from a queue, and which of it it hands back.
 
 use std::fmt;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use aws_lambda_events::sqs::{SqsBatchResponse as BatchItemFailures, SqsEvent, SqsMessage};
 use serde::de::DeserializeOwned;
+use telemetry::metrics::{self, Metric};
 use thiserror::Error;
+
+const SENT_AT: &str = "SentTimestamp";
 
 /// A message as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,14 +54,13 @@ pub struct BodyProblem {
 /// [`UnreadableMessage`] if its body isn't a `T`.
 pub fn receive<T: DeserializeOwned>(record: &SqsMessage) -> Result<Received<T>, UnreadableMessage> {
     let message_id = record.message_id.clone().unwrap_or_default();
-    let queue =
-        record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default().to_owned();
-    let number = |name: &str| record.attributes.get(name).and_then(|value| value.parse::<i64>().ok());
+    let queue = queue_of(record).to_owned();
+    let number = |name: &str| number(record, name);
     match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
         Ok(message) => Ok(Received {
             message_id,
             queue,
-            sent_at_ms: number("SentTimestamp"),
+            sent_at_ms: number(SENT_AT),
             received_at_ms: number("ApproximateFirstReceiveTimestamp"),
             receive_count: number("ApproximateReceiveCount").and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1),
             message,
@@ -81,6 +84,15 @@ pub fn receive_all<T: DeserializeOwned>(event: &SqsEvent) -> (Vec<Received<T>>, 
     (read, unreadable)
 }
 
+/// Takes down how old the oldest message of a batch is, by its queue. A batch comes from one queue.
+pub fn measure_age(event: &SqsEvent) {
+    let sent = event.records.iter().filter_map(|record| Some((number(record, SENT_AT)?, queue_of(record)))).min();
+    let Some((sent_at_ms, queue)) = sent else { return };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let age = now.as_secs_f64() - sent_at_ms as f64 / 1000.0;
+    metrics::value_by(Metric::OldestMessageSeconds, &[queue], age.max(0.0));
+}
+
 /// The answer that hands these messages back to the queue and acknowledges all others.
 pub fn failures<I: Into<String>>(message_ids: impl IntoIterator<Item = I>) -> BatchItemFailures {
     let mut answer = BatchItemFailures::default();
@@ -88,6 +100,15 @@ pub fn failures<I: Into<String>>(message_ids: impl IntoIterator<Item = I>) -> Ba
         answer.add_failure(id);
     }
     answer
+}
+
+/// The name of the queue it came from: the last part of the queue's ARN.
+fn queue_of(record: &SqsMessage) -> &str {
+    record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default()
+}
+
+fn number(record: &SqsMessage, attribute: &str) -> Option<i64> {
+    record.attributes.get(attribute)?.parse().ok()
 }
 
 impl fmt::Display for BodyProblem {
@@ -138,6 +159,14 @@ mod tests {
     #[test]
     fn a_message_of_another_kind_is_unreadable() {
         assert!(receive::<OrderMessage>(&event().records[0]).is_err());
+    }
+
+    #[tokio::test]
+    async fn the_age_of_a_batch_is_measured_once_by_its_queue() {
+        let counted = metrics::Collector::default();
+        counted.scope(async { measure_age(&event()) }).await;
+        counted.scope(async { measure_age(&SqsEvent::default()) }).await;
+        assert_eq!(counted.counted(Metric::OldestMessageSeconds, &["runs"]), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use settings::Secret;
+use telemetry::metrics::{self, Metric};
 
 /// What to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -210,7 +211,8 @@ impl Fetcher {
         let mut waiting: VecDeque<(Order, bool)> = orders.into_iter().map(|order| (order, false)).collect();
         let mut calls = FuturesUnordered::new();
         let mut done = Vec::new();
-        let mut ask_at = Instant::now();
+        let started = Instant::now();
+        let mut ask_at = started;
         loop {
             if let (Some((first, _)), true) = (waiting.front(), Instant::now() >= ask_at) {
                 match self.ask(database, lane, waiting.len(), first.run_id.as_ref()).await {
@@ -223,6 +225,9 @@ impl Fetcher {
                     }
                     Ok(slots) => {
                         for (order, again) in waiting.drain(..waiting.len().min(slots.granted as usize)) {
+                            if !again {
+                                metrics::value(Metric::LimiterWaitMs, started.elapsed().as_millis() as f64);
+                            }
                             calls.push(self.fetch_one(order, slots.granted_at, again));
                         }
                         let wait = wait_of(&slots);

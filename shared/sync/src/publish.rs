@@ -2,8 +2,10 @@
 
 use database::Database;
 use domain::frames::Publication;
+use domain::{Run, RunState};
 use push::Pusher;
 use status_store::StatusStore;
+use telemetry::metrics::{self, Metric};
 
 use crate::setup::Published;
 
@@ -52,7 +54,10 @@ impl Publisher {
             return false;
         }
         match database.confirm_publication(run_id, announcement.seq, publication.run.state).await {
-            Ok(()) => true,
+            Ok(()) => {
+                measure_end(&publication.run);
+                true
+            }
             Err(error) => {
                 tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "A publication could not be confirmed");
                 false
@@ -79,6 +84,7 @@ impl Publisher {
                 return;
             }
         };
+        metrics::value(Metric::Connections, connections.len() as f64);
         if connections.is_empty() {
             return;
         }
@@ -96,5 +102,53 @@ impl Publisher {
         {
             tracing::warn!(error = telemetry::chain(&error), "Gone connections could not be removed");
         }
+    }
+}
+
+/// Takes down how long a run took, and whether it failed, with the publication that is the first to tell its end: once, but for the rare run whose
+/// end is published twice because nobody confirmed it in time.
+fn measure_end(run: &Run) {
+    let told_before = !matches!(run.announced_state, None | Some(RunState::Syncing));
+    let state = match run.state {
+        RunState::Delay | RunState::Completed => RunState::Completed,
+        state => state,
+    };
+    if let (false, Some(ended_at), true) = (told_before, run.ended_at, state.is_final()) {
+        let seconds = ended_at.duration_since(run.started_at).as_secs_f64();
+        metrics::value_by(Metric::RunSeconds, &[run.kind.as_str(), state.as_str()], seconds);
+        metrics::count(Metric::FailuresRecorded, usize::from(state == RunState::Error));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    /// How often a run in this state is measured as `Completed`, as `Error`, and as a failure.
+    async fn measured(state: &str, announced: Option<&str>) -> (u64, u64, u64) {
+        let ended_at = (state != "Syncing").then_some("2026-05-01T10:01:15Z");
+        let run = serde_json::from_value(json!({
+            "run_id": "r1", "location_id": "loc", "kind": "full", "state": state, "started_at": "2026-05-01T10:00:00Z",
+            "ended_at": ended_at, "listing": {}, "listing_complete": true, "listed": 0, "synced": 0, "failed": 0,
+            "skipped": 0, "unchanged": 0, "tickets_total": 0, "tickets_checked": 0, "ticket_types": 0,
+            "tickets_added": 0, "tickets_cancelled": 0, "pulse": 1, "announced_state": announced,
+            "now": "2026-05-01T10:01:16Z",
+        }));
+        let counted = metrics::Collector::default();
+        counted.scope(async { measure_end(&run.unwrap()) }).await;
+        let of = |state: &str| counted.counted(Metric::RunSeconds, &["full", state]);
+        (of("Completed"), of("Error"), counted.counted(Metric::FailuresRecorded, &[]))
+    }
+
+    #[tokio::test]
+    async fn a_run_is_measured_when_its_end_is_first_told() {
+        assert_eq!(measured("Syncing", None).await, (0, 0, 0));
+        assert_eq!(measured("Delay", Some("Syncing")).await, (1, 0, 0));
+        assert_eq!(measured("Completed", Some("Delay")).await, (0, 0, 0));
+        assert_eq!(measured("Completed", None).await, (1, 0, 0), "a cool-down that nobody was told of");
+        assert_eq!(measured("Error", Some("Syncing")).await, (0, 1, 1));
+        assert_eq!(measured("Error", Some("Error")).await, (0, 0, 0));
     }
 }

@@ -1,16 +1,28 @@
-//! Structured logs.
+//! Structured logs, and metrics in CloudWatch's embedded format.
 //!
-//! One JSON object per line on stdout, with the event's fields at its top level, so that CloudWatch Logs Insights finds
-//! them by name. Times are RFC 3339 in UTC.
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+//! | module | what it is for |
+//! |---|---|
+//! | `line` | one JSON object per log line, with the fields of its spans at its top level |
+//! | `invocation` | [`invocation`]: the span with the request's id, and the metrics printed at its end |
+//! | [`metrics`] | what is counted, by name; a table of all metrics |
+//! | `emf` | what was counted as documents of the embedded metric format |
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+mod emf;
+mod invocation;
+mod line;
+pub mod metrics;
 
 use std::{error::Error, process::ExitCode};
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter};
+use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::JsonFields};
 
-/// Libraries that tell of every request below `warn`, some with headers.
+pub use invocation::invocation;
+
+/// Libraries that tell of every request below `warn`, some with headers. `lambda_runtime` would tell of failed
+/// invocations once more, without the request's id, and of a panic with its message, which may quote anything.
 const QUIET: &str = "aws_config=warn,aws_runtime=warn,aws_sdk=warn,aws_smithy=warn,hyper=warn,reqwest=warn,\
-                     lambda_http=warn,lambda_runtime=warn";
+                     lambda_http=warn,lambda_runtime=warn,lambda_runtime::layers::panic=off";
 
 /// Starts logging at the level `LOG_LEVEL`: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
 /// `info,ghl=debug`. Absent, empty or malformed means `info`: a typo there must neither silence nor stop a function.
@@ -19,11 +31,8 @@ const QUIET: &str = "aws_config=warn,aws_runtime=warn,aws_sdk=warn,aws_smithy=wa
 pub fn init() {
     let level = std::env::var("LOG_LEVEL").unwrap_or_default();
     let _already_started = tracing_subscriber::fmt()
-        .json()
-        .flatten_event(true)
-        .with_current_span(true)
-        .with_span_list(false)
-        .with_ansi(false)
+        .fmt_fields(JsonFields::new())
+        .event_format(line::Line)
         .with_env_filter(filter(&level))
         .with_writer(std::io::stdout)
         .try_init();
@@ -33,6 +42,11 @@ pub fn init() {
 /// the name of a missing variable. For `#[tokio::main] async fn main() -> ExitCode`.
 pub async fn run<E: Into<Box<dyn Error + Send + Sync>>>(main: impl Future<Output = Result<(), E>>) -> ExitCode {
     init();
+    // The usual hook prints the panic's message, and that may quote what was being read: a buyer's name, for one.
+    std::panic::set_hook(Box::new(|panic| {
+        let location = panic.location().map(ToString::to_string);
+        tracing::error!(location, "A bug: the code panicked.");
+    }));
     match main.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -105,6 +105,20 @@ async fn a_redirect_to_another_host_never_gets_the_token() {
     assert!(elsewhere.received_requests().await.unwrap().is_empty());
 }
 
+#[tokio::test]
+async fn every_call_is_counted_by_its_answer() {
+    let counted = metrics::Collector::default();
+    for status in [200, 404, 429, 429] {
+        let (_server, client) = server(ResponseTemplate::new(status)).await;
+        counted.scope(client.order(&token(), &id())).await.unwrap_err();
+    }
+    counted.scope(client("http://127.0.0.1:1").order(&token(), &id())).await.unwrap_err();
+    for (status, calls) in [("200", 1), ("404", 1), ("429", 2), ("no_answer", 1)] {
+        assert_eq!(counted.counted(Metric::GhlCalls, &[status]), calls, "{status}");
+    }
+    assert_eq!(counted.counted(Metric::GhlThrottled, &[]), 2);
+}
+
 #[test]
 fn only_https_hosts_are_accepted() {
     for bad in ["", "services.example.org", "http://services.example.org", "ftp://127.0.0.1", "mailto:a@example.org"] {

@@ -1,0 +1,196 @@
+//! What is counted. The names are a contract: alarms and dashboards use them.
+//!
+//! All are in the namespace `ghl-sync` with the dimension `LocationId`, and those that have more dimensions stand under
+//! `LocationId` alone as well, so that one alarm can look at all values. Messages may be handled twice, so a count may
+//! be a little high; alarms look at rates, and exact counts stand on the run's row.
+//!
+//! | metric | unit | further dimensions | counted |
+//! |---|---|---|---|
+//! | `OrdersSynced` | Count | | orders in step now, the unchanged ones included: by runs, webhooks and single syncs |
+//! | `OrdersUnchanged` | Count | | those of them where nothing had to be written (a listing's own are on the run's row only) |
+//! | `OrdersSkipped` | Count | | fetched orders that aren't valid orders of ours |
+//! | `OrdersFailed` | Count | | orders that failed for good (those a cancelled run left untried are on its row only) |
+//! | `GhlCalls` | Count | `Status` | calls to GHL: `200`, `404`, `429`, `502`, ... or `no_answer` |
+//! | `GhlThrottled` | Count | | calls that GHL answered with 429; there should be none |
+//! | `LimiterWaitMs` | Milliseconds | | for each fetched order, how long it waited in its invocation for a slot |
+//! | `RunSeconds` | Seconds | `Kind`, `State` | length of a run, once (seldom twice), when its end is published |
+//! | `OldestMessageSeconds` | Seconds | `Queue` | age of the oldest message of a batch, deliberate delays included |
+//! | `FramesSent` | Count | | frames that dashboards' connections took |
+//! | `FramesFailed` | Count | | frames that didn't get through; connections that are gone don't count |
+//! | `Connections` | Count | | how many connections a publication went to |
+//! | `WebhooksAccepted` | Count | | webhooks whose orders were queued |
+//! | `WebhooksRefused` | Count | `Reason` | `unverified` (signature or secret), `form` (size, JSON, location, time, no order), `unavailable` (ours: GHL sends it again) |
+//! | `FailuresRecorded` | Count | | what was given up and recorded: orders, unreadable messages, runs |
+//! | `GateAdmitted` | Count | | tickets admitted |
+//! | `GateRefused` | Count | | scans that weren't: validated before, cancelled, unknown |
+//!
+//! What counts need not know who prints: whatever is counted while the invocation's future is polled belongs to it, also
+//! by several futures at once. A task of its own (`tokio::spawn`) would be outside of it; there is none here. Outside of
+//! any invocation, such as in tests, counting does nothing.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+tokio::task_local! {
+    static COLLECTOR: Collector;
+}
+
+/// A metric; the module's table says what each one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "the table of the module has them all")]
+pub enum Metric {
+    OrdersSynced,
+    OrdersUnchanged,
+    OrdersSkipped,
+    OrdersFailed,
+    GhlCalls,
+    GhlThrottled,
+    LimiterWaitMs,
+    RunSeconds,
+    OldestMessageSeconds,
+    FramesSent,
+    FramesFailed,
+    Connections,
+    WebhooksAccepted,
+    WebhooksRefused,
+    FailuresRecorded,
+    GateAdmitted,
+    GateRefused,
+}
+
+impl Metric {
+    /// Its unit, in CloudWatch's words.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::LimiterWaitMs => "Milliseconds",
+            Self::RunSeconds | Self::OldestMessageSeconds => "Seconds",
+            _ => "Count",
+        }
+    }
+
+    /// Its dimensions beside the location.
+    #[must_use]
+    pub const fn dimensions(self) -> &'static [&'static str] {
+        match self {
+            Self::GhlCalls => &["Status"],
+            Self::RunSeconds => &["Kind", "State"],
+            Self::OldestMessageSeconds => &["Queue"],
+            Self::WebhooksRefused => &["Reason"],
+            _ => &[],
+        }
+    }
+}
+
+/// Counts `n` more.
+pub fn count(metric: Metric, n: usize) {
+    count_by(metric, &[], n);
+}
+
+/// Counts `n` more of a metric with these values of its dimensions, in their order.
+pub fn count_by(metric: Metric, dimensions: &[&str], n: usize) {
+    let n = u64::try_from(n).unwrap_or(u64::MAX);
+    if n > 0 {
+        add(metric, dimensions, |numbers| numbers.count = numbers.count.saturating_add(n));
+    }
+}
+
+/// Takes down one value of a distribution.
+pub fn value(metric: Metric, value: f64) {
+    value_by(metric, &[], value);
+}
+
+/// Takes down one value of a metric with these values of its dimensions, in their order.
+pub fn value_by(metric: Metric, dimensions: &[&str], value: f64) {
+    add(metric, dimensions, |numbers| numbers.values.push(value));
+}
+
+fn add(metric: Metric, dimensions: &[&str], change: impl FnOnce(&mut Numbers)) {
+    debug_assert_eq!(dimensions.len(), metric.dimensions().len(), "{metric:?}");
+    // Outside of any invocation.
+    let _not_counted = COLLECTOR.try_with(|collector| {
+        if let Ok(mut counted) = collector.0.lock() {
+            // CloudWatch takes no empty value.
+            let named = |value: &&str| if value.is_empty() { "unknown" } else { *value }.to_owned();
+            change(counted.entry((metric, dimensions.iter().map(named).collect())).or_default());
+        }
+    });
+}
+
+/// What one invocation counts. Clones are the same collector.
+#[derive(Debug, Clone, Default)]
+pub struct Collector(Arc<Mutex<Counted>>);
+
+/// By metric and the values of its dimensions.
+pub(crate) type Counted = BTreeMap<(Metric, Vec<String>), Numbers>;
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Numbers {
+    pub(crate) count: u64,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Collector {
+    /// Whatever `work` counts is counted here.
+    pub async fn scope<F: Future>(&self, work: F) -> F::Output {
+        COLLECTOR.scope(self.clone(), work).await
+    }
+
+    /// The count of a metric with these values of its dimensions, or how many of its values were taken down.
+    pub fn counted(&self, metric: Metric, dimensions: &[&str]) -> u64 {
+        let key = (metric, dimensions.iter().map(|value| (*value).to_owned()).collect());
+        let counted = self.0.lock().ok();
+        counted.and_then(|counted| counted.get(&key).map(|n| n.count + n.values.len() as u64)).unwrap_or(0)
+    }
+
+    pub(crate) fn take(&self) -> Counted {
+        self.0.lock().map(|mut counted| std::mem::take(&mut *counted)).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::future::join_all;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn futures_of_one_invocation_count_together_and_invocations_apart() {
+        let work = |status: &'static str, calls: usize| async move {
+            join_all((0..calls).map(|_| async {
+                tokio::task::yield_now().await;
+                count_by(Metric::GhlCalls, &[status], 1);
+            }))
+            .await;
+        };
+        let (first, second) = (Collector::default(), Collector::default());
+        tokio::join!(first.scope(work("200", 7)), second.scope(work("404", 3)), first.scope(work("200", 5)));
+        assert_eq!(first.counted(Metric::GhlCalls, &["200"]), 12);
+        assert_eq!((first.counted(Metric::GhlCalls, &["404"]), second.counted(Metric::GhlCalls, &["404"])), (0, 3));
+    }
+
+    #[tokio::test]
+    async fn outside_of_an_invocation_and_for_nothing_nothing_is_counted() {
+        count(Metric::OrdersSynced, 1);
+        let collector = Collector::default();
+        collector.scope(async { count(Metric::OrdersSynced, 0) }).await;
+        assert!(collector.take().is_empty());
+    }
+
+    /// The names in the first column of a table.
+    fn names_in(text: &str) -> Vec<&str> {
+        let rows = text.lines().map(|line| line.trim_start_matches("//! ")).filter_map(|row| row.strip_prefix("| `"));
+        let names = rows.flat_map(|row| row.split('|').next().unwrap_or_default().split(['`', ',', ' ']));
+        names.filter(|name| !name.is_empty()).collect()
+    }
+
+    #[test]
+    fn the_readme_lists_exactly_these() {
+        let (own, _) = include_str!("metrics.rs").split_once("use std::").unwrap();
+        let documented = names_in(own);
+        let (_, section) = include_str!("../../../README.md").split_once("\n### Metrics").unwrap();
+        assert_eq!(names_in(section.split("\n## ").next().unwrap()), documented);
+        assert_eq!(documented.len(), Metric::GateRefused as usize + 1);
+        assert_eq!(documented.last().unwrap(), &format!("{:?}", Metric::GateRefused));
+    }
+}
