@@ -9,12 +9,14 @@
 //! | `chrome` | chromedriver and one browser |
 //! | `relay` | the network between browser and stack, which can be cut |
 //! | `page` | the admin page, as a person uses it |
-//! | `syncing`, `frames`, `access` | the tests |
+//! | `syncing`, `failing`, `history`, `frames`, `access` | the tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod access;
 mod chrome;
+mod failing;
 mod frames;
+mod history;
 mod page;
 mod relay;
 mod stack;

@@ -104,6 +104,41 @@ impl Page {
         seen.as_array().unwrap().iter().filter_map(Value::as_f64).collect()
     }
 
+    /// Records every text an element has from now on; read it with [`Page::recorded_text`].
+    pub(crate) async fn record_text(&self, id: &str) {
+        self.run(&format!(
+            "const element = document.getElementById('{id}'); const seen = (window.recorded ??= {{}})['{id}'] = [];
+             new MutationObserver(() => seen.push(element.textContent)).observe(element, {{ childList: true, characterData: true, subtree: true }});"
+        ))
+        .await;
+    }
+
+    pub(crate) async fn recorded_text(&self, id: &str) -> Vec<String> {
+        let seen = self.run(&format!("return window.recorded['{id}']")).await;
+        seen.as_array().unwrap().iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    }
+
+    /// The texts of everything a selector finds.
+    pub(crate) async fn texts(&self, selector: &str) -> Vec<String> {
+        let found =
+            self.run(&format!("return [...document.querySelectorAll(`{selector}`)].map((e) => e.textContent)")).await;
+        found.as_array().unwrap().iter().filter_map(|text| text.as_str().map(str::to_owned)).collect()
+    }
+
+    /// Clicks the button a selector finds.
+    pub(crate) async fn press(&self, selector: &str) {
+        let button = self.browser.client().find(Locator::Css(selector)).await;
+        let clicked = button.unwrap_or_else(|error| panic!("{selector}: {error}")).click().await;
+        clicked.unwrap_or_else(|error| panic!("click on {selector}: {error}"));
+    }
+
+    /// Loads the page anew and waits for what it shows of the past.
+    pub(crate) async fn reload(&self) {
+        self.browser.client().refresh().await.unwrap();
+        self.until_connection("live").await;
+        self.until("the lists are read", A_MOMENT, async || !self.text("no-failures").await.contains("Loading")).await;
+    }
+
     pub(crate) async fn assert_clean_console(&self) {
         let shown = self.browser.console().await;
         assert!(shown.is_empty(), "the console shows {shown:#?}");

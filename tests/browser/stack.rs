@@ -4,6 +4,7 @@ use std::{env, fs, path::PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use tokio_postgres::NoTls;
 
 /// What these tests need of `stack.json`.
 #[derive(Clone, Debug, Deserialize)]
@@ -12,6 +13,8 @@ pub(crate) struct Stack {
     pub(crate) websocket_url: String,
     pub(crate) ghl_url: String,
     pub(crate) member_token: String,
+    pub(crate) location_id: String,
+    database_url: String,
 }
 
 impl Stack {
@@ -40,10 +43,10 @@ impl Stack {
         self.ghl("POST", "reset", Some(json!({}))).await;
     }
 
-    /// An order that GHL has.
-    pub(crate) async fn some_order(&self) -> String {
+    /// Orders that GHL has.
+    pub(crate) async fn some_orders(&self) -> [String; 3] {
         let orders: Value = self.ghl("GET", "orders", None).await;
-        orders["orders"][7].as_str().expect("fake GHL has orders").to_owned()
+        [7, 11, 13].map(|at| orders["orders"][at].as_str().expect("fake GHL has orders").to_owned())
     }
 
     /// Changes an order, so that an incremental run fetches it.
@@ -59,6 +62,25 @@ impl Stack {
 
     pub(crate) async fn heal(&self) {
         self.ghl("DELETE", "faults", None).await;
+    }
+
+    /// Runs statements in the stack's database.
+    pub(crate) async fn execute(&self, statements: &str) {
+        let client = self.database().await;
+        client.batch_execute(statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
+    }
+
+    /// The only value of a query, as text.
+    pub(crate) async fn value(&self, query: &str) -> String {
+        let row = self.database().await.query_one(&format!("select ({query})::text"), &[]).await;
+        row.unwrap_or_else(|error| panic!("{query}: {error:?}")).get(0)
+    }
+
+    async fn database(&self) -> tokio_postgres::Client {
+        let connected = tokio_postgres::connect(&self.database_url, NoTls).await;
+        let (client, connection) = connected.expect("the stack's database answers");
+        tokio::spawn(connection);
+        client
     }
 
     async fn ghl(&self, method: &str, path: &str, body: Option<Value>) -> Value {

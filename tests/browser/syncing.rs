@@ -62,31 +62,6 @@ async fn a_full_sync_started_by_click_is_seen_to_its_end_through_a_dropped_conne
 }
 
 #[tokio::test]
-async fn a_failed_order_is_shown_with_its_reason_and_tried_again() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
-    let order_id = stack.some_order().await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
-        page.until_ready().await;
-        stack.touch(&order_id).await;
-        stack.lose(&order_id).await;
-        page.click("start-incremental").await;
-        page.until_status("Delay", A_RUN).await;
-        page.until_text("failures", &order_id, A_MOMENT).await;
-        page.screenshots("failures").await;
-        stack.heal().await;
-
-        let button = format!("document.querySelector(`[aria-label=\"Retry order {order_id}\"]`)");
-        assert_ne!(page.run(&format!("return {button}.parentElement.querySelector('p').textContent")).await, "");
-        page.run(&format!("{button}.click()")).await;
-        page.until_text("notice", "is in step", A_MOMENT).await;
-        page.until("the failure is gone", A_MOMENT, async || !page.text("failures").await.contains(&order_id)).await;
-        page.assert_clean_console().await;
-    })
-    .await;
-}
-
-#[tokio::test]
 async fn a_sync_is_cancelled_by_keyboard_after_a_confirmation() {
     let stack = Stack::running();
     stack.reset_ghl().await;
@@ -104,17 +79,55 @@ async fn a_sync_is_cancelled_by_keyboard_after_a_confirmation() {
         press(Key::Tab).await;
         press(Key::Tab).await;
         assert_eq!(focused().await, "cancel");
+
+        for keep in [Key::Escape, Key::Enter] {
+            press(Key::Enter).await;
+            assert!(page.is_shown("cancel-dialog").await);
+            assert_eq!(focused().await, "cancel-no", "the harmless answer is the first");
+            page.screenshots("cancel").await;
+            press(keep).await;
+            assert!(!page.is_shown("cancel-dialog").await);
+            assert_eq!(focused().await, "cancel", "the focus returns");
+        }
+        assert_eq!(page.text("cancel").await, "Cancel sync…");
+        assert_eq!(page.attribute("status", "data-status").await, "Syncing", "it goes on");
+
+        page.record_text("cancel").await;
         press(Key::Enter).await;
-        assert!(page.is_shown("cancel-dialog").await);
-        assert_eq!(focused().await, "cancel-no", "the harmless answer is the first");
-        page.screenshots("cancel").await;
-        press(Key::Escape).await;
-        assert!(!page.is_shown("cancel-dialog").await);
+        press(Key::Tab).await;
+        assert_eq!(focused().await, "cancel-yes");
+        press(Key::Enter).await;
+        page.until_status("Cancelled", A_MOMENT).await;
+        assert!(page.recorded_text("cancel").await.iter().any(|text| text == "Cancelling…"));
+        assert_eq!(focused().await, "start-full", "the cancel button is gone");
+        page.until_text("last-run", "Cancelled", A_MOMENT).await;
+        page.assert_clean_console().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_in_words() {
+    let stack = Stack::running();
+    stack.reset_ghl().await;
+    with_page(&stack, &stack.dashboard_url, async |page| {
+        page.until_ready().await;
+        page.click("start-full").await;
+        page.until_status("Syncing", A_MOMENT).await;
+        let title = page.attribute("start-full", "title").await;
+        assert!(title.contains("A sync is running"), "{title}");
+
+        // As a dashboard would that hasn't heard of the run yet.
+        page.run("const b = document.getElementById('start-full'); b.removeAttribute('aria-disabled'); b.click()")
+            .await;
+        page.until_text("notice", "A sync is running already", A_MOMENT).await;
+        let refused = page.browser.console().await;
+        assert!(refused.iter().all(|line| line.contains("409")), "{refused:?}");
+        assert_eq!(page.attribute("status", "data-status").await, "Syncing");
 
         page.click("cancel").await;
         page.click("cancel-yes").await;
         page.until_status("Cancelled", A_MOMENT).await;
-        page.until_text("last-run", "Cancelled", A_MOMENT).await;
         page.assert_clean_console().await;
     })
     .await;

@@ -12,6 +12,7 @@
 //! | `adoption` | tickets of the original app |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
+//! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
 //! | `gate` | one admission per ticket |
 //! | `upkeep` | failures, products, connections, purge |
@@ -45,6 +46,7 @@ mod postgrest;
 mod privileges;
 mod publications;
 mod reconciling;
+mod reports;
 mod runs;
 mod through_postgrest;
 mod unreadable;

@@ -85,7 +85,8 @@ async fn the_first_outcome_stands_and_is_counted_once() {
     assert_eq!(
         state["failures"][0],
         json!({"order_id": "a", "class": "permanent", "code": "not_found",
-        "reason": "GHL has no such order", "attempts": 1, "last_try_at": state["failures"][0]["last_try_at"]})
+        "reason": "GHL has no such order", "attempts": 1, "last_try_at": state["failures"][0]["last_try_at"],
+        "resolved_at": null})
     );
     // The data is right all the same.
     assert_eq!(database.value("select count(*) from ghl_qr_tickets where status = 'live'").await, 2);

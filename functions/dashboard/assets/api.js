@@ -33,8 +33,8 @@ export class Api {
 
   status = () => this.#call("GET", "api/qrapp/sync-status");
   runs = (before) => this.#call("GET", `api/qrapp/runs?${query({ limit: 10, before })}`);
-  run = (id) => this.#call("GET", `api/qrapp/runs/${encodeURIComponent(id)}?limit=100`);
-  failures = () => this.#call("GET", "api/qrapp/failures?limit=100");
+  run = (id, only, after) => this.#call("GET", `api/qrapp/runs/${encodeURIComponent(id)}?${query({ only, limit: 100, after })}`);
+  failures = (after) => this.#call("GET", `api/qrapp/failures?${query({ limit: 100, after })}`);
   start = (mode) => this.#call("POST", `api/ghl/orders/sync?${query({ mode })}`);
   cancel = () => this.#call("POST", "api/ghl/orders/sync/cancel");
   syncOrder = (id) => this.#call("POST", `api/ghl/orders/${encodeURIComponent(id)}`);

@@ -51,6 +51,25 @@ const STATES = {
 };
 export const state = (value) => STATES[value] ?? value;
 
+// Names of kinds within a sentence.
+const SYNCS = { full: "full sync", incremental: "incremental sync", valid_list: "listing of valid orders", retry: "retry" };
+
+const SKIPPED_BECAUSE = {
+  running: "another sync was running",
+  cooldown: "the sync before had only just ended",
+  daily_budget: "too little of GoHighLevel's daily budget was left",
+};
+const skippedBecause = (run) => SKIPPED_BECAUSE[run.errorCode] ?? lowerFirst(cause(run.error) || "no reason was given");
+
+export const lowerFirst = (text) => text.charAt(0).toLowerCase() + text.slice(1);
+
+/** `Scheduled incremental sync skipped: another sync was running.` */
+export function skipInWords(run) {
+  const sync = SYNCS[run.kind] ?? "sync";
+  const which = run.requestedBy === "schedule" ? `Scheduled ${sync}` : sync.charAt(0).toUpperCase() + sync.slice(1);
+  return `${which} skipped: ${skippedBecause(run)}.`;
+}
+
 /** What went wrong, as the server words it; `error` is a text or `{code, message}`. */
 export const cause = (error) => (typeof error === "string" ? error : (error?.message ?? ""));
 

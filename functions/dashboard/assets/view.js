@@ -16,6 +16,33 @@ export function element(tag, properties = {}, ...children) {
   return made;
 }
 
+export const quiet = (text) => element("p", { className: "quiet" }, text);
+
+/** Named numbers: `[name, value, bad]`. */
+export function figures(rows) {
+  const row = ([name, value, bad]) =>
+    element("div", bad ? { className: "bad" } : {}, element("dt", {}, name), element("dd", {}, value));
+  return element("dl", { className: "summary" }, ...rows.map(row));
+}
+
+/** A button that does nothing now stays where it is, keeps the focus, and says why; `null` frees it. */
+export function block(button, why) {
+  button.setAttribute("aria-disabled", String(Boolean(why)));
+  button.title = why ?? "";
+}
+
+export const isBlocked = (button) => button.getAttribute("aria-disabled") === "true";
+
+/** The rows of `items`. One whose item hasn't changed stays, and with it what is open, focused or scrolled in it. */
+export function renew(parent, items, make) {
+  const keyed = items.map((item) => [JSON.stringify(item), item]);
+  const kept = new Map([...parent.children].map((row) => [row.key, row]));
+  const rows = keyed.map(([key, item]) => kept.get(key) ?? Object.assign(make(item), { key }));
+  const stay = new Set(rows);
+  for (const row of [...parent.children]) if (!stay.has(row)) row.remove();
+  rows.forEach((row, at) => parent.children[at] !== row && parent.insertBefore(row, parent.children[at] ?? null));
+}
+
 /** Written only when it differs, so that screen readers hear each change once. */
 function write(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
@@ -45,14 +72,17 @@ export function showSession(session, config) {
   $("sign-in").hidden = session.signedIn;
   $("sign-in-form").hidden = !session.canSignIn;
   $("sign-in-link").hidden = session.canSignIn;
-  $("actions").hidden = session.isMember;
+  $("full-help").hidden = session.isMember;
   $("member-help").hidden = !session.isMember;
   write("who", email ?? (session.isMember ? "Member" : "Admin"));
   if ($("location").childNodes.length === 1) $("location").append(config.locationId);
 }
 
-/** `starting`: a start was asked for and no frame of it has come yet. */
-export function showProgress(progress, { starting, now }) {
+/**
+ * `starting`, `cancelling`: it was asked for and no frame of it has come yet. `mayNot`: why this user can start and cancel
+ * nothing, if so.
+ */
+export function showProgress(progress, { starting, cancelling, mayNot, now }) {
   const status = starting ? "Starting" : progress.status;
   const wait = cooldownSeconds(progress, now);
   const syncing = isSyncing(progress) && !starting;
@@ -63,7 +93,7 @@ export function showProgress(progress, { starting, now }) {
   write("status", stateInWords(status));
   write("sync-title", starting || progress.status === "Idle" ? "Sync" : kind(progress.kind));
   showPercent(orders, status);
-  write("sentence", sentence(progress, status, wait));
+  write("sentence", cancelling ? "Cancelling…" : sentence(progress, status, wait));
   $("sentence").dataset.status = status;
   showCountdown(wait, progress.cooldownLength);
 
@@ -78,17 +108,32 @@ export function showProgress(progress, { starting, now }) {
   write("eta", syncing && progress.etaSeconds !== null ? duration(progress.etaSeconds) : NOTHING);
   write("elapsed", starting || !progress.startTime ? NOTHING : duration(elapsed(progress, now)));
 
-  showBlocked(starting || isSyncing(progress) || wait !== 0);
-  $("cancel").hidden = !syncing;
+  showBlocked(mayNot ?? whyBusy(starting || isSyncing(progress), wait));
+  showCancel(syncing, cancelling, mayNot);
   document.title = syncing && orders !== null ? `${orders}% · ghl-sync` : "ghl-sync";
 }
 
-/** Only one run at a time. The buttons stay where they are and keep the focus; `aria-disabled` tells that they do nothing now. */
-function showBlocked(blocked) {
-  for (const button of document.querySelectorAll("[data-starts-run]")) button.setAttribute("aria-disabled", String(blocked));
+/** Only one run at a time. */
+function whyBusy(running, wait) {
+  if (running) return "A sync is running. Only one can run at a time.";
+  return wait !== 0 ? "The last sync has just ended. The next can start in a moment." : null;
 }
 
-export const isBlocked = () => $("start-full").getAttribute("aria-disabled") === "true";
+function showBlocked(why) {
+  for (const button of document.querySelectorAll("[data-starts-run]")) block(button, why);
+}
+
+function showCancel(syncing, cancelling, mayNot) {
+  const [cancel, dialog] = [$("cancel"), $("cancel-dialog")];
+  write("cancel", cancelling ? "Cancelling…" : "Cancel sync…");
+  block(cancel, cancelling ? "The sync is being cancelled." : mayNot);
+  // A run that ended by itself leaves nothing to confirm.
+  if (!syncing && dialog.open) dialog.close();
+  const focused = document.activeElement === cancel;
+  cancel.hidden = !syncing;
+  // What is hidden loses the focus, and a person on the keyboard their place.
+  if (focused && !syncing) $("start-full").focus();
+}
 
 function showPercent(orders, status) {
   $("percent").hidden = status === "Idle" || orders === null;

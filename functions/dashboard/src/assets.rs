@@ -35,6 +35,7 @@ const SCRIPT: &str = "text/javascript; charset=utf-8";
 assets! {
     "app.js": SCRIPT,
     "api.js": SCRIPT,
+    "details.js": SCRIPT,
     "format.js": SCRIPT,
     "lists.js": SCRIPT,
     "progress.js": SCRIPT,

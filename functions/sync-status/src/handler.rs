@@ -1,6 +1,6 @@
 //! The routes a dashboard reads. Every reader of the status also finds a run that lost its pulse, and sends one.
 
-use database::{Database, NewRun, Settings};
+use database::{Database, NewRun, ReportList, Settings};
 use domain::{OrderId, RunId, RunKind, frames};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
 use serde::Deserialize;
@@ -19,8 +19,8 @@ pub(crate) struct SyncStatus {
     pub(crate) ws_ticket_secret: Secret,
 }
 
-/// Most orders one retry may name.
-const MAX_RETRY: usize = 1000;
+/// Most orders one retry may name; their ids are 300 kB or so.
+const MAX_RETRY: usize = 10_000;
 
 /// The body of a retry; none retries every failed order.
 #[derive(Debug, Default, Deserialize)]
@@ -78,11 +78,9 @@ impl SyncStatus {
     async fn run(&self, run_id: &str, request: &Request) -> Result<Response, ApiError> {
         let run_id = known_form(run_id)?;
         let limit = request::query_number(request, "limit", 100, 1..=1000)?;
-        let detail = self
-            .database
-            .get_run(run_id.as_str(), request::query(request, "after"), limit)
-            .await
-            .map_err(bad_cursor)?;
+        let only = request::query(request, "only").map(list_named).transpose()?;
+        let detail = self.database.get_run(run_id.as_str(), request::query(request, "after"), limit, only).await;
+        let detail = detail.map_err(bad_cursor)?;
         let Some(run) = &detail.run else { return Err(no_run()) };
         json(StatusCode::OK, &report::detail(run, &detail))
     }
@@ -129,6 +127,16 @@ fn parse_ids(ids: &[String]) -> Result<Vec<OrderId>, ApiError> {
     parsed.map_err(|_| ApiError::bad_request("invalid_order_id", "An order id is 1 to 64 letters, digits, '-' or '_'"))
 }
 
+fn list_named(name: &str) -> Result<ReportList, ApiError> {
+    match name {
+        "failures" => Ok(ReportList::Failures),
+        "skips" => Ok(ReportList::Skips),
+        "issues" => Ok(ReportList::Issues),
+        "drift" => Ok(ReportList::Drift),
+        _ => Err(ApiError::bad_request("invalid_parameter", "`only` should be failures, skips, issues or drift")),
+    }
+}
+
 /// Run ids are UUIDs; anything else is no run of ours.
 fn known_form(run_id: &str) -> Result<RunId, ApiError> {
     let form = |(at, c): (usize, char)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() };
@@ -165,6 +173,14 @@ mod tests {
         for bad in ["", "x", "0192f0c1-2345-7abc-8def-0123456789ag", "0192f0c1x2345-7abc-8def-0123456789ab", "%2e%2e"] {
             assert_eq!(known_form(bad).unwrap_err().code(), "run_not_found", "{bad}");
         }
+    }
+
+    #[test]
+    fn a_report_may_be_asked_for_one_of_its_lists() {
+        for name in ["failures", "skips", "issues", "drift"] {
+            assert_eq!(serde_json::to_value(list_named(name).unwrap()).unwrap(), name);
+        }
+        assert_eq!(list_named("Failures").unwrap_err().code(), "invalid_parameter");
     }
 
     #[test]

@@ -31,7 +31,9 @@ end
 $$;
 
 -- One run with what there is to report, by order id.
--- request: {location_id, run_id, after?, limit} -> {run|null, failures, skips, issues, drift, next}
+-- `only` leaves the other lists out: whoever looks for failures needn't page through everything else.
+-- request: {location_id, run_id, after?, limit, only?: "failures|skips|issues|drift"}
+--   -> {run|null, failures, skips, issues, drift, next}
 create or replace function public.get_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -39,6 +41,8 @@ declare
   v_location text := sync_internal.location(request);
   v_limit int := sync_internal.page_limit(request);
   v_after text := coalesce(request ->> 'after', '');
+  v_lists text[] := case when request ->> 'only' is null then '{failures,skips,issues,drift}'
+    else array[request ->> 'only'] end;
   v_run public.sync_runs;
   v_next text;
 begin
@@ -58,31 +62,39 @@ begin
         row_number() over (partition by outcome order by order_id) as nth
       from public.sync_outcomes
       where run_id = v_run.run_id and outcome in ('failed', 'skipped') and order_id > v_after
+        and case outcome when 'failed' then 'failures' else 'skips' end = any (v_lists)
       union all
       select 'drift', order_id, row_number() over (order by order_id)
       from public.sync_outcomes
-      where run_id = v_run.run_id and order_id > v_after
+      where run_id = v_run.run_id and order_id > v_after and 'drift' = any (v_lists)
         and tickets_added + tickets_reinstated + tickets_cancelled > 0
       union all
       select 'issue', order_id, row_number() over (order by order_id)
-      from (select distinct order_id from public.sync_issues where run_id = v_run.run_id and order_id > v_after) as i
+      from (
+        select distinct order_id from public.sync_issues
+        where run_id = v_run.run_id and order_id > v_after and 'issues' = any (v_lists)
+      ) as i
     ) as numbered
     where nth <= v_limit group by list
   ) as ends;
 
   return jsonb_build_object(
     'run', sync_internal.run_json(v_run),
-    'failures', sync_internal.outcomes_page(v_run.run_id, 'failed', v_after, v_next, v_limit),
-    'skips', sync_internal.outcomes_page(v_run.run_id, 'skipped', v_after, v_next, v_limit),
+    'failures', case when 'failures' = any (v_lists)
+      then sync_internal.failures_page(v_location, v_run.run_id, v_after, v_next, v_limit) else '[]' end,
+    'skips', case when 'skips' = any (v_lists)
+      then sync_internal.skips_page(v_run.run_id, v_after, v_next, v_limit) else '[]' end,
     'issues', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'order_id', nullif(order_id, ''), 'code', code, 'message', message) order by order_id, noted_at), '[]')
       from public.sync_issues
       -- What concerns the whole listing has no order and stands on the first page.
-      where run_id = v_run.run_id and (order_id > v_after or v_after = '') and (v_next is null or order_id <= v_next)),
+      where run_id = v_run.run_id and (order_id > v_after or v_after = '') and (v_next is null or order_id <= v_next)
+        and 'issues' = any (v_lists)),
     'drift', jsonb_build_object('orders', v_run.drift_orders, 'added', v_run.tickets_added,
       'reinstated', v_run.tickets_reinstated, 'cancelled', v_run.tickets_cancelled,
-      'list', sync_internal.drift_page(v_run.run_id, v_after, v_next, v_limit)),
+      'list', case when 'drift' = any (v_lists)
+        then sync_internal.drift_page(v_run.run_id, v_after, v_next, v_limit) else '[]' end),
     'next', v_next);
 end
 $$;
@@ -101,16 +113,39 @@ as $$
   ) as page
 $$;
 
-create or replace function sync_internal.outcomes_page(
-  p_run uuid, p_outcome text, p_after text, p_until text, p_limit int
+-- In a run the first outcome stands; `resolved_at` tells of what came after it: when the order was synced since, null if
+-- it wasn't. An order's row needs a read that became or agreed with it and tickets that aren't due; an order that isn't
+-- ours has no row, and having been read is all there is to do.
+create or replace function sync_internal.failures_page(
+  p_location text, p_run uuid, p_after text, p_until text, p_limit int
 ) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
+  from (
+    select c.order_id, c.class, c.code, c.reason, c.attempts, c.recorded_at as last_try_at,
+      case when read.at > c.recorded_at and o.tickets_due is null and f.order_id is null then read.at end as resolved_at
+    from public.sync_outcomes c
+    left join public.sync_order_memory m on m.location_id = p_location and m.order_id = c.order_id
+    left join public.ghl_qr_orders o on o.order_id = c.order_id and o.location_id = p_location
+    left join public.sync_failures f on f.location_id = p_location and f.order_id = c.order_id
+    cross join lateral (
+      select case when o.order_id is null and m.valid is false then m.fetched_at else m.confirmed_at end as at
+    ) as read
+    where c.run_id = p_run and c.outcome = 'failed' and c.order_id > p_after
+      and (p_until is null or c.order_id <= p_until)
+    order by c.order_id limit p_limit
+  ) as page
+$$;
+
+create or replace function sync_internal.skips_page(p_run uuid, p_after text, p_until text, p_limit int) returns jsonb
 language sql stable
 as $$
   select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
   from (
     select order_id, class, code, reason, attempts, recorded_at as last_try_at
     from public.sync_outcomes
-    where run_id = p_run and outcome = p_outcome and order_id > p_after and (p_until is null or order_id <= p_until)
+    where run_id = p_run and outcome = 'skipped' and order_id > p_after and (p_until is null or order_id <= p_until)
     order by order_id limit p_limit
   ) as page
 $$;

@@ -23,7 +23,7 @@ pub use limiter::{Lane, Limits, Observed, Slots};
 pub use orders::{
     Failure, Notice, OrderRow, OrderUpsert, Plan, Reconciled, Recorded, ToReconcile, UpsertResult, Upserted, Upserts,
 };
-pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, RunDetail, Runs};
+pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
     Cancelled, Dispatch, DueOrder, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, Settings, Snapshot, Started,
 };

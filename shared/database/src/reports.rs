@@ -2,7 +2,7 @@
 
 use domain::Run;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{Database, Error};
@@ -33,6 +33,8 @@ pub struct FailureRow {
     pub attempts: Option<u32>,
     /// When it was last tried.
     pub last_try_at: Option<Timestamp>,
+    /// When the order was synced since, where a run's record keeps the failure.
+    pub resolved_at: Option<Timestamp>,
 }
 
 /// Something in an order's data that couldn't be honoured.
@@ -105,6 +107,20 @@ pub struct Failures {
     pub next: Option<String>,
 }
 
+/// One of the lists of a run's report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReportList {
+    /// Orders that failed.
+    Failures,
+    /// Orders that aren't valid orders of ours.
+    Skips,
+    /// What couldn't be honoured.
+    Issues,
+    /// What disagreed before.
+    Drift,
+}
+
 impl Database {
     /// Runs, newest first, before a cursor, at most `limit` (1 to 100).
     ///
@@ -114,12 +130,18 @@ impl Database {
         self.call("list_runs", json!({ "before": before, "limit": limit })).await
     }
 
-    /// A run with its failures, skips and issues after a cursor, at most `limit` of each.
+    /// A run with its failures, skips, issues and drift after a cursor, at most `limit` of each; or with `only` one of them.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn get_run(&self, run_id: &str, after: Option<&str>, limit: u32) -> Result<RunDetail, Error> {
-        self.call("get_run", json!({ "run_id": run_id, "after": after, "limit": limit })).await
+    pub async fn get_run(
+        &self,
+        run_id: &str,
+        after: Option<&str>,
+        limit: u32,
+        only: Option<ReportList>,
+    ) -> Result<RunDetail, Error> {
+        self.call("get_run", json!({ "run_id": run_id, "after": after, "limit": limit, "only": only })).await
     }
 
     /// Failures outside of runs after a cursor, at most `limit`.

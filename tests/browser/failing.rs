@@ -1,0 +1,108 @@
+//! What went wrong, and trying it again.
+
+use crate::{
+    chrome::with_page,
+    page::{A_MOMENT, A_RUN, Page},
+    stack::Stack,
+};
+
+/// The orders under "Needs attention" that are among these.
+async fn listed(page: &Page, orders: &[String]) -> Vec<String> {
+    let mut found = page.texts("#failures-list code").await;
+    found.retain(|id| orders.contains(id));
+    found.sort();
+    found
+}
+
+fn sorted(orders: &[String]) -> Vec<String> {
+    let mut orders = orders.to_vec();
+    orders.sort();
+    orders
+}
+
+#[tokio::test]
+async fn failed_orders_are_tried_again_one_by_one_or_all_and_only_those_that_still_fail() {
+    let stack = Stack::running();
+    stack.reset_ghl().await;
+    stack.execute("delete from public.sync_failures").await;
+    let orders = stack.some_orders().await;
+    with_page(&stack, &stack.dashboard_url, async |page| {
+        page.until_ready().await;
+        for order_id in &orders {
+            stack.touch(order_id).await;
+            stack.lose(order_id).await;
+        }
+        page.click("start-incremental").await;
+        page.until_status("Delay", A_RUN).await;
+        page.until("they are listed", A_MOMENT, async || listed(page, &orders).await == sorted(&orders)).await;
+        assert!(page.texts("#failures-list p").await.iter().all(|reason| !reason.is_empty()));
+        page.screenshots("failures").await;
+        stack.heal().await;
+
+        let [one, others @ ..] = &orders;
+        page.press(&format!("[aria-label='Retry order {one}']")).await;
+        page.until_text("notice", "is in step", A_MOMENT).await;
+        page.until("the failure is gone", A_MOMENT, async || listed(page, &orders).await == sorted(others)).await;
+        page.reload().await;
+        page.until("the others are listed", A_MOMENT, async || listed(page, &orders).await == sorted(others)).await;
+        page.press("#runs > li:first-child summary").await;
+        let sections = async || page.texts("#runs section:not([hidden])").await;
+        page.until("the run's record tells of both", A_MOMENT, async || {
+            let told = sections().await;
+            told.iter().any(|part| part.starts_with("Failed (2)") && !part.contains(one.as_str()))
+                && told.iter().any(|part| part.starts_with("Synced since (1)") && part.contains(one.as_str()))
+        })
+        .await;
+        page.screenshots("synced-since").await;
+
+        page.until_ready().await;
+        assert_eq!(page.text("retry-all").await, "Retry all 2");
+        page.click("retry-all").await;
+        page.until_text("notice", "Trying 2 orders again.", A_MOMENT).await;
+        page.until_status("Delay", A_RUN).await;
+        page.until("nothing fails any more", A_MOMENT, async || listed(page, &orders).await.is_empty()).await;
+        let newest = "select listed from public.sync_runs where kind = 'retry' order by started_at desc limit 1";
+        assert_eq!(stack.value(newest).await, "2", "what was synced since isn't tried again");
+        page.reload().await;
+        page.until_text("failures", "Nothing failed.", A_MOMENT).await;
+        page.assert_clean_console().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_failures_are_shown_page_by_page() {
+    let stack = Stack::running();
+    let forget = "delete from public.sync_failures where order_id like 'ManyFailures%'";
+    stack
+        .execute(&format!(
+            "{forget}; insert into public.sync_failures (location_id, order_id, cause, class, code, reason, attempts)
+             select '{}', 'ManyFailures' || to_char(n, 'FM0000'), 'webhook', 'transient', 'ghl_unavailable',
+               'Failed to fetch order details', 5 from generate_series(1, 230) as n",
+            stack.location_id
+        ))
+        .await;
+    with_page(&stack, &stack.dashboard_url, async |page| {
+        page.until_connection("live").await;
+        page.until_text("failures-badge", "+", A_MOMENT).await;
+        let shown = async || {
+            let mut ids = page.texts("#failures-list code").await;
+            ids.retain(|id| id.starts_with("ManyFailures"));
+            ids
+        };
+        assert_eq!(shown().await.len(), 100);
+        page.screenshots("many-failures").await;
+        for _ in 0..2 {
+            let before = shown().await.len();
+            page.click("more-failures").await;
+            page.until("more are shown", A_MOMENT, async || shown().await.len() > before).await;
+        }
+        page.until("all are shown", A_MOMENT, async || !page.is_shown("more-failures").await).await;
+        let ids = shown().await;
+        let expected: Vec<_> = (1..=230).map(|n| format!("ManyFailures{n:04}")).collect();
+        assert_eq!(ids, expected);
+        page.assert_clean_console().await;
+    })
+    .await;
+    stack.execute(forget).await;
+}
