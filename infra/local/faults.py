@@ -2,7 +2,8 @@
 
 `POST /_local/faults` orders one, `GET` lists them with their counts, `DELETE` ends them all. A fault is
 
-    {"service": "sqs" | "s3" | "connections", "kind": "refuse" | "delay" | "hold" | "drop_once" | "duplicate",
+    {"service": "sqs" | "s3" | "connections",
+     "kind": "refuse" | "delay" | "hold" | "late" | "drop_once" | "duplicate",
      "queue": "tickets", "method": "PUT", "seconds": 2, "times": 3}
 
 `queue` (sqs: the start of the queue's name without the stack's) and `method` (s3) narrow it; without `times` it stays.
@@ -13,6 +14,7 @@ For SQS it befalls SendMessageBatch, the only call by which the functions send.
 | `refuse` | 503 |
 | `delay` | the right answer, so many seconds late; what it does is done before |
 | `hold` | the right answer, so many seconds late; what it does is done after |
+| `late` | sqs: success, and the messages arrive so many seconds later (at most 900) than they should |
 | `drop_once` | sqs: success, but each different message is lost the first time it is sent |
 | `duplicate` | sqs: each message is sent twice |
 """
@@ -120,11 +122,20 @@ async def befall(fault, call, send):
         status, body = await call.answer()
         await asyncio.sleep(fault["seconds"])
         await respond(send, status, body)
+    elif kind == "late":
+        await late(fault, call, send)
     elif kind == "duplicate":
         await call.answer()
         await call.pass_on(send)
     elif kind == "drop_once":
         await drop_once(fault, call, send)
+
+
+async def late(fault, call, send):
+    request = json.loads(call.body)
+    for entry in request["Entries"]:
+        entry["DelaySeconds"] = min(entry.get("DelaySeconds", 0) + fault["seconds"], 900)
+    await call.pass_on(send, json.dumps(request).encode())
 
 
 async def drop_once(fault, call, send):
@@ -159,12 +170,14 @@ async def control(scope, receive, send):
 def wrong(fault):
     if fault.get("service") not in ("sqs", "s3", "connections"):
         return "service must be sqs, s3 or connections"
-    if fault.get("kind") not in ("refuse", "delay", "hold", "drop_once", "duplicate"):
-        return "kind must be refuse, delay, hold, drop_once or duplicate"
-    if fault["kind"] in ("drop_once", "duplicate") and fault["service"] != "sqs":
+    if fault.get("kind") not in ("refuse", "delay", "hold", "late", "drop_once", "duplicate"):
+        return "kind must be refuse, delay, hold, late, drop_once or duplicate"
+    if fault["kind"] in ("late", "drop_once", "duplicate") and fault["service"] != "sqs":
         return f"{fault['kind']} is for sqs"
     if fault["kind"] in ("delay", "hold") and not isinstance(fault.get("seconds"), (int, float)):
         return "seconds is missing"
+    if fault["kind"] == "late" and not isinstance(fault.get("seconds"), int):
+        return "seconds must be a whole number"
     return None
 
 

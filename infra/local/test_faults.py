@@ -11,13 +11,14 @@ import faults
 class Faults(unittest.TestCase):
     def setUp(self):
         faults.faults.clear()
-        self.sent = []
+        self.sent, self.delays = [], []
         self.app = faults.wrap(self.cloud)
 
     async def cloud(self, scope, receive, send):
         body = await faults.read(receive)
         entries = json.loads(body).get("Entries", []) if body else []
         self.sent.extend(entry["MessageBody"] for entry in entries)
+        self.delays.extend(entry.get("DelaySeconds", 0) for entry in entries)
         await faults.respond(send, 200, {"Successful": [{"Id": entry["Id"]} for entry in entries], "Failed": []})
 
     def call(self, method, path, body=b"", headers=()):
@@ -73,6 +74,12 @@ class Faults(unittest.TestCase):
         self.assertEqual(sorted(one["Id"] for one in answer["Successful"]), ["0", "1"])
         self.assertEqual(self.sent, ["b"])
 
+    def test_late_messages_get_a_longer_delay(self):
+        self.order(service="sqs", kind="late", seconds=60, times=1)
+        self.send("a", "b")
+        self.send("c")
+        self.assertEqual((self.sent, self.delays), (["a", "b", "c"], [60, 60, 0]))
+
     def test_each_message_is_sent_twice(self):
         self.order(service="sqs", kind="duplicate")
         self.assertEqual(self.send("a")[1]["Successful"], [{"Id": "0"}])
@@ -107,7 +114,8 @@ class Faults(unittest.TestCase):
 
     def test_what_is_no_fault_is_named(self):
         for fault, word in [({"service": "ec2"}, "service"), ({"service": "s3", "kind": "drop_once"}, "sqs"),
-                            ({"service": "s3", "kind": "delay"}, "seconds")]:
+                            ({"service": "s3", "kind": "delay"}, "seconds"),
+                            ({"service": "sqs", "kind": "late", "seconds": 0.5}, "whole")]:
             status, answer = self.call("POST", faults.PATH, json.dumps(fault).encode())
             self.assertEqual(status, 400)
             self.assertIn(word, answer["error"])

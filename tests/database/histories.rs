@@ -1,7 +1,7 @@
 //! Random histories of orders against a model: GHL edits them, reads arrive late, twice or out of order, workers die
 //! between two steps, people scan, cancel and delete. At rest the tickets must be what the model says.
 //!
-//! `TEST_HISTORIES` sets how many (10,000 in CI, else 2,000), `TEST_SEED` repeats them.
+//! `TEST_HISTORIES` sets how many (10,000 in CI and with `TEST_ALL=1`, else 2,000), `TEST_SEED` repeats them.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -76,7 +76,8 @@ const MUST_HAPPEN: [&str; 36] = [
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tickets_are_right_after_any_history() {
     let in_ci = std::env::var_os("CI").is_some();
-    let histories = from_environment("TEST_HISTORIES").unwrap_or(if in_ci { 10_000 } else { 2_000 });
+    let all = in_ci || std::env::var_os("TEST_ALL").is_some_and(|value| !value.is_empty());
+    let histories = from_environment("TEST_HISTORIES").unwrap_or(if all { 10_000 } else { 2_000 });
     // The same ones in CI, so that red means the change; new ones everywhere else.
     let chosen = || if in_ci { CI_SEED } else { u64::from(rand::random::<u32>()) };
     let first = from_environment("TEST_SEED").unwrap_or_else(chosen);

@@ -39,12 +39,12 @@ impl Cloud<'_> {
         sent["MessageId"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned()
     }
 
-    /// Whether a queue holds no message, neither waiting nor in work.
+    /// Whether a queue holds no message, neither waiting nor in work nor delayed.
     pub(crate) async fn is_empty(&self, queue: &str) -> Result<(), String> {
-        let names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"];
+        let names = ["", "NotVisible", "Delayed"].map(|which| format!("ApproximateNumberOfMessages{which}"));
         let request = json!({ "QueueUrl": self.stack.queues[queue], "AttributeNames": names });
         let attributes = self.sqs("GetQueueAttributes", request).await;
-        let empty = names.iter().all(|name| attributes["Attributes"][name] == "0");
+        let empty = names.iter().all(|name| attributes["Attributes"][name.as_str()] == "0");
         if empty { Ok(()) } else { Err(attributes.to_string()) }
     }
 

@@ -1,7 +1,7 @@
 //! The fault matrix: whatever fails, each run ends, adds up, tells the same everywhere, and loses nothing.
 //!
 //! Runs on a brisk stack (`cargo xtask up --brisk`): the same system with every wait shortened. `STACK_JSON` names it. All
-//! cases and the soak run with `TEST_ALL=1`, and `tests/FAULTS.md` must say what they showed; else a minute's worth.
+//! cases and the soak run in CI or with `TEST_ALL=1`, and `tests/FAULTS.md` must say what they showed; else a minute's worth.
 //!
 //! | module | what it is for |
 //! |---|---|
@@ -41,5 +41,6 @@ mod soak;
 
 /// Whether everything runs, or a minute's worth.
 fn all() -> bool {
-    std::env::var_os("TEST_ALL").is_some_and(|value| !value.is_empty())
+    let given = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    given("CI") || given("TEST_ALL")
 }

@@ -15,7 +15,7 @@ const HEAD: &str = "# What happens when something fails
 
 Written by `TEST_ALL=1 cargo xtask test faults`, which plays each case on the local stack and checks after each: the run ended,
 listed = synced + skipped + failed, status document = run row = last frame, and with the fault gone the next run brought every
-order and ticket in step. With `CI` set too it fails if this table says anything else.
+order and ticket in step. With `CI` set it fails if this table says anything else.
 
 | fault | the run ends | orders that fail |
 |---|---|---|

@@ -25,7 +25,7 @@ const SILENCE: Duration = Duration::from_millis(1500);
 /// A fault and how a run is to end that meets it.
 pub(crate) struct Case {
     pub(crate) name: &'static str,
-    /// Runs also without `TEST_ALL`.
+    /// Runs also where not all do.
     pub(crate) quick: bool,
     /// GHL's faults; `"orderId": "one"` means one ordinary order.
     pub(crate) ghl: Vec<Value>,

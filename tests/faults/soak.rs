@@ -20,7 +20,7 @@ const VICTIMS: [&str; 3] = ["order-worker", "tickets", "run-worker"];
 #[tokio::test]
 async fn ten_runs_with_random_faults_lose_nothing() {
     if !crate::all() {
-        println!("runs with TEST_ALL=1 only");
+        println!("runs in CI and with TEST_ALL=1");
         return;
     }
     let seed = std::env::var("TEST_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand::random::<u64>);

@@ -24,7 +24,7 @@ pub(crate) enum Suite {
     EndToEnd,
     /// The dashboard in a real Chromium
     Browser,
-    /// What happens when GHL, the database, the cloud or a worker fails; all cases with TEST_ALL=1, else a minute's worth
+    /// What happens when GHL, the database, the cloud or a worker fails; all cases in CI or with TEST_ALL=1, else a minute's worth
     Faults,
 }
 

@@ -1,0 +1,66 @@
+//! What the database answered.
+
+use serde_json::Value;
+
+use super::{History, Phase};
+use crate::histories::ghl::Read;
+
+impl History {
+    pub(in crate::histories) fn upserted(&mut self, read: &Read, answer: &Value) -> Result<(), String> {
+        let codes = answer["issues"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let codes: Vec<_> = codes.iter().filter_map(|issue| issue["code"].as_str()).collect();
+        let (result, issues) = self.row.upsert(read);
+        self.note(result, format!(": upsert of the read at {}, answered {} {codes:?}", read.at, answer["result"]));
+        for issue in &issues {
+            *self.met.entry(issue).or_default() += 1;
+        }
+        // A read that writes nothing says nothing of importance.
+        let is_applied = ["written", "unchanged"].contains(&result) && !read.remember_only;
+        if answer["result"] == result && (!is_applied || codes == issues) {
+            return Ok(());
+        }
+        Err(format!("the upsert should answer {result} {issues:?}"))
+    }
+
+    pub(in crate::histories) fn reconciled(&mut self, answer: Option<&Value>) {
+        let count = |key: &str| answer.and_then(|answer| answer[key].as_i64()).unwrap_or(0);
+        let counts = ["added", "reinstated", "cancelled", "relabelled", "over_validated"].map(|key| (key, count(key)));
+        for (key, count) in counts {
+            *self.met.entry(key).or_default() += u64::try_from(count).unwrap_or(0);
+        }
+        self.note("reconciled", format!(": {counts:?}"));
+    }
+
+    /// What breaks the promise must be due.
+    pub(in crate::histories) fn dispatched(&mut self, due: bool, out_of_step: Option<&Value>) -> Result<(), String> {
+        self.note(if due { "due" } else { "not due" }, "");
+        self.not_due = !due;
+        match out_of_step {
+            Some(line) if !due => return Err(format!("out of step and not due: {line}")),
+            _ if due => {}
+            _ if matches!(self.phase, Phase::Pulses(_)) => self.phase = Phase::AtRest,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(in crate::histories) fn scanned(&mut self, ticket: i32, answer: &Value) -> Result<(), String> {
+        let number = self.tickets.number(ticket);
+        match answer["result"].as_str() {
+            Some("admitted") => {
+                self.note("admitted", format!(" {number}"));
+                self.tickets.hold(ticket, Some("validated"));
+                self.admitted = Some(ticket);
+            }
+            Some("undone") => {
+                self.note("undone", format!(" {number}"));
+                self.tickets.hold(ticket, None);
+            }
+            Some("already_validated") => self.note("a second scan", format!(" of {number}")),
+            Some("cancelled") => self.note("refused", format!(" {number}")),
+            Some("not_validated") => self.note("nothing to undo", format!(" of {number}")),
+            _ => return Err(format!("the gate answered {answer}")),
+        }
+        Ok(())
+    }
+}
