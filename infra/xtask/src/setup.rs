@@ -73,6 +73,7 @@ fn python_environment(place: &Place, name: &str, what: &str) -> Result<()> {
                 "--retries",
                 "2",
                 "--no-deps",
+                "--require-hashes",
                 "--progress-bar",
                 "off",
             ])
