@@ -19,10 +19,14 @@ from mends import (
     log_wait,
     reserved_concurrency,
     runtime_api_delay,
+    secure_transport,
+    sqs_batch_actions,
+    throttling,
     websocket_reply,
 )
-from ministack.core import lambda_runtime
-from ministack.services import apigateway, lambda_svc
+from ministack import app
+from ministack.core import iam_evaluator, lambda_runtime
+from ministack.services import apigateway, lambda_svc, sts
 from ministack.services.cloudformation import provisioners
 
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -164,6 +168,60 @@ class ReservedConcurrency(unittest.TestCase):
         self.assertIsNone(self.limit(), can_go(reserved_concurrency))
         reserved_concurrency.apply()
         self.assertEqual(self.limit(), 3)
+
+
+class SecureTransport(unittest.TestCase):
+    def is_secure(self) -> bool:
+        app.pin_request_origin("127.0.0.1", False)
+        context = iam_evaluator.EvalContext("arn:aws:iam::000000000000:root", "Root", "000000000000", "s3:GetObject", "*", "")
+        return context.secure_transport
+
+    def test_the_loopback_counts_as_tls(self):
+        self.assertFalse(self.is_secure(), can_go(secure_transport))
+        secure_transport.apply()
+        self.assertTrue(self.is_secure())
+
+
+class SqsBatchActions(unittest.TestCase):
+    def asked_for(self) -> str:
+        """The action that is looked for in the policies of somebody who sends ten messages."""
+        with mock.patch.object(iam_evaluator, "evaluate", side_effect=self.note):
+            with mock.patch.object(iam_evaluator, "authenticate", return_value=None):
+                arn = "arn:aws:sts::000000000000:assumed-role/a-role/a-session"
+                sts.register_session("ASIA0123456789ABCDEF", {
+                    "Arn": arn, "UserId": "a-role:a-session", "SecretAccessKey": "s", "SessionToken": "t"})
+                iam_evaluator.enforce("ASIA0123456789ABCDEF", "sqs:SendMessageBatch", "sqs", "us-east-1", "arn:aws:sqs:::q")
+        return self.action
+
+    def note(self, context, *policies):
+        self.action = context.action
+        return iam_evaluator.EvalResult("Allow")
+
+    def test_a_batch_needs_what_one_message_needs(self):
+        self.assertEqual(self.asked_for(), "sqs:SendMessageBatch", can_go(sqs_batch_actions))
+        sqs_batch_actions.apply()
+        self.assertEqual(self.asked_for(), "sqs:SendMessage")
+
+
+class Throttling(unittest.TestCase):
+    def statuses(self):
+        """Of five requests at once to a route with a burst of two, and of three to the others with a burst of one."""
+        api_id = created("AWS::ApiGatewayV2::Api", {"Name": "n", "ProtocolType": "HTTP"})
+        limits = {"ThrottlingBurstLimit": 2, "ThrottlingRateLimit": 0.01}
+        others = {"ThrottlingBurstLimit": 1, "ThrottlingRateLimit": 0.01}
+        props = {"ApiId": api_id, "RouteSettings": {"POST /open": limits}, "DefaultRouteSettings": others}
+        created("AWS::ApiGatewayV2::Stage", props)
+
+        async def statuses(method, path, times):
+            calls = [apigateway.handle_execute(api_id, "$default", path, method, {}, b"", {}) for _ in range(times)]
+            return [(await call)[0] for call in calls]
+
+        return asyncio.run(statuses("POST", "/open", 5)), asyncio.run(statuses("GET", "/else", 3))
+
+    def test_what_is_above_a_limit_is_refused(self):
+        self.assertEqual(self.statuses(), ([404] * 5, [404] * 3), can_go(throttling))
+        throttling.apply()
+        self.assertEqual(self.statuses(), ([404] * 2 + [429] * 3, [404] + [429] * 2))
 
 
 class WebsocketReply(unittest.TestCase):

@@ -9,7 +9,7 @@
 //! | `chrome` | chromedriver and one browser |
 //! | `relay` | the network between browser and stack, which can be cut |
 //! | `page` | the admin page, as a person uses it |
-//! | `syncing`, `failing`, `history`, `frames`, `access` | the tests |
+//! | `syncing`, `failing`, `history`, `frames`, `access`, `hostile` | the tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod access;
@@ -17,6 +17,7 @@ mod chrome;
 mod failing;
 mod frames;
 mod history;
+mod hostile;
 mod page;
 mod relay;
 mod stack;

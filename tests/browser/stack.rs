@@ -14,6 +14,7 @@ pub(crate) struct Stack {
     pub(crate) ghl_url: String,
     pub(crate) member_token: String,
     pub(crate) location_id: String,
+    postgrest_url: String,
     database_url: String,
 }
 
@@ -31,6 +32,11 @@ impl Stack {
     /// The page's address without the session that `dashboard_url` carries.
     pub(crate) fn page_url(&self) -> &str {
         self.dashboard_url.split('#').next().unwrap()
+    }
+
+    /// The project's address.
+    pub(crate) fn supabase_url(&self) -> &str {
+        self.postgrest_url.trim_end_matches("/rest/v1")
     }
 
     /// The page's address with a member's session.
@@ -51,7 +57,11 @@ impl Stack {
 
     /// Changes an order, so that an incremental run fetches it.
     pub(crate) async fn touch(&self, order_id: &str) {
-        self.ghl("PUT", &format!("orders/{order_id}"), Some(json!({}))).await;
+        self.change(order_id, json!({})).await;
+    }
+
+    pub(crate) async fn change(&self, order_id: &str, change: Value) {
+        self.ghl("PUT", &format!("orders/{order_id}"), Some(change)).await;
     }
 
     /// GHL doesn't find the order until [`Stack::heal`].

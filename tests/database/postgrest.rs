@@ -74,7 +74,7 @@ impl PostgRest {
     /// One more client, with connections of its own, as each instance of a function has.
     pub(crate) fn client(&self) -> Database {
         let key = Secret::fixed("SUPABASE_SERVICE_ROLE_KEY", api_key("service_role"));
-        Database::new(&self.url, key, LocationId::try_new(LOCATION).unwrap())
+        Database::new(&self.url, key, LocationId::try_new(LOCATION).unwrap()).unwrap()
     }
 
     /// Where the original app finds the tables.

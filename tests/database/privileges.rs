@@ -41,6 +41,27 @@ async fn anon_and_authenticated_can_do_nothing_with_what_is_ours() {
     }
 }
 
+/// Who may put a table or function of the same name into another schema must not be called instead of ours.
+#[tokio::test]
+async fn every_function_has_an_empty_search_path_and_nobody_elses_rights() {
+    let database = TestDatabase::new().await;
+    let loose = database
+        .rows(
+            "select proname from pg_proc where pronamespace = 'public'::regnamespace
+             and (prosecdef or not coalesce(proconfig, '{}') @> array['search_path=\"\"'])",
+        )
+        .await;
+    assert!(loose.is_empty(), "{loose:?}");
+    let others = database
+        .rows(
+            "select proname from pg_proc where pronamespace = 'sync_internal'::regnamespace
+             and (prosecdef or has_function_privilege('anon', oid, 'execute')
+               or has_function_privilege('authenticated', oid, 'execute'))",
+        )
+        .await;
+    assert!(others.is_empty(), "{others:?}");
+}
+
 #[tokio::test]
 async fn every_table_of_ours_has_row_level_security() {
     let database = TestDatabase::new().await;

@@ -1,5 +1,7 @@
 //! The HTTP API as an admin, a member or a stranger.
 
+use std::{fs::OpenOptions, io::Write as _};
+
 use reqwest::{
     Method, RequestBuilder,
     header::{HeaderMap, RETRY_AFTER},
@@ -82,11 +84,21 @@ impl Api {
     }
 }
 
+/// Refusals are kept in the file `ANSWERS_LOG`, where the suite `traces` looks for what mustn't be in them.
+fn keep(status: u16, body: &str) {
+    let Some(path) = std::env::var_os("ANSWERS_LOG") else { return };
+    let mut file = OpenOptions::new().create(true).append(true).open(path).expect("ANSWERS_LOG can be written");
+    writeln!(file, "{status} {body}").expect("ANSWERS_LOG can be written");
+}
+
 impl Answer {
     pub(crate) async fn to(request: RequestBuilder) -> Self {
         let answer = request.send().await.expect("the HTTP API answers");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.expect("a body");
+        if status >= 400 {
+            keep(status, &text);
+        }
         let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
         Self { status, headers, body }
     }

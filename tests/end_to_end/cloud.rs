@@ -1,6 +1,11 @@
-//! AWS's own doors, by plain HTTP: the local cloud asks for no signature.
+//! AWS's own doors, as the account's owner.
 
-use reqwest::StatusCode;
+use std::time::SystemTime;
+
+use aws_credential_types::Credentials;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4::SigningParams;
+use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use crate::stack::Stack;
@@ -13,7 +18,7 @@ impl Cloud<'_> {
     /// A published document, if it is there.
     pub(crate) async fn document(&self, name: &str) -> Option<Value> {
         let url = format!("{}/{}/{name}", self.stack.aws_endpoint_url, self.stack.bucket);
-        let answer = reqwest::get(&url).await.expect("S3 answers");
+        let answer = self.call("s3", Method::GET, &url, &[], Vec::new()).await;
         if answer.status() == StatusCode::NOT_FOUND {
             return None;
         }
@@ -23,13 +28,18 @@ impl Cloud<'_> {
 
     /// Invokes a function as a schedule does; whatever it answers, it must not fail.
     pub(crate) async fn invoke(&self, function: &str, event: Value) -> Value {
+        self.try_invoke(function, event).await.unwrap_or_else(|| panic!("{function} failed"))
+    }
+
+    /// The same, but it may refuse the event.
+    pub(crate) async fn try_invoke(&self, function: &str, event: Value) -> Option<Value> {
         let name = &self.stack.functions[function];
         let url = format!("{}/2015-03-31/functions/{name}/invocations", self.stack.aws_endpoint_url);
-        let answer = reqwest::Client::new().post(url).json(&event).send().await.expect("Lambda answers");
+        let answer = self.call("lambda", Method::POST, &url, &[], event.to_string().into_bytes()).await;
         let (status, error) = (answer.status(), answer.headers().get("x-amz-function-error").cloned());
         let text = answer.text().await.unwrap();
-        assert!(status.is_success() && error.is_none(), "{function}: {status} {error:?} {text}");
-        serde_json::from_str(&text).unwrap_or_default()
+        assert!(status.is_success(), "{function}: {status} {text}");
+        error.is_none().then(|| serde_json::from_str(&text).unwrap_or_default())
     }
 
     /// Puts a message into a queue; its id.
@@ -48,18 +58,50 @@ impl Cloud<'_> {
         if empty { Ok(()) } else { Err(attributes.to_string()) }
     }
 
+    /// Stores a secret in the parameter store, as an operator does who changes it.
+    pub(crate) async fn put_secret(&self, name: &str, value: &str) {
+        let request = json!({ "Name": name, "Value": value, "Type": "SecureString", "Overwrite": true });
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "AmazonSSM.PutParameter")];
+        let url = format!("{}/", self.stack.aws_endpoint_url);
+        let answer = self.call("ssm", Method::POST, &url, &headers, request.to_string().into_bytes()).await;
+        assert!(answer.status().is_success(), "{name}: {}", answer.text().await.unwrap());
+    }
+
     async fn sqs(&self, action: &str, request: Value) -> Value {
-        let answer = reqwest::Client::new()
-            .post(&self.stack.aws_endpoint_url)
-            .header("content-type", "application/x-amz-json-1.0")
-            .header("x-amz-target", format!("AmazonSQS.{action}"))
-            // Which service is meant stands in the credential's scope; nobody checks the signature here.
-            .header("authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/sqs/aws4_request")
-            .body(request.to_string())
-            .send()
-            .await
-            .expect("SQS answers");
+        let target = format!("AmazonSQS.{action}");
+        let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
+        let url = format!("{}/", self.stack.aws_endpoint_url);
+        let answer = self.call("sqs", Method::POST, &url, &headers, request.to_string().into_bytes()).await;
         let (status, text) = (answer.status(), answer.text().await.unwrap());
         serde_json::from_str(&text).unwrap_or_else(|_| panic!("SQS: {status} {text}"))
+    }
+
+    /// A signed call; the local cloud checks signatures as AWS does.
+    async fn call(
+        &self,
+        service: &str,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Vec<u8>,
+    ) -> Response {
+        let owner = Credentials::new("test", "test", None, None, "tests").into();
+        let params = SigningParams::builder()
+            .identity(&owner)
+            .region("us-east-1")
+            .name(service)
+            .time(SystemTime::now())
+            .settings(SigningSettings::default())
+            .build()
+            .expect("nothing is missing")
+            .into();
+        let signable =
+            SignableRequest::new(method.as_str(), url, headers.iter().copied(), SignableBody::Bytes(&body)).unwrap();
+        let (signature, _) = sign(signable, &params).expect("a request can be signed").into_parts();
+        let mut request = reqwest::Client::new().request(method, url).body(body);
+        for (name, value) in headers.iter().copied().chain(signature.headers()) {
+            request = request.header(name, value);
+        }
+        request.send().await.unwrap_or_else(|error| panic!("{service} doesn't answer: {error}"))
     }
 }

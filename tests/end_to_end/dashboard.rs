@@ -73,6 +73,20 @@ impl Dashboard {
         }
     }
 
+    /// Whether the gateway closes the connection, and says nothing more before.
+    pub(crate) async fn is_closed_within(&mut self, patience: Duration) -> bool {
+        let closed = timeout(patience, async {
+            loop {
+                match self.socket.next().await {
+                    None | Some(Ok(Message::Close(_)) | Err(_)) => return true,
+                    Some(Ok(Message::Text(_))) => return false,
+                    Some(Ok(_)) => {}
+                }
+            }
+        });
+        closed.await.unwrap_or(false)
+    }
+
     /// The frames of one run by their numbers, each of which is given once. They arrive in this order, but for two
     /// publishers that meet at a change of state; a dashboard drops what comes late then.
     pub(crate) fn of_run(&self, run_id: &str) -> Vec<Value> {

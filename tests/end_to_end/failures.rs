@@ -6,7 +6,7 @@ use crate::{
     api::As,
     dashboard::Dashboard,
     fake_ghl::new_id,
-    waiting::{A_MOMENT, A_SMALL_RUN},
+    waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::{World, assert_adds_up},
 };
 
@@ -14,6 +14,40 @@ const SYNC: &str = "/api/ghl/orders/sync?mode=full";
 
 fn retry(run_id: &str) -> String {
     format!("/api/qrapp/runs/{run_id}/retry")
+}
+
+#[tokio::test]
+async fn a_message_of_a_run_that_was_given_up_is_told_as_a_failure_and_the_run_ends() {
+    let world = World::with_orders(20).await;
+    let id = world.ghl.census().await.ordinary[3].clone();
+    // The worker has it in hand for so long that the dead letter comes first.
+    let slow = json!({ "kind": "delay", "ms": 8_000 });
+    world.ghl.fail(json!({ "endpoint": "detail", "orderId": id, "times": 1, "fault": slow })).await;
+    let mut dashboard = Dashboard::open(&world, As::Member).await;
+    let run_id = world.api.start(SYNC).await;
+    // The other batches have been told of, so that this is the next to be published; its own batch waits with it.
+    let quiet = "listing_complete and synced > 0 and granted_version = version
+        and granted_at < clock_timestamp() - interval '500 milliseconds'";
+    until("the slow order's batch alone to be missing", A_MOMENT, async || {
+        let query =
+            format!("select 1 from public.sync_runs where run_id = '{run_id}' and state = 'Syncing' and {quiet}");
+        let alone = !world.database.rows(&query).await.is_empty();
+        if alone && world.ghl.fetches(&id).await > 0 {
+            Ok(())
+        } else {
+            Err(world.database.run(&run_id).await.to_string())
+        }
+    })
+    .await;
+    let message =
+        json!({ "location_id": world.location_id, "order_id": id, "cause": "run", "run_id": run_id, "attempt": 1 });
+    world.cloud().send("orders-bulk-dead-letter", &message.to_string()).await;
+    let told = |frame: &Value| frame["runId"] == run_id.as_str() && frame["data"]["failedOrders"] == 1;
+    dashboard.until("a frame that tells it", A_MOMENT, told).await;
+    let told = dashboard.until_told(&run_id, "Delay", A_SMALL_RUN).await;
+    assert_eq!(told["data"]["failedOrders"], 1, "the first outcome stands: {told}");
+    assert_adds_up(&world.database.run(&run_id).await);
+    assert_eq!(world.api.run(&run_id).await["failures"][0]["code"], "dead_letter");
 }
 
 #[tokio::test]

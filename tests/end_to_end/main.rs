@@ -11,6 +11,7 @@
 //! | `api`, `dashboard` | an admin or member, by HTTP and by WebSocket |
 //! | `fake_ghl` | changing orders, ordering failures, counting calls |
 //! | `database`, `cloud` | what is stored and published; AWS's own doors |
+//! | `keys` | the stack's own secrets, for forgers |
 //! | `accounts` | frames, documents, API and database tell the same |
 //! | `waiting` | awaiting a condition, and saying what was seen instead |
 //! | the others | the tests, by what is tested |
@@ -22,6 +23,7 @@ mod cloud;
 mod dashboard;
 mod database;
 mod fake_ghl;
+mod keys;
 mod stack;
 mod waiting;
 mod world;
@@ -29,16 +31,20 @@ mod world;
 mod doors;
 mod endings;
 mod failures;
+mod flood;
+mod forgeries;
 mod full;
 mod gate;
 mod incremental;
 mod metrics;
 mod order_cases;
 mod refunds;
+mod rotation;
 mod schedule;
 mod single;
 mod socket;
 mod startup;
 mod steering;
+mod tricks;
 mod valid_list;
 mod webhooks;

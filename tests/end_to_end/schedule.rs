@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::As,
+    dashboard::Dashboard,
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::{World, assert_adds_up},
 };
@@ -34,21 +35,40 @@ async fn a_schedule_starts_a_run_and_one_too_many_is_recorded_as_skipped() {
     assert_adds_up(&row);
 }
 
-#[tokio::test]
-async fn the_watch_revives_a_run_that_lost_its_pulse() {
-    let world = World::with_orders(4).await;
-    // A start whose pulse was lost: the row alone, silent for a minute.
-    let rows = world
-        .database
-        .rows(&format!(
-            "select public.start_run('{}'::jsonb) as started",
-            json!({ "location_id": world.location_id, "kind": "incremental", "requested_by": "test", "cooldown_ms": 1000 })
-        ))
-        .await;
+/// A start whose pulse was lost: the row alone, silent for a minute.
+async fn lost_run(world: &World) -> String {
+    let request =
+        json!({ "location_id": world.location_id, "kind": "incremental", "requested_by": "test", "cooldown_ms": 1000 });
+    let rows = world.database.rows(&format!("select public.start_run('{request}'::jsonb) as started")).await;
     let run_id = rows[0]["started"]["run"]["run_id"].as_str().unwrap().to_owned();
     let lost = format!("last_pulse_at = clock_timestamp() - interval '1 minute' where run_id = '{run_id}'");
     world.database.execute(&format!("update public.sync_runs set {lost}")).await;
+    run_id
+}
 
+#[tokio::test]
+async fn a_dashboard_that_looks_revives_a_run_and_the_run_finds_forgotten_tickets() {
+    let world = World::with_orders(6).await;
+    let id = world.ghl.census().await.ordinary[0].clone();
+    world.api.sync(&id).await;
+    // A worker died between writing the order and handing it over, a minute ago.
+    let forgotten = format!("tickets_due = clock_timestamp() - interval '1 minute' where order_id = '{id}'");
+    world.database.execute(&format!("update public.ghl_qr_orders set {forgotten}")).await;
+    let run_id = lost_run(&world).await;
+    let mut dashboard = Dashboard::open(&world, As::Member).await;
+    dashboard.until_told(&run_id, "Delay", A_SMALL_RUN).await;
+    assert_adds_up(&world.database.run(&run_id).await);
+    until("the tickets are reconciled", A_MOMENT, async || {
+        let order = world.database.order(&id).await.unwrap();
+        if order["tickets_due"].is_null() { Ok(()) } else { Err(order["tickets_due"].to_string()) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_watch_revives_a_run_that_lost_its_pulse() {
+    let world = World::with_orders(4).await;
+    let run_id = lost_run(&world).await;
     world.cloud().invoke("run-worker", json!({ "schedule": "watch" })).await;
     let row = world.until_ended(&run_id, A_SMALL_RUN).await;
     assert_adds_up(&row);

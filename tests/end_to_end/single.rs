@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{api::As, fake_ghl::new_id, world::World};
+use crate::{api::As, fake_ghl::new_id, waiting::A_SMALL_RUN, world::World};
 
 fn path(order_id: &str) -> String {
     format!("/api/ghl/orders/{order_id}")
@@ -33,6 +33,22 @@ async fn a_new_order_is_written_and_an_unchanged_one_left_alone() {
     world.ghl.put(&id, json!({ "contactSnapshot": { "firstName": "Renamed" } })).await;
     let third = world.api.sync(&id).await;
     assert_eq!((&third["result"], &third["tickets"]), (&json!("written"), &tickets(0, 1)), "{third}");
+}
+
+#[tokio::test]
+async fn an_order_that_takes_too_long_is_queued_and_synced_later() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    // GHL has closed its door for longer than a caller waits (25 s).
+    let closed = "update public.sync_limiter set closed_until = clock_timestamp() + interval '27 seconds'";
+    world.api.sync(&world.ghl.census().await.ordinary[0]).await;
+    world.database.execute(closed).await;
+    let answer = world.api.post(As::Admin, &path(&id)).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    assert!(answer.body["message"].is_string(), "{answer:?}");
+    world.database.until_tickets_within(A_SMALL_RUN, &id, 1, "live").await;
+    world.assert_no_failures().await;
 }
 
 #[tokio::test]

@@ -28,23 +28,56 @@ async fn only_a_ticket_from_a_page_of_ours_opens_the_socket() {
 }
 
 #[tokio::test]
-async fn the_socket_answers_status_and_ping_and_says_what_it_does_not_know() {
+async fn the_socket_answers_status_and_ping() {
     let world = World::with_orders(4).await;
     let mut dashboard = Dashboard::open(&world, As::Member).await;
     let first = dashboard.frames[0].clone();
     dashboard.say(json!({ "action": "ping" })).await;
     let pong = dashboard.until("pong", A_MOMENT, |frame| frame["event"] == "pong").await;
     assert_eq!(pong, json!({ "event": "pong" }));
-    for unknown in [json!({ "action": "drop tables" }), json!({}), json!([]), json!("status")] {
-        dashboard.say(unknown).await;
-        let answer = dashboard.until("an error", A_MOMENT, |frame| frame["event"] == "error").await;
-        assert_eq!(answer["data"]["code"], "unknown_action", "{answer}");
-        assert!(answer["data"]["error"].is_string(), "{answer}");
-    }
     dashboard.say(json!({ "action": "status" })).await;
     let second = dashboard.until("a second snapshot", A_MOMENT, |frame| frame["event"] == "sync_status").await;
     assert!(second["seq"].as_u64() > first["seq"].as_u64(), "{second} after {first}");
     assert_eq!((&second["runId"], &second["data"]["seq"]), (&first["runId"], &second["seq"]));
+}
+
+#[tokio::test]
+async fn what_the_socket_does_not_know_is_answered_once_and_ends_the_connection() {
+    let world = World::with_orders(4).await;
+    let long = json!({ "action": "status", "filler": "x".repeat(20_000) });
+    for unknown in [json!({ "action": "drop tables" }), json!({}), json!([]), json!("status"), long] {
+        let mut dashboard = Dashboard::open(&world, As::Member).await;
+        dashboard.say(unknown).await;
+        let answer = dashboard.until("an error", A_MOMENT, |frame| frame["event"] == "error").await;
+        assert_eq!(answer["data"]["code"], "unknown_action", "{answer}");
+        assert!(answer["data"]["error"].is_string(), "{answer}");
+        assert!(dashboard.is_closed_within(A_MOMENT).await, "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_has_twenty_dashboards_and_not_one_more() {
+    let world = World::with_orders(4).await;
+    let mut open = Vec::new();
+    let refused = loop {
+        let connected = connect(&world, &ticket(&world, As::Member).await, Some(world.origin())).await;
+        match connected {
+            Ok(socket) => open.push(socket),
+            Err(refused) => break refused.to_string(),
+        }
+        assert!(open.len() <= 20, "more than twenty");
+    };
+    // Earlier tests may have left one that isn't known to be gone yet.
+    assert!(open.len() >= 15, "{} and then {refused}", open.len());
+    assert!(connect(&world, &ticket(&world, As::Admin).await, Some(world.origin())).await.is_ok(), "others still may");
+    for mut socket in open {
+        socket.close(None).await.expect("it closes");
+    }
+    until("they are forgotten", A_MOMENT, async || {
+        let left = world.database.connections().await.len();
+        if left < 5 { Ok(()) } else { Err(left.to_string()) }
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -18,6 +18,8 @@ pub(crate) struct Stack {
     pub(crate) bucket: String,
     pub(crate) admin_token: String,
     pub(crate) member_token: String,
+    #[allow(dead_code, reason = "the suite `traces` looks for it where it mustn't be")]
+    pub(crate) service_key: String,
     pub(crate) webhook_secret: String,
     pub(crate) queues: BTreeMap<String, String>,
     pub(crate) functions: BTreeMap<String, String>,

@@ -40,12 +40,19 @@ impl Verification {
 
     async fn verify(&self, request: &Request) -> Result<(), Problem> {
         let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
-        let secret = match (&self.secret, text(&self.secret_header)) {
-            (Some(secret), Some(_)) => Some(secret.get().await.map_err(Problem::Secret)?),
-            _ => None,
+        let verify = |secret| {
+            let keys = Keys::new(&self.public_keys, secret).map_err(|_| Refused::NotConfigured)?;
+            keys.verify(request.body(), text("x-ghl-signature"), text(&self.secret_header))
         };
-        let keys = Keys::new(&self.public_keys, secret).map_err(|_| Problem::Refused(Refused::NotConfigured))?;
-        keys.verify(request.body(), text("x-ghl-signature"), text(&self.secret_header)).map_err(Problem::Refused)
+        let verified = match (&self.secret, text(&self.secret_header)) {
+            (Some(secret), Some(_)) => match verify(Some(secret.get().await.map_err(Problem::Secret)?)) {
+                // Perhaps the secret has just been changed. It is read anew every 5 s at most, whoever guesses how often.
+                Err(Refused::WrongSecret) => verify(Some(secret.refresh().await.map_err(Problem::Secret)?)),
+                verified => verified,
+            },
+            _ => verify(None),
+        };
+        verified.map_err(Problem::Refused)
     }
 }
 

@@ -30,6 +30,9 @@ pub(crate) struct Context {
     pub(crate) authorizer: Value,
 }
 
+/// The longest message that is read, in bytes; those we know are a tenth as long.
+const LONGEST_MESSAGE: usize = 1024;
+
 /// What a client may ask for.
 #[derive(Debug, PartialEq, Eq, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
@@ -50,7 +53,7 @@ pub(crate) struct Answer {
 impl Event {
     /// What the client says, if it is something we know.
     pub(crate) fn message(&self) -> Option<Message> {
-        let body = self.body.as_deref()?;
+        let body = self.body.as_deref().filter(|body| body.len() <= LONGEST_MESSAGE)?;
         if self.is_base64_encoded {
             return serde_json::from_slice(&STANDARD.decode(body).ok()?).ok();
         }
@@ -74,9 +77,34 @@ mod tests {
         assert_eq!(message(r#"{"action": "status"}"#, false), Some(Message::Status));
         assert_eq!(message(r#"{"action": "ping", "more": 1}"#, false), Some(Message::Ping));
         assert_eq!(message(&STANDARD.encode(r#"{"action":"ping"}"#), true), Some(Message::Ping));
-        for rubbish in ["", "hello", "[]", "{}", r#"{"action":"drop"}"#, r#"{"action":5}"#] {
+        let long = format!(r#"{{"action": "ping", "more": "{}"}}"#, "x".repeat(LONGEST_MESSAGE));
+        for rubbish in [&long, "", "hello", "[]", "{}", r#"{"action":"drop"}"#, r#"{"action":5}"#] {
             assert_eq!(message(rubbish, false), None, "{rubbish}");
             assert_eq!(message(rubbish, true), None, "{rubbish}");
         }
+    }
+
+    /// Whatever a client sends: it is one of the two messages we know, or nothing.
+    #[test]
+    fn fuzz_messages() {
+        let examples: [&[u8]; 4] =
+            [br#"{"action":"status"}"#, br#"{"action":"ping"}"#, b"eyJhY3Rpb24iOiJwaW5nIn0=", b"[]"];
+        fuzz::fuzz(&examples, |input| {
+            for encoded in [false, true] {
+                let context = json!({"routeKey": "$default", "connectionId": "c"});
+                let body = String::from_utf8_lossy(input);
+                let event = json!({"requestContext": context, "body": body, "isBase64Encoded": encoded});
+                let message = serde_json::from_value::<Event>(event).unwrap().message();
+                assert!(message.is_none() || body.len() <= LONGEST_MESSAGE);
+                let text = if encoded {
+                    STANDARD.decode(body.as_bytes()).unwrap_or_default()
+                } else {
+                    body.as_bytes().to_vec()
+                };
+                let said: Value = serde_json::from_slice(&text).unwrap_or_default();
+                let action = said.get("action").and_then(Value::as_str);
+                assert!(message.is_none() || matches!(action, Some("status" | "ping")), "{said}");
+            }
+        });
     }
 }

@@ -6,17 +6,29 @@ use http_api::Caller;
 use jiff::Timestamp;
 use push::Pusher;
 use serde_json::{Value, json};
+use settings::{Env, SettingsError};
 use sync::Pulses;
 
 use crate::event::{Answer, Event, Message};
 
-/// Dashboards one user may have open: many tabs and devices, but no flood.
-const MAX_PER_USER: u32 = 20;
+/// How many dashboards may be open.
+#[derive(Clone, Copy)]
+pub(crate) struct Most {
+    /// By one user: many tabs and devices, but no flood.
+    pub(crate) per_user: u32,
+    /// In all. Each frame is posted to every one of them, 16 at a time.
+    pub(crate) in_all: u32,
+}
 
-/// Dashboards in all. Each frame is posted to every one of them, 16 at a time.
-const MAX_TOTAL: u32 = 500;
+impl Most {
+    /// `MAX_CONNECTIONS_PER_USER` (20) and `MAX_CONNECTIONS` (500).
+    pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
+        Ok(Self { per_user: env.parsed("MAX_CONNECTIONS_PER_USER", 20)?, in_all: env.parsed("MAX_CONNECTIONS", 500)? })
+    }
+}
 
 pub(crate) struct Socket {
+    pub(crate) most: Most,
     pub(crate) database: Database,
     pub(crate) pusher: Pusher,
     /// Where a lost pulse is sent anew.
@@ -58,7 +70,11 @@ impl Socket {
                 match event.message() {
                     Some(Message::Ping) => self.post(connection_id, &json!({"event": "pong"})).await,
                     Some(Message::Status) => self.answer_status(&event).await,
-                    None => self.post_refusal(connection_id, &UNKNOWN_ACTION).await,
+                    // Answered once: who doesn't speak our language may not go on talking at our expense.
+                    None => {
+                        self.post_refusal(connection_id, &UNKNOWN_ACTION).await;
+                        self.pusher.close(connection_id).await;
+                    }
                 }
                 200
             }
@@ -78,8 +94,8 @@ impl Socket {
                 &caller.user_id,
                 caller.role.as_str(),
                 expires_at,
-                MAX_PER_USER,
-                MAX_TOTAL,
+                self.most.per_user,
+                self.most.in_all,
             )
             .await
             .map_err(|error| no_database(&error))?;

@@ -12,7 +12,7 @@ mod handler;
 use std::process::ExitCode;
 
 use event::Event;
-use handler::Socket;
+use handler::{Most, Socket};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use push::Pusher;
 use queues::Queue;
@@ -29,7 +29,7 @@ async fn start() -> Result<(), Error> {
     let runs_url = env.url("RUNS_QUEUE_URL")?;
     let config = aws_config().await;
     let pulses = sync::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
-    let socket = Socket { database, pusher: Pusher::new(&config, &endpoint), pulses };
+    let socket = Socket { most: Most::from_env(&env)?, database, pusher: Pusher::new(&config, &endpoint), pulses };
     let handle = async |event: LambdaEvent<Event>| {
         let asked = event.payload.request_context.request_id.clone();
         telemetry::invocation(&event.context.request_id, Some(&asked), socket.handle(event.payload)).await

@@ -74,6 +74,7 @@ async fn detail(State(shared): State<Shared>, Path(id): Path<String>, QueryOf(qu
     check.finish(&shared.location, "altId")?;
     let order = id.parse().ok().and_then(|id| shared.store().get(id));
     let order = order.ok_or_else(|| not_found(&shared.settings(), "Order not found"))?;
+    shared.people().meet(&order);
     let nested = order.pointer("/_fake/nested") == Some(&json!(true));
     let order = patch::shown(order);
     Ok(Json(if nested { json!({"order": order}) } else { order }))

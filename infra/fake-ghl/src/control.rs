@@ -28,6 +28,7 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/faults", get(faults).post(add_fault).delete(clear_faults))
         .route("/settings", get(settings).patch(patch_settings))
         .route("/webhooks", post(webhook::send))
+        .route("/people", get(people))
         .route("/webhook-key", get(webhook_key))
         .route("/reset", post(reset))
 }
@@ -163,6 +164,10 @@ async fn patch_settings(State(shared): State<Shared>, Json(change): Json<Value>)
     patch::merge(&mut value, &change, true);
     desk.settings = serde_json::from_value(value).map_err(refused)?;
     Ok(Json(desk.settings.clone()))
+}
+
+async fn people(State(shared): State<Shared>) -> Response {
+    Json(shared.people().all().clone()).into_response()
 }
 
 async fn webhook_key(State(shared): State<Shared>) -> Result<Json<Value>, Refused> {

@@ -70,6 +70,7 @@ fn decide(
 ) -> (Budget, Outcome) {
     let now = std::time::Instant::now();
     let day = Timestamp::now().as_second() / 86_400;
+    let token = desk.settings.token.as_deref().unwrap_or(token);
     if let Err(error) = authenticate(headers, token) {
         let budget = desk.limiter.look(&desk.settings, now, day);
         return (budget, Outcome::Refused(error.into_response()));

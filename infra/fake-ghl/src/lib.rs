@@ -22,13 +22,14 @@
 //! | `POST faults`, `GET faults`, `DELETE faults` | see [`Rule`] and [`Fault`] |
 //! | `GET settings`, `PATCH settings` | see [`Settings`]: limit, latency, and the variants sources on GHL disagree about |
 //! | `POST webhooks` | `{"kind": "signed"\|"workflow", "orderId", "orderIds"?, "type"?, "signature"?: "good"\|"bad"\|"absent"\|"na"\|"reserialized", "timestamp"?, "bare"?, "body"?, "url"?}`, answers `{"status", "body", "retryAfter"}` |
+//! | `GET people` | every name, e-mail address and phone number that was shown to anybody since the start |
 //! | `GET webhook-key` | `publicKey` (SPKI) and `privateKey` (PKCS#8), base64 |
 //! | `POST reset` | `{"orders"?, "seed"?}`: everything as at the start |
 //!
 //! # Reading the code
 //!
 //! [`random`] is where all data comes from; [`catalogue`], [`ordinary`] and [`odd`] make it, [`store`] keeps what was
-//! changed, [`filter`] and [`row`] make lists of it, [`expected`] judges it. A call goes through [`gateway`] ([`rate`],
+//! changed, [`filter`] and [`row`] make lists of it, [`expected`] judges it, [`people`] remembers whose data was shown. A call goes through [`gateway`] ([`rate`],
 //! [`fault`], [`connection`]) to [`api`]; tests go to [`control`] and [`webhook`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 #![allow(rustdoc::private_intra_doc_links)]
@@ -49,6 +50,7 @@ mod odd;
 mod options;
 mod ordinary;
 mod patch;
+mod people;
 mod random;
 mod rate;
 mod row;
@@ -87,6 +89,7 @@ struct World {
     first_settings: Settings,
     store: RwLock<store::Store>,
     desk: Mutex<desk::Desk>,
+    people: Mutex<people::People>,
 }
 
 // A lock is poisoned only by a bug that has already shown itself: the fake goes on with what is there.
@@ -104,6 +107,11 @@ impl World {
     /// Counters, limit, faults, settings. Not to be held across an await.
     fn desk(&self) -> MutexGuard<'_, desk::Desk> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who was shown to anybody. Not to be held across an await.
+    fn people(&self) -> MutexGuard<'_, people::People> {
+        self.people.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The settings of this moment.

@@ -83,6 +83,7 @@ fn world(options: &Options) -> anyhow::Result<World> {
         store: RwLock::new(Store::new(Seed(options.seed), options.orders, &options.location_id)),
         desk: Mutex::new(Desk { settings: settings.clone(), ..Desk::default() }),
         first_settings: settings,
+        people: Mutex::default(),
     })
 }
 

@@ -26,6 +26,8 @@ pub struct Settings {
     pub total_count_offset: i64,
     /// How long a write stays unseen in lists, in milliseconds.
     pub list_lag_ms: i64,
+    /// The only token that is accepted from now on, instead of the one given at the start.
+    pub token: Option<String>,
     /// Where webhooks go.
     pub webhook_url: Option<String>,
 }
@@ -55,6 +57,7 @@ impl Default for Settings {
             nested_list: false,
             total_count_offset: 0,
             list_lag_ms: 0,
+            token: None,
             webhook_url: None,
         }
     }

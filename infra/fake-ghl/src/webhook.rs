@@ -109,7 +109,9 @@ pub(crate) async fn send(State(shared): State<Shared>, Json(send): Json<Send>) -
 
 fn order(shared: &Shared, id: Id) -> Value {
     let store = shared.store();
-    patch::shown(store.get(id).unwrap_or_else(|| store.plain(id, clock::now())))
+    let order = patch::shown(store.get(id).unwrap_or_else(|| store.plain(id, clock::now())));
+    shared.people().meet(&order);
+    order
 }
 
 /// The order with `type` and `locationId`; `paymentStatus` isn't in webhooks.

@@ -2,7 +2,10 @@
 //!
 //! `PUT /_control {"latencyMs": 200, "refuseForMs": 5000}`: each call under `/rest/v1` waits 200 ms more, and for the
 //! next 5 s each is answered 503. `DELETE /_control` ends both.
+//!
+//! `GET /_control/calls` tells how many calls there were of each path under `/rest/v1`, `DELETE` begins to count anew.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +16,29 @@ use serde_json::{Value, json};
 
 #[derive(Default)]
 pub(crate) struct Faults(Mutex<Set>);
+
+/// Calls by their path.
+#[derive(Default)]
+pub(crate) struct Calls(Mutex<BTreeMap<String, u64>>);
+
+impl Calls {
+    pub(crate) fn count(&self, path: &str) {
+        *self.by_path().entry(path.to_owned()).or_default() += 1;
+    }
+
+    fn by_path(&self) -> MutexGuard<'_, BTreeMap<String, u64>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) async fn calls(State(calls): State<Arc<Calls>>) -> Json<Value> {
+    Json(json!(*calls.by_path()))
+}
+
+pub(crate) async fn forget_calls(State(calls): State<Arc<Calls>>) -> Json<Value> {
+    calls.by_path().clear();
+    Json(json!({}))
+}
 
 #[derive(Clone, Copy, Default)]
 struct Set {

@@ -27,7 +27,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::{Auth, User};
-use crate::control::Faults;
+use crate::control::{Calls, Faults};
 use crate::proxy::Proxy;
 
 /// Serves PostgREST and sign-in the way a Supabase project does, on 127.0.0.1.
@@ -71,14 +71,16 @@ async fn main() -> Result<()> {
 }
 
 fn router(auth: Arc<Auth>, proxy: Arc<Proxy>) -> Router {
-    let faults = Arc::new(Faults::default());
+    let (faults, calls) = (Arc::new(Faults::default()), Arc::new(Calls::default()));
+    let counted = get(control::calls).delete(control::forget_calls).with_state(Arc::clone(&calls));
     let control = get(control::show).put(control::set).delete(control::clear).with_state(Arc::clone(&faults));
     Router::new()
-        .route("/rest/v1/{*path}", any(proxy::forward).with_state((proxy, faults)))
+        .route("/rest/v1/{*path}", any(proxy::forward).with_state((proxy, faults, calls)))
         .route("/auth/v1/token", post(auth::token).with_state(auth))
         .route("/auth/v1/logout", post(auth::logout))
         .route("/auth/v1/.well-known/jwks.json", get(auth::jwks))
         .route("/_control", control)
+        .route("/_control/calls", counted)
         .layer(axum::middleware::from_fn(cors::allow_everyone))
 }
 

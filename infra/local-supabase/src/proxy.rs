@@ -13,7 +13,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 
-use crate::control::Faults;
+use crate::control::{Calls, Faults};
 
 const PREFIX: &str = "/rest/v1";
 const API_KEY: HeaderName = HeaderName::from_static("apikey");
@@ -40,9 +40,10 @@ impl Proxy {
 }
 
 pub(crate) async fn forward(
-    State((proxy, faults)): State<(Arc<Proxy>, Arc<Faults>)>,
+    State((proxy, faults, calls)): State<(Arc<Proxy>, Arc<Faults>, Arc<Calls>)>,
     mut request: Request,
 ) -> Response {
+    calls.count(request.uri().path().trim_start_matches(PREFIX));
     tokio::time::sleep(faults.latency()).await;
     if faults.refuses() {
         return unavailable("refused on request of a test");

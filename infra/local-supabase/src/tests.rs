@@ -57,6 +57,18 @@ async fn a_user_signs_in_with_the_right_password_only() {
 }
 
 #[tokio::test]
+async fn calls_are_counted_by_their_path() {
+    let door = door().await;
+    for path in ["/rest/v1/rpc/a", "/rest/v1/rpc/a?x=1", "/rest/v1/b"] {
+        call(&door, "GET", path, "").await;
+    }
+    let counted = json_of(call(&door, "GET", "/_control/calls", "").await).await;
+    assert_eq!(counted, json!({ "/rpc/a": 2, "/b": 1 }));
+    call(&door, "DELETE", "/_control/calls", "").await;
+    assert_eq!(json_of(call(&door, "GET", "/_control/calls", "").await).await, json!({}));
+}
+
+#[tokio::test]
 async fn a_test_can_take_the_database_away_and_give_it_back() {
     let door = door().await;
     call(&door, "PUT", "/_control", r#"{"refuseForMs": 60000}"#).await;

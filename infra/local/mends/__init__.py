@@ -11,6 +11,9 @@ from . import (
     log_wait,
     reserved_concurrency,
     runtime_api_delay,
+    secure_transport,
+    sqs_batch_actions,
+    throttling,
     websocket_reply,
 )
 
@@ -21,6 +24,9 @@ ALL = (
     cors_case,  # inside http_api_body, which hands it the settings it finds in the document
     http_api_body,
     reserved_concurrency,
+    secure_transport,
+    sqs_batch_actions,
+    throttling,
     websocket_reply,
 )
 

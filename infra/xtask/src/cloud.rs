@@ -87,6 +87,8 @@ impl Cloud {
             .env("AWS_ENDPOINT_URL", self.endpoint())
             .envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1")])
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            // The roles of the template are checked at each call of a function.
+            .env("AUTH", "true")
             .envs([("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0")])
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .env("DOCKER_HOST", "unix:///nonexistent/docker.sock");

@@ -12,9 +12,11 @@ pub(crate) enum Suite {
     Unit,
     /// Properties that hold for any input
     Property,
+    /// Readers of outside data, fed with what nobody would send on purpose: 10 s each in CI, else 2
+    Fuzz,
     /// What is put right in the local cloud, each with a test that tells when it can go
     Mends,
-    /// `sam validate --lint`
+    /// `sam validate --lint`, and what the transformed template allows
     Sam,
     /// The fake GHL against GHL's OpenAPI files
     Contract,
@@ -24,6 +26,8 @@ pub(crate) enum Suite {
     EndToEnd,
     /// The dashboard in a real Chromium
     Browser,
+    /// What end-to-end and browser have left: nobody's data in logs and answers, no permission that isn't needed
+    Traces,
     /// What happens when GHL, the database, the cloud or a worker fails; all cases in CI or with TEST_ALL=1, else a minute's worth
     Faults,
 }
@@ -39,7 +43,7 @@ impl Suite {
     }
 
     pub(crate) fn needs_stack(self) -> bool {
-        matches!(self, Self::EndToEnd | Self::Browser | Self::Faults)
+        matches!(self, Self::EndToEnd | Self::Browser | Self::Traces | Self::Faults)
     }
 
     pub(crate) fn command(self, place: &Place) -> Command {
@@ -50,28 +54,27 @@ impl Suite {
         };
         let beside = ["--workspace", "--exclude", "tests", "--all-targets", "--"];
         match self {
-            Self::Unit => cargo(&[&beside[..], &["--skip", "propert"]].concat()),
+            Self::Unit => cargo(&[&beside[..], &["--skip", "propert", "--skip", "fuzz_"]].concat()),
             Self::Property => cargo(&[&beside[..], &["propert"]].concat()),
+            Self::Fuzz => {
+                let mut command = cargo(&[&beside[..], &["fuzz_", "--nocapture"]].concat());
+                if std::env::var_os("FUZZ_SECONDS").is_none() {
+                    command.env("FUZZ_SECONDS", if std::env::var_os("CI").is_some() { "10" } else { "2" });
+                }
+                command
+            }
             Self::Contract => cargo(&["--package", "tests", "--test", "contract"]),
             Self::Database => cargo(&["--package", "tests", "--test", "database"]),
             // One stack, one run at a time: these tests follow each other.
             Self::EndToEnd => cargo(&["--package", "tests", "--test", "end_to_end", "--", "--test-threads=1"]),
             Self::Browser => cargo(&["--package", "tests", "--test", "browser", "--", "--test-threads=1"]),
+            Self::Traces => cargo(&["--package", "tests", "--test", "traces"]),
             // Each case takes a while: what it showed is printed at once.
             Self::Faults => cargo(&["--package", "tests", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
-            Self::Mends => {
-                let mut command = Command::new(place.tools("venv-cloud/bin/python"));
-                command
-                    .args(["-m", "unittest", "-v", "test_mends", "test_faults"])
-                    .current_dir(place.project("infra/local"));
-                command.env("PYTHONDONTWRITEBYTECODE", "1");
-                command
-            }
+            Self::Mends => unittest(place, &["test_mends", "test_faults"]),
             Self::Sam => {
-                let mut command = Command::new(place.tools("venv-sam/bin/sam"));
-                command.args(["validate", "--lint", "--region", "us-east-1"]).current_dir(place.project(""));
-                command.args(["--template", "template.yaml"]);
-                command.env("SAM_CLI_TELEMETRY", "0");
+                let mut command = unittest(place, &["test_template"]);
+                command.env("SAM", place.tools("venv-sam/bin/sam")).env("SAM_CLI_TELEMETRY", "0");
                 command
             }
         }
@@ -80,8 +83,7 @@ impl Suite {
     /// Passed and failed, by what the runner printed.
     pub(crate) fn count(self, output: &str, succeeded: bool) -> Counts {
         let mut counts = match self {
-            Self::Mends => Counts::of_unittest(output),
-            Self::Sam => Counts { passed: u64::from(succeeded), failed: u64::from(!succeeded) },
+            Self::Mends | Self::Sam => Counts::of_unittest(output),
             _ => Counts::of_cargo(output),
         };
         // A suite that didn't build or that crashed printed no count.
@@ -90,6 +92,14 @@ impl Suite {
         }
         counts
     }
+}
+
+/// Python's tests beside the local cloud.
+fn unittest(place: &Place, modules: &[&str]) -> Command {
+    let mut command = Command::new(place.tools("venv-cloud/bin/python"));
+    command.args(["-m", "unittest", "-v"]).args(modules).current_dir(place.project("infra/local"));
+    command.env("PYTHONDONTWRITEBYTECODE", "1");
+    command
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -23,7 +23,7 @@ const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "g
 pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
     let suites = if named.is_empty() { Suite::all() } else { named.to_vec() };
     let place = Place::test()?;
-    let mut runner = Runner { place, port_base, stack: None, brisk: false, total: Counts::default() };
+    let mut runner = Runner { place, port_base, stack: None, brisk: false, was_used: false, total: Counts::default() };
     for suite in suites {
         let counts = match runner.run(suite) {
             Ok(counts) => counts,
@@ -50,15 +50,28 @@ struct Runner {
     /// Started by the first suite that needs it, shared by the next.
     stack: Option<Stack>,
     brisk: bool,
+    /// Whether the stack has seen the end-to-end suite.
+    was_used: bool,
     total: Counts,
 }
 
 impl Runner {
     fn run(&mut self, suite: Suite) -> Result<Counts> {
+        if suite == Suite::Traces && !self.was_used {
+            println!("traces: runs after end-to-end, which comes first therefore");
+            let counts = self.run(Suite::EndToEnd)?;
+            println!("end-to-end: {} passed, {} failed", counts.passed, counts.failed);
+            self.total.passed += counts.passed;
+            self.total.failed += counts.failed;
+        }
+        self.was_used |= suite == Suite::EndToEnd;
         let mut command = suite.command(&self.place);
         match suite {
             Suite::Mends => setup::for_stack(&self.place)?,
-            Suite::Sam => setup::for_sam(&self.place)?,
+            Suite::Sam => {
+                setup::for_stack(&self.place)?;
+                setup::for_sam(&self.place)?;
+            }
             Suite::Database => return self.with_database(suite, command),
             Suite::Browser => match browser() {
                 Ok(found) => drop(command.envs(found)),
@@ -73,7 +86,8 @@ impl Runner {
         if suite.needs_stack() {
             command
                 .env("STACK_JSON", self.stack(suite == Suite::Faults)?)
-                .env("LAMBDA_DIR", build::binaries(&self.place));
+                .env("LAMBDA_DIR", build::binaries(&self.place))
+                .env("ANSWERS_LOG", self.place.log("answers")?);
         }
         let counts = run_suite(&self.place, suite, command)?;
         if let Some(stack) = &mut self.stack {
@@ -104,6 +118,7 @@ impl Runner {
         if self.brisk != brisk {
             self.stack = None;
             self.brisk = brisk;
+            self.was_used = false;
         }
         if self.stack.is_none() {
             let options = StackOptions {
@@ -115,6 +130,7 @@ impl Runner {
                 reset: true,
                 brisk,
             };
+            let _ = fs::remove_file(self.place.log("answers")?);
             self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);
         }
         Ok(self.place.stack_file())

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::LocationId;
 use postgrest::Postgrest;
+use postgrest_reqwest::{Client, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -17,16 +18,22 @@ const TIMEOUT: Duration = Duration::from_secs(15);
 /// The database of one location, behind its SQL functions.
 pub struct Database {
     postgrest: Postgrest,
+    http: Client,
     key: Secret,
     location_id: LocationId,
 }
 
 impl Database {
     /// The database behind `supabase_url` (without `/rest/v1`), reached with the service key.
-    #[must_use]
-    pub fn new(supabase_url: &str, key: Secret, location_id: LocationId) -> Self {
+    ///
+    /// # Errors
+    /// A text if no HTTP client can be made.
+    pub fn new(supabase_url: &str, key: Secret, location_id: LocationId) -> Result<Self, String> {
         let postgrest = Postgrest::new(format!("{}/rest/v1", supabase_url.trim_end_matches('/')));
-        Self { postgrest, key, location_id }
+        // `postgrest`'s own client would follow a redirect to any host, and take the key and the buyers along.
+        let http = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT).build();
+        let http = http.map_err(|_| "no HTTP client can be made".to_owned())?;
+        Ok(Self { postgrest, http, key, location_id })
     }
 
     /// Whose rows these are.
@@ -59,15 +66,16 @@ impl Database {
     }
 
     async fn send(&self, function: &'static str, body: &str, key: &str) -> Result<Vec<u8>, Error> {
-        let mut request = self.postgrest.rpc(function, body).build().timeout(TIMEOUT).header("apikey", key);
+        let mut request = self.postgrest.rpc(function, body).build().header("apikey", key);
         // New keys (sb_secret_...) aren't JWTs and only go into `apikey`; legacy ones are sent as bearer too.
         if key.starts_with("eyJ") {
             request = request.bearer_auth(key);
         }
-        let no_answer = |source| Error::NoAnswer { function, source };
-        let response = request.send().await.map_err(|error| no_answer(Box::new(error.without_url())))?;
+        let no_answer =
+            |error: postgrest_reqwest::Error| Error::NoAnswer { function, source: Box::new(error.without_url()) };
+        let response = self.http.execute(request.build().map_err(no_answer)?).await.map_err(no_answer)?;
         let status = response.status().as_u16();
-        let answer = response.bytes().await.map_err(|error| no_answer(Box::new(error.without_url())))?;
+        let answer = response.bytes().await.map_err(no_answer)?;
         if (200..300).contains(&status) {
             return Ok(answer.to_vec());
         }
@@ -88,6 +96,7 @@ mod tests {
 
     fn database(url: &str, key: &str) -> Database {
         Database::new(url, Secret::fixed("SUPABASE_SERVICE_ROLE_KEY", key), LocationId::try_new("loc").unwrap())
+            .unwrap()
     }
 
     #[tokio::test]
@@ -140,6 +149,16 @@ mod tests {
             assert_eq!(error.class(), class, "{status} {code}");
             assert_eq!(error.to_string().contains("what is wrong"), code == "22023", "only our own words are shown");
         }
+    }
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let (server, elsewhere) = (MockServer::start().await, MockServer::start().await);
+        let redirect = ResponseTemplate::new(307).insert_header("location", elsewhere.uri());
+        Mock::given(method("POST")).respond_with(redirect).mount(&server).await;
+        let error = database(&server.uri(), "k").call::<Value>("purge", json!({})).await.unwrap_err();
+        assert!(matches!(error, Error::Refused { status: 307, .. }), "{error}");
+        assert!(elsewhere.received_requests().await.unwrap().is_empty(), "the key has left for another host");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::frames::Publication;
 use domain::items::Line;
-use domain::{FailureClass, Issue, OrderId, RunId};
+use domain::{FailureClass, Issue, OrderId, Personal, RunId};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -66,10 +66,10 @@ pub struct OrderRow {
     pub payment_currency: Option<String>,
     pub order_status: String,
     pub contact_id: Option<String>,
-    pub contact_firstname: Option<String>,
-    pub contact_lastname: Option<String>,
-    pub contact_email: Option<String>,
-    pub contact_phone: Option<String>,
+    pub contact_firstname: Option<Personal>,
+    pub contact_lastname: Option<Personal>,
+    pub contact_email: Option<Personal>,
+    pub contact_phone: Option<Personal>,
     pub date_added: Option<Timestamp>,
     pub event_id: Option<String>,
     pub event_name: Option<String>,

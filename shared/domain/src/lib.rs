@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`ids`] | what an order, location or run id may look like |
 //! | [`items`] | how an order's items become lines: labels, quantities, sums |
+//! | [`personal`] | what is stored and passed on, never shown |
 //! | [`order`] | an order as we keep it, and whether it is a valid order of ours |
 //! | [`entitlement`] | whether an order entitles to tickets, and why not |
 //! | [`issue`] | what couldn't be honoured, in words a person can act on |
@@ -24,6 +25,7 @@ pub mod issue;
 pub mod items;
 pub mod listing;
 pub mod order;
+pub mod personal;
 pub mod run;
 
 pub use entitlement::{Entitlement, PaymentFacts};
@@ -31,4 +33,5 @@ pub use failure::FailureClass;
 pub use ids::{LocationId, OrderId, RunId};
 pub use issue::Issue;
 pub use order::Order;
+pub use personal::Personal;
 pub use run::{Run, RunKind, RunState};

@@ -9,26 +9,21 @@ use crate::entitlement::PaymentFacts;
 use crate::ids::{LocationId, OrderId};
 use crate::issue::Issue;
 use crate::items::Item;
+use crate::personal::Personal;
 
-/// Who bought. Personal data: never logged, so there is no `Debug` that shows it.
-#[derive(Clone, Default, PartialEq, Eq)]
+/// Who bought.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contact {
     /// The contact's id in GHL.
     pub id: Option<String>,
     /// First name.
-    pub first_name: Option<String>,
+    pub first_name: Option<Personal>,
     /// Last name.
-    pub last_name: Option<String>,
+    pub last_name: Option<Personal>,
     /// E-mail address.
-    pub email: Option<String>,
+    pub email: Option<Personal>,
     /// Phone number.
-    pub phone: Option<String>,
-}
-
-impl std::fmt::Debug for Contact {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Contact(..)")
-    }
+    pub phone: Option<Personal>,
 }
 
 /// What the first event item says about the event, for the columns the original app shows.

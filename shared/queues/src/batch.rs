@@ -175,4 +175,31 @@ mod tests {
         assert_eq!(answer, json!({"batchItemFailures": [{"itemIdentifier": "a"}, {"itemIdentifier": "b"}]}));
         assert_eq!(serde_json::to_value(failures([""; 0])).unwrap(), json!({"batchItemFailures": []}));
     }
+
+    /// Whatever stands in a queue: each message is read or named, and what is said of it quotes none of it.
+    #[test]
+    fn fuzz_messages() {
+        let order = r#"{"location_id": "loc", "order_id": "ord", "cause": "webhook", "attempt": 1}"#;
+        let ticket = r#"{"location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r", "change": "written"}"#;
+        let pulse = r#"{"location_id": "loc", "run_id": "r1", "pulse": 3}"#;
+        fuzz::fuzz(&[order.as_bytes(), ticket.as_bytes(), pulse.as_bytes(), b"poison"], |input| {
+            let body = String::from_utf8_lossy(input).into_owned();
+            let mut record = SqsMessage::default();
+            (record.message_id, record.body) = (Some("m".into()), Some(body));
+            let mut event = SqsEvent::default();
+            event.records = vec![record];
+            let (orders, unreadable) = receive_all::<OrderMessage>(&event);
+            assert_eq!(orders.len() + unreadable.len(), 1);
+            assert!(unreadable.iter().all(|problem| problem.to_string().len() < 300), "{unreadable:?}");
+            assert!(orders.iter().all(|order| order.receive_count >= 1));
+            for (read, named) in [counts::<crate::TicketMessage>(&event), counts::<crate::RunMessage>(&event)] {
+                assert_eq!(read + named, 1);
+            }
+        });
+    }
+
+    fn counts<T: DeserializeOwned>(event: &SqsEvent) -> (usize, usize) {
+        let (read, named) = receive_all::<T>(event);
+        (read.len(), named.len())
+    }
 }

@@ -33,7 +33,8 @@ pub fn location_id(env: &Env) -> Result<LocationId, SettingsError> {
 /// # Errors
 /// [`SettingsError`] naming the variable.
 pub fn database(env: &Env) -> Result<Database, SettingsError> {
-    Ok(Database::new(&env.url("SUPABASE_URL")?, Secret::required(env, "SUPABASE_SERVICE_ROLE_KEY")?, location_id(env)?))
+    let (url, key) = (env.url("SUPABASE_URL")?, Secret::required(env, "SUPABASE_SERVICE_ROLE_KEY")?);
+    Database::new(&url, key, location_id(env)?).map_err(|problem| SettingsError::malformed("SUPABASE_URL", problem))
 }
 
 /// GHL at `GHL_API_BASE_URL`, its token `GHL_ACCESS_TOKEN`, and `GHL_TIMEOUT_SECONDS` (1 to 25).

@@ -238,3 +238,21 @@ fn configuration_is_refused_by_name() {
     assert!(refused(&[url, ("ROLE_CLAIM", "user_metadata.role")]).starts_with("ROLE_CLAIM is malformed"));
     assert!(refused(&[url, ("WS_TICKET_SECRET", SECRET)]).starts_with("GHL_LOCATION_ID is not set"));
 }
+
+/// Whatever is sent for a token: only the one that was signed is believed.
+#[test]
+fn fuzz_tokens() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let server = runtime.block_on(supabase(&[]));
+    let authorizer = authorizer(&server, &[("SUPABASE_JWT_SECRET", SECRET)]);
+    let good = sign(&claims(&server), &EncodingKey::from_secret(SECRET.as_bytes()), Algorithm::HS256, None);
+    let es256 = sign(&claims(&server), &es256(), Algorithm::ES256, Some("invented"));
+    let none = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    let payload = good.split('.').nth(1).unwrap();
+    let unsigned = format!("{none}.{payload}.");
+    fuzz::fuzz(&[good.as_bytes(), es256.as_bytes(), unsigned.as_bytes()], |input| {
+        let token = String::from_utf8_lossy(input);
+        let admitted = runtime.block_on(admits(&authorizer, &token));
+        assert!(!admitted || token.trim() == good, "believed");
+    });
+}

@@ -28,6 +28,7 @@ async fn world() -> (MockServer, Socket) {
         .endpoint_url(&url)
         .build();
     let socket = Socket {
+        most: Most::from_env(&env).unwrap(),
         database: sync::setup::database(&env).unwrap(),
         pusher: Pusher::new(&config, &format!("{url}/live")),
         pulses: Pulses::new(
@@ -57,7 +58,8 @@ fn event(route: &str, body: &str) -> Event {
 /// The bodies sent to paths that end so, in order.
 async fn sent(server: &MockServer, ending: &str) -> Vec<Value> {
     let requests = server.received_requests().await.unwrap();
-    let of_path = requests.iter().filter(|request| request.url.path().ends_with(ending));
+    let is_wanted = |request: &&wiremock::Request| request.method == "POST" && request.url.path().ends_with(ending);
+    let of_path = requests.iter().filter(is_wanted);
     of_path.map(|request| serde_json::from_slice(&request.body).unwrap()).collect()
 }
 
@@ -102,14 +104,17 @@ async fn status_is_answered_with_the_snapshot() {
 }
 
 #[tokio::test]
-async fn ping_and_rubbish() {
+async fn a_ping_is_answered_and_rubbish_once_and_then_closed() {
     let (server, socket) = world().await;
     posts(&server, 200).await;
+    let closing = Mock::given(method("DELETE")).and(path("/live/@connections/c1"));
+    closing.respond_with(ResponseTemplate::new(204)).expect(1).mount(&server).await;
     socket.handle(event("$default", r#"{"action":"ping"}"#)).await.unwrap();
     socket.handle(event("$default", "hello")).await.unwrap();
     let frames = sent(&server, "/c1").await;
     assert_eq!(frames[0], json!({"event": "pong"}));
     assert_eq!((&frames[1]["event"], &frames[1]["data"]["code"]), (&json!("error"), &json!("unknown_action")));
+    server.verify().await;
 }
 
 #[tokio::test]

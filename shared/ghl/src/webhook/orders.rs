@@ -153,4 +153,49 @@ mod tests {
             .is_err()
         );
     }
+
+    /// Whatever comes through the open door: nothing panics, and only ids of our location's orders come out.
+    #[test]
+    fn fuzz_webhook_bodies() {
+        let ours = LocationId::try_new("loc").unwrap();
+        let now = "2026-05-01T10:00:00Z".parse().unwrap();
+        let event = json!({
+            "type": "OrderStatusUpdate", "locationId": "loc", "_id": ID, "timestamp": "2026-05-01T09:00:00Z",
+            "items": [{"qty": 1}], "contactSnapshot": {"firstName": "Ada"},
+        })
+        .to_string();
+        let lines = json!([{"meta": {"order_id": ID}}, {"meta": {"order_id": OTHER}}]);
+        let workflow = json!({
+            "id": "contact", "location": {"id": "loc"}, "order": {"line_items": lines},
+            "payment": {"line_items": lines}, "customData": {"order_id": ID},
+        })
+        .to_string();
+        fuzz::fuzz(&[event.as_bytes(), workflow.as_bytes(), b"[]", b"null"], |input| {
+            let Ok(Hint::Orders(ids)) = order_ids(input, &ours, now) else { return };
+            let text = String::from_utf8_lossy(input);
+            assert!(text.contains("loc"), "orders of nobody knows which location");
+            assert!(!ids.is_empty() && ids.len() <= input.len() / 24 + 1);
+            for (place, id) in ids.iter().enumerate() {
+                assert!(id.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
+                assert!(!ids[..place].contains(id), "{id} twice");
+            }
+        });
+    }
+
+    #[test]
+    fn fuzz_webhook_signatures() {
+        let signing = ed25519_dalek::SigningKey::from_bytes(&[7; 32]);
+        let public = ed25519_dalek::pkcs8::EncodePublicKey::to_public_key_der(&signing.verifying_key()).unwrap();
+        let base64 = base64::engine::general_purpose::STANDARD;
+        let public = base64::Engine::encode(&base64, public);
+        let keys = crate::webhook::Keys::new(&public, Some("an invented secret".into())).unwrap();
+        let good = ed25519_dalek::Signer::sign(&signing, b"{}").to_bytes();
+        let good = base64::Engine::encode(&base64, good);
+        fuzz::fuzz(&[good.as_bytes(), b"N/A", b"an invented secret"], |input| {
+            let Ok(text) = std::str::from_utf8(input) else { return };
+            assert!(keys.verify(b"{}", Some(text), None).is_err() || text.trim() == good);
+            assert!(keys.verify(b"{ }", Some(text), None).is_err(), "another body");
+            assert!(keys.verify(b"{}", None, Some(text)).is_err() || text == "an invented secret");
+        });
+    }
 }

@@ -1,0 +1,193 @@
+"""What `template.yaml` allows, as CloudFormation gets it: after SAM's transform. Run by `cargo xtask test sam`.
+
+Roles: one for each function, without wildcards, with what the function is configured for and nothing else. That it also
+uses all of it is shown by the suite `traces`, on a local cloud that checks the roles.
+"""
+
+import json
+import os
+import re
+import subprocess
+import unittest
+from pathlib import Path
+
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
+PARAMETERS = {"LocationId": "Location1", "SupabaseUrl": "https://project.example.co"}
+# Without a session: the page that signs in, and GHL, which signs its bodies.
+OPEN_ROUTES = {"GET /", "GET /assets/{proxy+}", "POST /api/ghl/webhook-qr"}
+WRITING_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+READING_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+
+
+class NoManagedPolicies:
+    """There are none to look up: roles are written out."""
+
+    def load(self):
+        return {}
+
+    def get_bundled_managed_policy_map(self):
+        return {}
+
+
+def transformed() -> dict:
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    template = yaml_parse(TEMPLATE.read_text())
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    return transform(template, dict(PARAMETERS), NoManagedPolicies())
+
+
+def text(value) -> str:
+    """An ARN with what CloudFormation fills in as `${...}`: one word to compare and to search."""
+    if isinstance(value, str):
+        return value
+    (function, argument), = value.items()
+    if function == "Ref":
+        return "${%s}" % argument
+    if function == "Fn::GetAtt":
+        return "${%s}" % (".".join(argument) if isinstance(argument, list) else argument)
+    if function == "Fn::Sub":
+        return text(argument)
+    if function == "Fn::If":
+        return text(argument[1])
+    raise AssertionError(f"an ARN made by {function}: {value}")
+
+
+def listed(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+class Lint(unittest.TestCase):
+    def test_sam_finds_nothing_to_complain_about(self):
+        sam = [os.environ["SAM"], "validate", "--lint", "--region", "us-east-1", "--template", str(TEMPLATE)]
+        said = subprocess.run(sam, capture_output=True, text=True)
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+
+
+class Template(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.resources = transformed()["Resources"]
+        cls.functions = cls.of_type("AWS::Lambda::Function")
+        cls.roles = cls.of_type("AWS::IAM::Role")
+
+    @classmethod
+    def of_type(cls, kind: str) -> dict:
+        return {name: r["Properties"] for name, r in cls.resources.items() if r["Type"] == kind}
+
+    def grants(self, role: str):
+        """What a role allows, as pairs of action and resource."""
+        for policy in self.roles[role].get("Policies", []):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                self.assertEqual(statement["Effect"], "Allow")
+                self.assertFalse({"NotAction", "NotResource"} & set(statement), role)
+                for action in listed(statement["Action"]):
+                    for resource in listed(statement["Resource"]):
+                        yield action, text(resource)
+
+    def role_of(self, function: str) -> str:
+        return self.functions[function]["Role"]["Fn::GetAtt"][0]
+
+    def test_each_function_has_a_role_of_its_own(self):
+        self.assertEqual(len(self.functions), 12)
+        self.assertEqual(len({self.role_of(function) for function in self.functions}), 12)
+        for name, role in self.roles.items():
+            self.assertFalse(role.get("ManagedPolicyArns"), f"{name}: what a managed policy allows is decided elsewhere")
+
+    def test_no_role_has_a_wildcard(self):
+        for role in self.roles:
+            for action, resource in self.grants(role):
+                self.assertNotIn("*", action, role)
+                # A connection's id is known only when it connects.
+                self.assertNotIn("*", resource.removesuffix("/@connections/*"), f"{role}: {action}")
+                self.assertTrue(resource.startswith(("arn:", "${")), f"{role}: {action} on {resource}")
+
+    def test_a_function_may_do_what_it_is_configured_for_and_nothing_else(self):
+        for name, function in self.functions.items():
+            expected = {(action, "${LogGroup.Arn}") for action in WRITING_LOGS}
+            variables = function["Environment"]["Variables"]
+            for variable, value in variables.items():
+                expected |= self.needed_for(name, variable, value)
+            for mapping in self.of_type("AWS::Lambda::EventSourceMapping").values():
+                if text(mapping["FunctionName"]) == "${%s}" % name:
+                    expected |= {(action, text(mapping["EventSourceArn"])) for action in READING_A_QUEUE}
+            self.assertEqual(set(self.grants(self.role_of(name))), expected, name)
+
+    def needed_for(self, function: str, variable: str, value) -> set:
+        """What a function needs that has this variable."""
+        if variable.endswith("_QUEUE_URL"):
+            return {("sqs:SendMessage", "${%s.Arn}" % value["Ref"])}
+        if variable.endswith("_PARAMETER"):
+            account = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}"
+            return {("ssm:GetParameter", account + ":parameter${%s}" % value["Ref"])}
+        if variable == "STATUS_BUCKET":
+            # Without ListBucket S3 answers 403 instead of 404 for an object that isn't there yet.
+            needed = {("s3:ListBucket", "${StatusBucket.Arn}")}
+            needed |= {(action, "${StatusBucket.Arn}/sync_status.json") for action in ("s3:GetObject", "s3:PutObject")}
+            if function == "RunWorkerFunction":
+                needed.add(("s3:PutObject", "${StatusBucket.Arn}/valid_order_list.json"))
+            return needed
+        if variable == "WEBSOCKET_ENDPOINT":
+            account = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}"
+            methods = ["POST"] + (["DELETE"] if function == "WebsocketFunction" else [])
+            of_method = account + ":${WebSocketApi}/live/%s/@connections/*"
+            return {("execute-api:ManageConnections", of_method % method) for method in methods}
+        return set()
+
+    def test_no_secret_stands_in_the_template(self):
+        # What is public by its nature, or the name of a parameter.
+        public = {"WEBHOOK_PUBLIC_KEYS", "SUPABASE_ANON_KEY"}
+        for name, function in self.functions.items():
+            for variable in function["Environment"]["Variables"]:
+                if re.search("KEY|SECRET|TOKEN|PASSWORD", variable) and variable not in public:
+                    self.assertTrue(variable.endswith("_PARAMETER"), f"{name}: {variable}")
+        outputs = json.dumps(yaml_parse(TEMPLATE.read_text())["Outputs"])
+        self.assertNotIn("Parameter", outputs)
+
+    def test_every_route_but_the_open_ones_asks_who_calls(self):
+        body = self.resources["HttpApi"]["Properties"]["Body"]
+        routes = {
+            f"{method.upper()} {path}": operation.get("security")
+            for path, operations in body["paths"].items()
+            for method, operation in operations.items()
+            if method != "options"
+        }
+        self.assertGreater(len(routes), 15)
+        self.assertEqual({route for route, security in routes.items() if security == [{"NONE": []}] or not security},
+                         OPEN_ROUTES)
+        self.assertNotIn("x-amazon-apigateway-cors", body, "no other origin may call")
+
+    def test_the_doors_are_throttled(self):
+        stages = self.of_type("AWS::ApiGatewayV2::Stage")
+        self.assertEqual(len(stages), 2)
+        for name, stage in stages.items():
+            self.assertGreater(stage["DefaultRouteSettings"]["ThrottlingRateLimit"], 0, name)
+            self.assertGreater(stage["DefaultRouteSettings"]["ThrottlingBurstLimit"], 0, name)
+        of_http = [stage for stage in stages.values() if text(stage["ApiId"]) == "${HttpApi}"]
+        self.assertIn("POST /api/ghl/webhook-qr", of_http[0]["RouteSettings"])
+
+    def test_the_bucket_is_private_and_encrypted_and_speaks_tls_only(self):
+        (name, bucket), = self.of_type("AWS::S3::Bucket").items()
+        self.assertEqual(set(bucket["PublicAccessBlockConfiguration"].values()), {True})
+        self.assertTrue(bucket["BucketEncryption"])
+        (policy,) = self.of_type("AWS::S3::BucketPolicy").values()
+        self.assertEqual(policy["Bucket"], {"Ref": name})
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        self.assertEqual((statement["Effect"], statement["Principal"], statement["Action"]), ("Deny", "*", "s3:*"))
+        self.assertEqual(statement["Condition"], {"Bool": {"aws:SecureTransport": "false"}})
+
+    def test_queues_are_encrypted_and_logs_end(self):
+        queues = self.of_type("AWS::SQS::Queue")
+        self.assertEqual(len(queues), 8)
+        for name, queue in queues.items():
+            self.assertTrue(queue["SqsManagedSseEnabled"], name)
+        for group in self.of_type("AWS::Logs::LogGroup").values():
+            self.assertIn("RetentionInDays", group)
+        for name, function in self.functions.items():
+            self.assertEqual(function["LoggingConfig"], {"LogGroup": {"Ref": "LogGroup"}}, name)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,71 @@
+//! Markup in every text that comes from outside: it is shown as it is, and does nothing.
+
+use std::path::Path;
+
+use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
+use serde_json::{Value, json};
+
+use crate::{chrome::with_page, page::A_MOMENT, page::A_RUN, stack::Stack};
+
+const MARKUP: &str =
+    "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=2</script><s>struck</s> & \"quoted\" 'too'";
+
+/// A session whose e-mail address is markup; Supabase's user can choose it.
+fn hostile_session(stack: &Stack) -> String {
+    let path = std::env::var_os("STACK_JSON").expect("STACK_JSON is set");
+    let keys = std::fs::read_to_string(Path::new(&path).with_file_name("keys.json")).expect("keys.json is there");
+    let keys: Value = serde_json::from_str(&keys).unwrap();
+    let claims = json!({
+        "iss": format!("{}/auth/v1", stack.supabase_url()), "aud": "authenticated", "sub": "hostile", "email": MARKUP,
+        "exp": get_current_timestamp() + 3600, "app_metadata": { "role": "admin" }, "user_metadata": { "name": MARKUP },
+    });
+    let key = EncodingKey::from_secret(keys["jwt_secret"].as_str().unwrap().as_bytes());
+    let token = encode(&Header::default(), &claims, &key).unwrap();
+    format!("{}#access_token={token}&token_type=bearer", stack.page_url())
+}
+
+#[tokio::test]
+async fn markup_is_shown_and_does_nothing() {
+    let stack = Stack::running();
+    stack.reset_ghl().await;
+    let quoted = MARKUP.replace('\'', "''");
+    let forget = "delete from public.sync_failures where order_id like 'Hostile%'";
+    let failure = format!(
+        "{forget}; insert into public.sync_failures
+        (location_id, order_id, cause, class, code, reason, attempts)
+        values ('{}', 'Hostile1', 'webhook', 'permanent', '{quoted}', '{quoted}', 1)",
+        stack.location_id
+    );
+    stack.execute(&failure).await;
+    let [order_id, ..] = stack.some_orders().await;
+    let contact = json!({ "firstName": MARKUP, "lastName": MARKUP, "email": MARKUP, "phone": MARKUP });
+    stack.change(&order_id, json!({ "contactSnapshot": contact, "currency": MARKUP, "status": MARKUP })).await;
+
+    with_page(&stack, &hostile_session(&stack), async |page| {
+        page.until_ready().await;
+        page.click("start-incremental").await;
+        page.until_status("Delay", A_RUN).await;
+        page.until_text("failures", MARKUP, A_MOMENT).await;
+        assert!(page.text("account").await.contains(MARKUP), "the address is shown as it is");
+
+        // What the newest run noticed and why it failed, in its details.
+        let run = "(select run_id from public.sync_runs order by started_at desc limit 1)";
+        stack
+            .execute(&format!(
+                "insert into public.sync_issues (run_id, order_id, code, message)
+                 values ({run}, 'Hostile1', 'hostile', '{quoted}')"
+            ))
+            .await;
+        page.reload().await;
+        page.press("#runs > li:first-child summary").await;
+        page.until("the issue is shown", A_MOMENT, async || {
+            page.texts("#runs section:not([hidden])").await.iter().any(|part| part.contains(MARKUP))
+        })
+        .await;
+        let made = page.run("return document.querySelectorAll('img:not([src=\"assets/icon.svg\"]), s, body script:not([src]), iframe').length").await;
+        assert_eq!((made, page.run("return window.pwned ?? null").await), (json!(0), Value::Null));
+        page.assert_clean_console().await;
+    })
+    .await;
+    stack.execute(forget).await;
+}
