@@ -38,6 +38,7 @@ mod harness;
 mod histories;
 mod interleavings;
 mod limiter;
+mod limiter_bounds;
 mod listing;
 mod migrations;
 mod notices;
