@@ -22,6 +22,12 @@ For SQS it befalls SendMessageBatch, the only call by which the functions send.
 import asyncio
 import json
 
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+# The account's owner, as ministack knows it.
+OWNER = Credentials("test", "test")
 PATH = "/_local/faults"
 faults: list = []
 
@@ -69,15 +75,25 @@ class Call:
             self.service = "s3"
 
     async def pass_on(self, send, body=None):
+        headers = self.scope["headers"] if body is None else self.signed(body)
         body = self.body if body is None else body
         given = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive():
             return given.pop() if given else await self.receive()
 
-        headers = [(name, value) for name, value in self.scope["headers"] if name.lower() != b"content-length"]
+        headers = [(name, value) for name, value in headers if name.lower() != b"content-length"]
         scope = {**self.scope, "headers": [*headers, (b"content-length", str(len(body)).encode())]}
         await self.app(scope, receive, send)
+
+    def signed(self, body):
+        """The headers for another body: the caller's signature is for the body it sent, and ministack checks it."""
+        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.scope["headers"]}
+        kept = {name: headers[name] for name in ("host", "content-type", "x-amz-target") if name in headers}
+        url = f"http://{kept.get('host', '127.0.0.1')}{self.scope['path']}"
+        request = AWSRequest(method=self.method, url=url, data=body, headers=kept)
+        SigV4Auth(OWNER, self.service, "us-east-1").add_auth(request)
+        return [(name.lower().encode(), value.encode("latin-1")) for name, value in request.headers.items()]
 
     async def answer(self, body=None):
         """Status and body of the application's answer."""

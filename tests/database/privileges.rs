@@ -55,8 +55,10 @@ async fn every_function_has_an_empty_search_path_and_nobody_elses_rights() {
     let others = database
         .rows(
             "select proname from pg_proc where pronamespace = 'sync_internal'::regnamespace
-             and (prosecdef or has_function_privilege('anon', oid, 'execute')
-               or has_function_privilege('authenticated', oid, 'execute'))",
+             and (has_function_privilege('anon', oid, 'execute') or has_function_privilege('authenticated', oid, 'execute')
+               -- Whoever writes a ticket, its history is written with the owner's rights; triggers can't be called.
+               or prosecdef and (prorettype <> 'trigger'::regtype
+                 or not coalesce(proconfig, '{}') @> array['search_path=\"\"']))",
         )
         .await;
     assert!(others.is_empty(), "{others:?}");
