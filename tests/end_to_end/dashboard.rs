@@ -88,12 +88,12 @@ impl Dashboard {
     }
 
     /// The frames of one run by their numbers, each of which is given once. They arrive in this order, but for two
-    /// publishers that meet at a change of state; a dashboard drops what comes late then.
+    /// publishers that meet at a change of state, with two frames each; a dashboard drops what comes late then.
     pub(crate) fn of_run(&self, run_id: &str) -> Vec<Value> {
         let mut frames: Vec<_> = self.frames.iter().filter(|frame| frame["runId"] == run_id).cloned().collect();
         let number = |frame: &Value| frame["seq"].as_u64().expect("every frame has its number");
         let late = frames.windows(2).filter(|pair| number(&pair[1]) <= number(&pair[0])).count();
-        assert!(late <= 1, "{late} frames came late:\n{}", self.received());
+        assert!(late <= 2, "{late} frames came late:\n{}", self.received());
         frames.sort_by_key(number);
         assert!(
             frames.windows(2).all(|pair| number(&pair[0]) < number(&pair[1])),

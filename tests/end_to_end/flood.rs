@@ -18,7 +18,10 @@ use crate::{
 };
 
 const PER_SECOND: u32 = 2_000;
-const SECONDS: u32 = 10;
+/// What the route lets through in that time and in the second around it: 100 per second, after a burst of 200.
+const MOST_PASSED: u32 = 200 + 100 * 12;
+/// Half as long as the sync, which then still is under way on a slow machine.
+const LASTS: Duration = Duration::from_secs(10);
 /// Requests under way at a time: as many as a flood from a few machines has, and fewer than this process may open.
 const AT_ONCE: u32 = 200;
 
@@ -26,13 +29,12 @@ const AT_ONCE: u32 = 200;
 async fn a_flood_of_unsigned_webhooks_changes_nothing() {
     let world = World::with_orders(150).await;
     let run_id = world.api.start("/api/ghl/orders/sync?mode=full").await;
-    let begun = Instant::now();
     let statuses = flood(&world).await;
-    println!("{} requests in {:.1} s: {statuses:?}", PER_SECOND * SECONDS, begun.elapsed().as_secs_f64());
+    println!("{PER_SECOND} requests per second offered for {LASTS:?}, answered: {statuses:?}");
     // Those above the route's limit get 429 from the gateway, all others 401 from the function.
     assert!(statuses.keys().all(|status| [401, 429].contains(status)), "{statuses:?}");
-    assert!(statuses.contains_key(&401) && statuses.contains_key(&429), "{statuses:?}");
-    assert_eq!(statuses.values().sum::<u32>(), PER_SECOND * SECONDS);
+    let passed = statuses.get(&401).copied().unwrap_or_default();
+    assert!((1..=MOST_PASSED).contains(&passed), "{statuses:?}");
     world.cloud().is_empty("orders").await.expect("no message was queued");
 
     let row = world.until_ended(&run_id, A_RUN).await;
@@ -47,7 +49,7 @@ async fn a_flood_of_unsigned_webhooks_changes_nothing() {
     world.api.get(As::Member, "/api/qrapp/sync-status").await.ok();
 }
 
-/// Sends them evenly, as far as they are answered; how many got which status.
+/// Sends them evenly, as far as they are answered in time; how many got which status.
 async fn flood(world: &World) -> BTreeMap<u16, u32> {
     let (url, location) = (format!("{}/api/ghl/webhook-qr", world.http_url), world.location_id.clone());
     let (client, sent, begun) = (reqwest::Client::new(), Arc::new(AtomicU32::new(0)), Instant::now());
@@ -57,11 +59,11 @@ async fn flood(world: &World) -> BTreeMap<u16, u32> {
         senders.spawn(async move {
             let mut statuses = BTreeMap::<u16, u32>::new();
             loop {
-                let number = sent.fetch_add(1, Ordering::Relaxed);
-                if number >= PER_SECOND * SECONDS {
+                let due = Duration::from_secs(1) * sent.fetch_add(1, Ordering::Relaxed) / PER_SECOND;
+                if due.max(begun.elapsed()) >= LASTS {
                     return statuses;
                 }
-                sleep_until(begun + Duration::from_secs(1) * number / PER_SECOND).await;
+                sleep_until(begun + due).await;
                 let body = json!({ "type": "OrderStatusUpdate", "locationId": location, "_id": new_id() });
                 let answer = client.post(&url).json(&body).header("x-ghl-signature", "A".repeat(88)).send().await;
                 let status = answer.map_or(0, |answer| answer.status().as_u16());

@@ -1,5 +1,6 @@
 //! Runs the suites one after the other and adds up.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::net::TcpListener;
 use std::path::PathBuf;
@@ -147,17 +148,36 @@ fn run_suite(place: &Place, suite: Suite, command: Command) -> Result<Counts> {
         step.done();
     } else {
         drop(step);
-        let failed: Vec<&str> =
-            output.lines().filter(|line| line.starts_with("test ") && line.ends_with("FAILED")).collect();
         println!(
             "{}: failed\n\n{}\n{}\n\nwhole output: {}",
             suite.name(),
-            failed.join("\n"),
+            failures(&output),
             tail(&log),
             log.display()
         );
     }
     Ok(counts)
+}
+
+/// The names of the failed tests and what each panicked with, without backtraces, which push it out of a log's end.
+fn failures(output: &str) -> String {
+    const MOST_LINES: usize = 12;
+    const MOST_CHARS: usize = 1_000;
+    let mut told = String::new();
+    let mut lines = output.lines();
+    while let Some(line) = lines.next() {
+        let panicked = line.starts_with("thread '") && line.contains("panicked at");
+        if panicked || (line.starts_with("test ") && line.ends_with("FAILED")) {
+            let _ = writeln!(told, "{line}");
+        }
+        if panicked {
+            let message = lines.by_ref().take_while(|line| !line.is_empty() && !line.starts_with("stack backtrace"));
+            for line in message.take(MOST_LINES) {
+                let _ = writeln!(told, "  {}", line.chars().take(MOST_CHARS).collect::<String>());
+            }
+        }
+    }
+    told
 }
 
 /// Where the browser and its driver are, as the browser tests are told.
@@ -173,4 +193,19 @@ fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
 
 fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::failures;
+
+    #[test]
+    fn a_failed_test_is_told_with_its_message_and_without_its_backtrace() {
+        let output = "test a ... ok\ntest b ... FAILED\n\nthread 'b' (7) panicked at b.rs:3:5:\nleft: 1\nright: 2\n\
+                      stack backtrace:\n   0: core\n\ntest result: FAILED. 1 passed";
+        assert_eq!(
+            failures(output),
+            "test b ... FAILED\nthread 'b' (7) panicked at b.rs:3:5:\n  left: 1\n  right: 2\n"
+        );
+    }
 }
