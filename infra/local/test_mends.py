@@ -21,12 +21,13 @@ from mends import (
     runtime_api_delay,
     secure_transport,
     sqs_batch_actions,
+    sqs_batch_size,
     throttling,
     websocket_reply,
 )
 from ministack import app
 from ministack.core import iam_evaluator, lambda_runtime
-from ministack.services import apigateway, lambda_svc, sts
+from ministack.services import apigateway, lambda_svc, sqs, sts
 from ministack.services.cloudformation import provisioners
 
 FUNCTION_ARN = "arn:aws:lambda:us-east-1:000000000000:function:f"
@@ -201,6 +202,22 @@ class SqsBatchActions(unittest.TestCase):
         self.assertEqual(self.asked_for(), "sqs:SendMessageBatch", can_go(sqs_batch_actions))
         sqs_batch_actions.apply()
         self.assertEqual(self.asked_for(), "sqs:SendMessage")
+
+
+class SqsBatchSize(unittest.TestCase):
+    def received(self) -> list[int]:
+        """How many of 23 messages the poller takes each time, 20 at most."""
+        url = sqs._act_create_queue({"QueueName": "many"}, "")["QueueUrl"]
+        for number in range(23):
+            sqs._act_send_message({"MessageBody": str(number)}, url)
+        sizes = [len(sqs._receive_messages_for_esm(url, 20)) for _ in range(2)]
+        sqs._act_delete_queue({}, url)
+        return sizes
+
+    def test_a_batch_may_be_larger_than_a_receive(self):
+        self.assertEqual(self.received(), [10, 10], can_go(sqs_batch_size))
+        sqs_batch_size.apply()
+        self.assertEqual(self.received(), [20, 3])
 
 
 class Throttling(unittest.TestCase):

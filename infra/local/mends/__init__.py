@@ -13,6 +13,7 @@ from . import (
     runtime_api_delay,
     secure_transport,
     sqs_batch_actions,
+    sqs_batch_size,
     throttling,
     websocket_reply,
 )
@@ -26,6 +27,7 @@ ALL = (
     reserved_concurrency,
     secure_transport,
     sqs_batch_actions,
+    sqs_batch_size,
     throttling,
     websocket_reply,
 )

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, bail};
 use crate::place::Place;
 use crate::process::{find, output_of, step};
 
-/// What stands in for GHL and for Supabase's front door.
-const SERVERS: [&str; 2] = ["fake-ghl", "local-supabase"];
+/// What stands in for GHL and for Supabase's front door, and a function that does nothing, which the benchmark compares with.
+const SERVERS: [&str; 3] = ["fake-ghl", "local-supabase", "idle"];
 
 /// Builds everything that a stack runs.
 pub(crate) fn all(place: &Place) -> Result<()> {

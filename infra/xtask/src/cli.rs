@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
-use crate::{demo, drive, setup, suites, test};
+use crate::{bench, demo, drive, setup, suites, test};
 
 /// Runs, tests and drives ghl-sync on this machine.
 #[derive(Parser)]
@@ -17,6 +17,9 @@ struct Cli {
     #[command(subcommand)]
     command: Task,
 }
+
+/// Of the benchmark.
+const PARTS: [&str; 8] = ["full", "seed", "incremental", "webhooks", "fan-out", "throughput", "start-up", "simulation"];
 
 #[derive(Subcommand)]
 enum Task {
@@ -37,6 +40,18 @@ enum Task {
         suites: Vec<suites::Suite>,
         /// First of five ports for the stack that the tests start
         #[arg(long, default_value_t = 8500)]
+        port_base: u16,
+    },
+    /// Measure how fast a sync is and what it costs, and write tests/bench/RESULTS.md; takes about 40 minutes
+    Bench {
+        /// Only counts that don't depend on the machine, in a few minutes; status 1 if one has grown
+        #[arg(long)]
+        quick: bool,
+        /// Only these parts, printed and not written
+        #[arg(conflicts_with = "quick", value_parser = PARTS)]
+        parts: Vec<String>,
+        /// First of five ports for the stack that the benchmark starts
+        #[arg(long, default_value_t = 8600)]
         port_base: u16,
     },
     /// Start a sync in the running stack and follow it to its end
@@ -95,6 +110,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Up(options) => up(&options),
         Task::Demo { stack, exit } => demo::run(&stack, exit),
         Task::Test { suites, port_base } => test::run(&suites, port_base),
+        Task::Bench { quick, parts, port_base } => bench::run(quick, &parts, port_base),
         Task::Sync { mode } => drive::sync(mode),
         Task::Status => drive::status(),
         Task::Webhook { order_id } => drive::webhook(&order_id),

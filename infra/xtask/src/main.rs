@@ -7,13 +7,14 @@
 //! | [`stack`] | puts the whole system up and takes it down; [`starting`] knows each server's settings |
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
-//! | [`test`] | runs every suite and adds up |
+//! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
 //!
 //! Nothing is written outside the project's `target/`, but for cargo's, pip's and npm's own caches.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod bench;
 mod build;
 mod cli;
 mod cloud;

@@ -26,6 +26,11 @@ impl Place {
         Self::under("local/test")
     }
 
+    /// The stack of the benchmark: `target/local/bench`.
+    pub(crate) fn bench() -> Result<Self> {
+        Self::under("local/bench")
+    }
+
     /// The database that the database tests use: `target/local/test-database`.
     pub(crate) fn scratch_database() -> Result<Self> {
         Self::under("local/test-database")

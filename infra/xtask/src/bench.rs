@@ -1,0 +1,32 @@
+//! Measures on a stack of its own: `tests/bench`.
+
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result};
+
+use crate::build;
+use crate::cli::StackOptions;
+use crate::place::Place;
+use crate::postgres::Durability;
+use crate::stack::Stack;
+
+pub(crate) fn run(quick: bool, parts: &[String], port_base: u16) -> Result<ExitCode> {
+    let place = Place::bench()?;
+    let options =
+        StackOptions { orders: 150, seed: 1, ghl_url: None, ghl_latency_ms: 0, port_base, reset: true, brisk: false };
+    let stack = Stack::start(&place, &options, Durability::Scratch)?;
+    let mut bench = Command::new("cargo");
+    bench.args(["test", "--locked", "--quiet", "--package", "tests", "--bench", "bench", "--"]);
+    if quick {
+        bench.arg("--quick");
+    }
+    bench.args(parts);
+    bench
+        .current_dir(place.project(""))
+        .env("RUST_BACKTRACE", "0")
+        .env("STACK_JSON", place.stack_file())
+        .env("LAMBDA_DIR", build::binaries(&place));
+    let succeeded = bench.status().context("cargo can't be started")?.success();
+    drop(stack);
+    Ok(if succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

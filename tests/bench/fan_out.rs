@@ -1,0 +1,89 @@
+//! Frames to many dashboards: what a run posts, and how long the last dashboard waits for what the first has.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use futures::{SinkExt, StreamExt, future::join_all};
+use jsonwebtoken::Algorithm;
+use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::counting::quantile;
+use crate::dashboard::connect;
+use crate::full::{follow, prepare};
+use crate::keys::{Keys, now, sign};
+use crate::like_ghl;
+use crate::report::Report;
+use crate::world::World;
+
+/// When each frame of a run came to a dashboard, by its number.
+type Received = BTreeMap<u64, Instant>;
+
+/// A dashboard of a user of its own: one user may have twenty. Ends with the run.
+async fn watch(world: &World, secret: &str, number: usize) -> tokio::task::JoinHandle<Received> {
+    let claims = json!({
+        "aud": "ghl-sync-websocket", "sub": format!("user-{number}"), "role": "member", "location_id": world.location_id,
+        "uexp": now() + 3600, "iat": now(), "exp": now() + 60,
+    });
+    let ticket = sign(&claims, Algorithm::HS256, secret);
+    let mut socket = connect(world, &ticket, Some(world.origin())).await.expect("a dashboard connects");
+    socket.send(Message::text(json!({ "action": "status" }).to_string())).await.expect("it asks");
+    tokio::spawn(async move {
+        let (mut received, mut has_begun) = (Received::new(), false);
+        while let Some(Ok(message)) = socket.next().await {
+            let Ok(frame) = serde_json::from_str::<Value>(message.to_text().unwrap_or_default()) else { continue };
+            let (event, status) = (frame["event"].as_str(), frame["data"]["status"].as_str());
+            has_begun |= status == Some("Syncing");
+            if has_begun && let Some(number) = frame["seq"].as_u64() {
+                received.insert(number, Instant::now());
+            }
+            if has_begun && event == Some("sync_status") && status == Some("Delay") {
+                break;
+            }
+        }
+        socket.close(None).await.ok();
+        received
+    })
+}
+
+pub(crate) async fn measure(world: &World, report: &mut Report) {
+    let secret = Keys::of_the_stack().ws_ticket_secret;
+    let mut rows = Vec::new();
+    for dashboards in [1_usize, 50, 450] {
+        prepare(world, 150, &like_ghl()).await;
+        world.database.execute("delete from public.sync_connections").await;
+        let watching = join_all((0..dashboards).map(|number| watch(world, &secret, number))).await;
+        let run_id = world.api.start("/api/ghl/orders/sync?mode=full").await;
+        let (row, _) = follow(world, &run_id, Instant::now()).await;
+        assert_eq!(row["state"], "Delay", "{row}");
+        let patience = Duration::from_secs(30);
+        let received = join_all(watching.into_iter().map(|task| tokio::time::timeout(patience, task))).await;
+        let received: Vec<Received> =
+            received.into_iter().map(|task| task.map(Result::unwrap).unwrap_or_default()).collect();
+        world.database.end_cooldown().await;
+
+        let mut first: Received = BTreeMap::new();
+        for (number, at) in received.iter().flatten() {
+            let earliest = first.entry(*number).or_insert(*at);
+            *earliest = (*earliest).min(*at);
+        }
+        let behind = |(number, at): (&u64, &Instant)| (*at - first[number]).as_secs_f64() * 1000.0;
+        let delays: Vec<f64> = received.iter().flatten().map(behind).collect();
+        let got = delays.len() as f64 / (first.len() * dashboards) as f64 * 100.0;
+        println!("{dashboards} dashboards: {} frames, {got:.1} % delivered", first.len());
+        rows.push(vec![
+            dashboards.to_string(),
+            first.len().to_string(),
+            format!("{got:.1}"),
+            format!("{:.0}", quantile(&delays, 0.99)),
+            delays.len().to_string(),
+        ]);
+    }
+    report.section(
+        "Fan-out",
+        "A full sync of 150 orders. The delay is from the first dashboard that had a frame to each other one; all of them, \
+         the gateway and the functions share this machine. At most 500 dashboards are admitted by default.",
+        &["dashboards", "frames", "delivered (%)", "delay p99 (ms)", "posts"],
+        rows,
+    );
+}
