@@ -163,8 +163,9 @@ class Template(unittest.TestCase):
         stages = self.of_type("AWS::ApiGatewayV2::Stage")
         self.assertEqual(len(stages), 2)
         for name, stage in stages.items():
-            self.assertGreater(stage["DefaultRouteSettings"]["ThrottlingRateLimit"], 0, name)
-            self.assertGreater(stage["DefaultRouteSettings"]["ThrottlingBurstLimit"], 0, name)
+            for limits in [stage["DefaultRouteSettings"], *stage.get("RouteSettings", {}).values()]:
+                self.assertIn(limits["ThrottlingRateLimit"], range(1, 1001), name)
+                self.assertIn(limits["ThrottlingBurstLimit"], range(1, 1001), name)
         of_http = [stage for stage in stages.values() if text(stage["ApiId"]) == "${HttpApi}"]
         self.assertIn("POST /api/ghl/webhook-qr", of_http[0]["RouteSettings"])
 
