@@ -124,9 +124,10 @@ impl Run {
     }
 }
 
-pub(crate) async fn measure(world: &World, report: &mut Report, seed: &Seed) -> Vec<Run> {
+/// Syncs of at most `largest` orders, of the thousand at least.
+pub(crate) async fn measure(world: &World, report: &mut Report, seed: &Seed, largest: u32) -> Vec<Run> {
     let mut runs = Vec::new();
-    for orders in [150, 1_000, 5_000] {
+    for orders in [150, 1_000, 5_000].into_iter().filter(|orders| *orders <= largest.max(1_000)) {
         let run = sync(world, orders, &like_ghl()).await;
         run.print();
         runs.push(run);

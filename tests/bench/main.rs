@@ -70,7 +70,8 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
         match arguments.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            [] => measure_everything().await,
+            [] => measure_everything(u32::MAX).await,
+            ["--largest", orders] => measure_everything(orders.parse().expect("a number of orders")).await,
             ["--quick"] => measure_counts().await,
             parts => measure_parts(parts).await,
         }
@@ -91,18 +92,21 @@ async fn measure_counts() {
     println!("no count has grown");
 }
 
-async fn measure_everything() {
+/// Everything, with full syncs of at most so many orders.
+async fn measure_everything(largest: u32) {
     let mut report = Report::new();
     let world = World::with_orders(150).await;
     start_up::measure(&mut report).await;
     counting::slow_database(&world, DATABASE_LATENCY_MS).await;
     let seed = seed::sync(&world, 150).await;
-    let runs = full::measure(&world, &mut report, &seed).await;
-    // The 5,000 orders of the last full sync are stored now.
+    let runs = full::measure(&world, &mut report, &seed, largest).await;
+    // The orders of the last and largest full sync are stored now.
     incremental::measure(&world, &mut report).await;
     webhooks::measure(&world, &mut report).await;
-    fan_out::measure(&world, &mut report).await;
     throughput::measure(&world, &mut report).await;
+    counting::slow_database(&world, DATABASE_LATENCY_MS).await;
+    // Last, since it leaves the local gateway with much to do.
+    fan_out::measure(&world, &mut report).await;
     let of_1000 = runs.iter().find(|run| run.orders == 1_000).expect("it was measured");
     simulation::measure(&mut report, of_1000.seconds);
     report.write(&runs, &seed);
@@ -117,9 +121,11 @@ async fn measure_parts(parts: &[&str]) {
         match *part {
             "full" => {
                 let seed = seed::Seed { orders: 0, seconds_per_order: 0.0 };
-                full::measure(&world, &mut report, &seed).await;
+                full::measure(&world, &mut report, &seed, u32::MAX).await;
             }
-            "seed" => drop(seed::sync(&world, 150).await),
+            "seed" => {
+                seed::sync(&world, 150).await;
+            }
             "incremental" => {
                 full::sync(&world, 1_000, &json!({ "rateMax": 1_000_000, "latencyMs": 0 })).await;
                 world.ghl.settings(like_ghl()).await;

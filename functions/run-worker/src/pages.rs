@@ -1,4 +1,4 @@
-//! Listing: page after page within the rate limit, each recorded and dispatched before the next.
+//! Listing: page after page within the rate limit, each recorded and dispatched while the next is read.
 
 use std::time::{Duration, Instant};
 
@@ -34,10 +34,24 @@ impl RunWorker {
             }
         };
         let mut issues = Vec::new();
+        // Phase and total of this pulse's last page, and the answer for the next one where it was asked for ahead.
+        let (mut last, mut ahead) = (None, None);
         loop {
-            let page = match self.page(run, &listing, deadline).await {
+            let answer = match ahead.take() {
+                Some(answer) => answer,
+                None => self.page(run, &listing, deadline).await,
+            };
+            let page = match answer {
                 Ok(page) => page,
-                Err(NoPage::Later) => return Ok(true),
+                Err(NoPage::Later) => {
+                    // The next pulse goes on behind the last page instead of reading it again.
+                    if let Some((_, total)) = last.filter(|(phase, _)| *phase == listing.phase) {
+                        let none = OrderPage { orders: Vec::new(), unreadable: 0, total };
+                        let recorded = self.record(run, &listing, &none, issues).await?;
+                        return Ok(recorded.state == RunState::Syncing);
+                    }
+                    return Ok(true);
+                }
                 Err(NoPage::TooLarge) => match listing.with_small_pages() {
                     Some(smaller) => {
                         listing = smaller;
@@ -55,14 +69,32 @@ impl RunWorker {
                     return Ok(false);
                 }
             };
-            let recorded = self.record(run, &listing, &page, std::mem::take(&mut issues)).await?;
+            last = Some((listing.phase, page.total));
+            let ids: Vec<_> = page.orders.iter().map(|order| order.id.to_string()).collect();
+            let told = Page { ids: &ids, total: page.total };
+            let found = std::mem::take(&mut issues);
+            if listing.goes_on_after(told) {
+                // What follows a full page doesn't depend on what the database counts: it is read while this one is recorded.
+                let (next, noticed) = listing.after(told, 0);
+                let recording = async {
+                    let recorded = self.record(run, &listing, &page, found).await?;
+                    if recorded.state == RunState::Syncing {
+                        self.dispatch(run).await?;
+                    }
+                    Ok::<_, lambda_runtime::Error>(recorded.state)
+                };
+                let (state, answer) = tokio::join!(recording, self.page(run, &next, deadline));
+                if state? != RunState::Syncing {
+                    return Ok(false);
+                }
+                (listing, issues, ahead) = (next, noticed, Some(answer));
+                continue;
+            }
+            let recorded = self.record(run, &listing, &page, found).await?;
             if recorded.state != RunState::Syncing {
                 return Ok(false);
             }
-            let ids: Vec<_> = page.orders.iter().map(|order| order.id.to_string()).collect();
-            let (next, found) = listing.after(Page { ids: &ids, total: page.total }, recorded.listed);
-            issues = found;
-            listing = next;
+            (listing, issues) = listing.after(told, recorded.listed);
             if listing.is_done() {
                 let none = OrderPage { orders: Vec::new(), unreadable: 0, total: page.total };
                 let recorded = self.record(run, &listing, &none, issues).await?;

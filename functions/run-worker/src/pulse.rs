@@ -150,16 +150,18 @@ impl RunWorker {
         if run.kind == RunKind::Retry {
             return Ok(());
         }
-        let (mut order_ids, mut after) = (Vec::new(), None);
-        loop {
+        let (mut list, mut after) = (self.publisher.store().valid_orders(), None);
+        let written = loop {
             let (page, next) = self.database.valid_orders(&run.run_id, after.as_deref(), VALID_PAGE).await?;
-            order_ids.extend(page);
+            if let Err(error) = list.append(&page).await {
+                break Err(error);
+            }
             match next {
                 Some(next) => after = Some(next),
-                None => break,
+                None => break list.finish().await,
             }
-        }
-        if let Err(error) = self.publisher.store().put_valid_orders(&order_ids).await {
+        };
+        if let Err(error) = written {
             tracing::warn!(run_id = %run.run_id, error = telemetry::chain(&error), "The list of valid orders could not be written");
         }
         Ok(())

@@ -10,7 +10,7 @@ use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
 
-pub(crate) fn run(quick: bool, parts: &[String], port_base: u16) -> Result<ExitCode> {
+pub(crate) fn run(quick: bool, largest: u32, parts: &[String], port_base: u16) -> Result<ExitCode> {
     let place = Place::bench()?;
     let options =
         StackOptions { orders: 150, seed: 1, ghl_url: None, ghl_latency_ms: 0, port_base, reset: true, brisk: false };
@@ -19,6 +19,8 @@ pub(crate) fn run(quick: bool, parts: &[String], port_base: u16) -> Result<ExitC
     bench.args(["test", "--locked", "--quiet", "--package", "tests", "--bench", "bench", "--"]);
     if quick {
         bench.arg("--quick");
+    } else if parts.is_empty() {
+        bench.args(["--largest", &largest.to_string()]);
     }
     bench.args(parts);
     bench

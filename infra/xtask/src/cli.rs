@@ -47,6 +47,9 @@ enum Task {
         /// Only counts that don't depend on the machine, in a few minutes; status 1 if one has grown
         #[arg(long)]
         quick: bool,
+        /// The largest full sync: 5000 or, in a quarter of the time, 1000
+        #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u32).range(1000..), conflicts_with_all = ["quick", "parts"])]
+        largest: u32,
         /// Only these parts, printed and not written
         #[arg(conflicts_with = "quick", value_parser = PARTS)]
         parts: Vec<String>,
@@ -110,7 +113,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Up(options) => up(&options),
         Task::Demo { stack, exit } => demo::run(&stack, exit),
         Task::Test { suites, port_base } => test::run(&suites, port_base),
-        Task::Bench { quick, parts, port_base } => bench::run(quick, &parts, port_base),
+        Task::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
         Task::Sync { mode } => drive::sync(mode),
         Task::Status => drive::status(),
         Task::Webhook { order_id } => drive::webhook(&order_id),

@@ -77,6 +77,12 @@ impl Listing {
         (self.page_size > SMALL_PAGE_SIZE).then(|| Self { page_size: SMALL_PAGE_SIZE, ..self.clone() })
     }
 
+    /// Whether this page is a full one, so that another follows whatever the run has recorded.
+    #[must_use]
+    pub fn goes_on_after(&self, page: Page<'_>) -> bool {
+        page.ids.len() as u64 >= u64::from(self.page_size)
+    }
+
     /// What to list after this page. `distinct` is how many different orders this run has recorded, this page included.
     #[must_use]
     pub fn after(&self, page: Page<'_>, distinct: u64) -> (Self, Vec<Issue>) {
@@ -92,8 +98,7 @@ impl Listing {
                 "Orders were deleted in GHL faster than they could be listed; some may be missing. The next full sync will find them.",
             ));
         }
-        let short = rows < u64::from(self.page_size);
-        if !short {
+        if self.goes_on_after(page) {
             let tail = page.ids.iter().rev().take(OVERLAP as usize).cloned().collect();
             let offset = self.offset + rows - u64::from(OVERLAP);
             return (Self { offset, tail, steps_back: 0, ..self.clone() }, issues);
@@ -145,7 +150,15 @@ mod tests {
             let ids: Vec<_> =
                 orders.iter().skip(listing.offset as usize).take(listing.page_size as usize).cloned().collect();
             seen.extend(ids.iter().cloned());
-            let (next, found) = listing.after(Page { ids: &ids, total: orders.len() as u64 }, seen.len() as u64);
+            let page = Page { ids: &ids, total: orders.len() as u64 };
+            let (next, found) = listing.after(page, seen.len() as u64);
+            if listing.goes_on_after(page) {
+                assert_eq!(
+                    listing.after(page, 0).0,
+                    next,
+                    "what follows a full page can be read before this one is recorded"
+                );
+            }
             (listing, calls) = (next, calls + 1);
             issues.extend(found);
             assert!(calls < 1000, "the listing doesn't end");

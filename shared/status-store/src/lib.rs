@@ -4,6 +4,8 @@
 //! written only if the object is still the one that was compared with, and never over a newer `seq`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod valid_orders;
+
 use std::time::Duration;
 
 use aws_config::SdkConfig;
@@ -14,6 +16,7 @@ use aws_sdk_s3::{
 };
 use serde_json::Value;
 use thiserror::Error;
+pub use valid_orders::ValidOrders;
 
 /// The object with the newest state of the sync: the data of the `sync_status` frame.
 pub const STATUS_OBJECT: &str = "sync_status.json";
@@ -97,7 +100,7 @@ impl StatusStore {
             if there.is_some_and(|there| there >= seq) {
                 return Ok(Published::NewerThere);
             }
-            let put = self.put(STATUS_OBJECT, status);
+            let put = self.put(STATUS_OBJECT, status.to_string().into_bytes());
             let put = match current.and_then(|current| current.etag) {
                 Some(etag) => put.if_match(etag),
                 None => put.if_none_match("*"),
@@ -122,20 +125,16 @@ impl StatusStore {
         Ok(self.read(STATUS_OBJECT).await?.and_then(|current| current.status))
     }
 
-    /// Replaces the list of valid orders.
-    ///
-    /// # Errors
-    /// [`StatusStoreError::S3`] if S3 can't be reached.
-    pub async fn put_valid_orders(&self, order_ids: &[String]) -> Result<(), StatusStoreError> {
-        let put = self.put(VALID_ORDERS_OBJECT, &Value::from(order_ids));
-        put.send().await.map_err(|error| self.error(VALID_ORDERS_OBJECT, "written", error))?;
-        Ok(())
+    /// Begins a new list of valid orders.
+    #[must_use]
+    pub fn valid_orders(&self) -> ValidOrders<'_> {
+        ValidOrders::new(self)
     }
 
     fn put(
         &self,
         object: &str,
-        document: &Value,
+        document: Vec<u8>,
     ) -> aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder {
         self.client
             .put_object()
@@ -143,7 +142,7 @@ impl StatusStore {
             .key(object)
             .content_type("application/json")
             .cache_control("no-store")
-            .body(ByteStream::from(document.to_string().into_bytes()))
+            .body(ByteStream::from(document))
     }
 
     async fn read(&self, object: &'static str) -> Result<Option<Current>, StatusStoreError> {

@@ -144,6 +144,68 @@ async fn errors_name_the_object() {
     assert!(matches!(store.put_status(&json!({})).await, Err(StatusStoreError::NoSeq)));
     let text = store.put_status(&json!({"seq": 1})).await.unwrap_err().to_string();
     assert_eq!(text, "s3://bucket/sync_status.json could not be read");
-    let text = store.put_valid_orders(&["a".to_owned()]).await.unwrap_err().to_string();
+    let text = store.valid_orders().finish().await.unwrap_err().to_string();
     assert_eq!(text, "s3://bucket/valid_order_list.json could not be written");
+}
+
+/// A bucket that takes an object whole or in parts, and counts the requests of each kind.
+#[derive(Clone, Default)]
+struct Parts {
+    parts: Arc<Mutex<Vec<Vec<u8>>>>,
+    /// Once it is complete.
+    object: Arc<Mutex<Option<Vec<u8>>>>,
+}
+
+impl Respond for Parts {
+    fn respond(&self, request: &Request) -> ResponseTemplate {
+        let (mut parts, query) = (self.parts.lock().unwrap(), request.url.query().unwrap_or_default());
+        match (request.method.as_str(), query.contains("uploads"), query.contains("uploadId=u-1")) {
+            ("POST", true, _) => ResponseTemplate::new(200).set_body_string(
+                "<InitiateMultipartUploadResult><UploadId>u-1</UploadId></InitiateMultipartUploadResult>",
+            ),
+            ("PUT", _, true) => {
+                parts.push(request.body.clone());
+                assert!(query.contains(&format!("partNumber={}", parts.len())), "{query}");
+                ResponseTemplate::new(200).insert_header("etag", format!("\"part-{}\"", parts.len()))
+            }
+            ("POST", _, true) => {
+                let named = String::from_utf8_lossy(&request.body).matches("part-").count();
+                assert_eq!(named, parts.len(), "every part is named");
+                *self.object.lock().unwrap() = Some(parts.concat());
+                ResponseTemplate::new(200).set_body_string("<CompleteMultipartUploadResult/>")
+            }
+            ("PUT", ..) => {
+                *self.object.lock().unwrap() = Some(request.body.clone());
+                ResponseTemplate::new(200)
+            }
+            _ => ResponseTemplate::new(405),
+        }
+    }
+}
+
+/// Writes so many ids in pages of 5,000; how many parts it took.
+async fn listed(count: usize) -> usize {
+    let bucket = Parts::default();
+    let server = MockServer::start().await;
+    Mock::given(any()).respond_with(bucket.clone()).mount(&server).await;
+    let store = store(&server);
+    let ids: Vec<String> = (0..count).map(|number| format!("order-{number:018}")).collect();
+    let mut list = store.valid_orders();
+    for page in ids.chunks(5_000) {
+        list.append(page).await.unwrap();
+        assert!(bucket.object.lock().unwrap().is_none(), "the old list stands until the new one is whole");
+    }
+    list.finish().await.unwrap();
+    let object = bucket.object.lock().unwrap().take().expect("a list");
+    assert_eq!(serde_json::from_slice::<Vec<String>>(&object).unwrap(), ids);
+    let parts = bucket.parts.lock().unwrap();
+    assert!(parts.iter().all(|part| part.len() < 6 * 1024 * 1024), "a part is held in memory");
+    parts.len()
+}
+
+#[tokio::test]
+async fn a_list_is_written_at_once_or_in_parts_and_replaces_the_old_one_when_it_is_whole() {
+    assert_eq!(listed(0).await, 0);
+    assert_eq!(listed(12_345).await, 0);
+    assert_eq!(listed(400_000).await, 3);
 }
