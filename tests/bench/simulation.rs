@@ -416,7 +416,8 @@ pub(crate) fn assert_scale() {
         assert!((0..=1).contains(&(found.ghl_calls - found.orders - pages(found.orders))), "{} calls", found.ghl_calls);
         assert_eq!(found.order_messages, found.orders);
     }
-    assert_eq!(small.most_rows, large.most_rows, "a call touches more rows when there are more orders");
+    let most_rows = small.most_rows.max(large.most_rows);
+    assert!(most_rows <= OUTSTANDING, "a call touches {most_rows} rows");
     let each = |found: &Simulated| found.database_calls as f64 / found.orders as f64;
     assert!(
         each(&large) <= each(&small) * 1.05,
@@ -424,5 +425,5 @@ pub(crate) fn assert_scale() {
         each(&large),
         each(&small)
     );
-    println!("simulated: {:.2} database calls per order, at most {} rows per call", each(&large), large.most_rows);
+    println!("simulated: {:.2} database calls per order, at most {} rows per call", each(&large), most_rows);
 }
