@@ -16,7 +16,7 @@
 //! | `simulation` | a million orders on a virtual clock, and what they cost |
 //! | `counting`, `processes` | calls to GHL and the database; memory and time of the functions |
 //! | `report` | the table of results, and the plot |
-//! | the others | shared with the end-to-end tests |
+//! | the others | shared with the end-to-end and fault tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
 #![allow(dead_code, reason = "the shared modules also hold what only the end-to-end tests need")]
 
@@ -36,6 +36,8 @@ mod keys;
 mod stack;
 #[path = "../end_to_end/waiting.rs"]
 mod waiting;
+#[path = "../faults/workers.rs"]
+mod workers;
 #[path = "../end_to_end/world.rs"]
 mod world;
 

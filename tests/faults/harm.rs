@@ -1,11 +1,9 @@
 //! Doing harm to the running stack, and undoing it.
 
-use std::fs;
-
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::world::World;
+use crate::{workers::workers, world::World};
 
 /// Orders a fault of the local cloud (`infra/local/faults.py`).
 pub(crate) async fn cloud(world: &World, fault: &Value) {
@@ -30,20 +28,10 @@ pub(crate) async fn crash_postgres(world: &World) {
 
 /// Kills all workers of a function, in the middle of whatever they do. How many there were.
 pub(crate) async fn kill_workers(world: &World, function: &str) -> usize {
-    let name = format!("AWS_LAMBDA_FUNCTION_NAME={}", world.functions[function]);
-    let endpoint = format!("AWS_ENDPOINT_URL={}", world.aws_endpoint_url);
-    let mut workers = Vec::new();
-    for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // Processes end while we look, and others' can't be read.
-        let Ok(environment) = fs::read(entry.path().join("environ")) else { continue };
-        let variables: Vec<_> = environment.split(|byte| *byte == 0).collect();
-        if [&name, &endpoint].iter().all(|wanted| variables.contains(&wanted.as_bytes())) {
-            workers.push(pid);
-        }
-    }
-    kill(&workers).await;
-    workers.len()
+    let found = workers(world).into_iter().filter(|(name, _)| name == function);
+    let pids: Vec<_> = found.map(|(_, pid)| pid).collect();
+    kill(&pids).await;
+    pids.len()
 }
 
 async fn kill(pids: &[u64]) {

@@ -9,6 +9,7 @@
 //! | `cases` | the faults, one by one, and how a run is to end |
 //! | `scene` | one case: a run, its fault, what must hold afterwards |
 //! | `harm` | ordering faults from GHL, the cloud and the database; killing workers |
+//! | `workers` | the processes that the functions run in; the benchmark looks at them too |
 //! | `soak` | many runs with random faults, webhooks and kills |
 //! | the others | shared with the end-to-end tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -38,6 +39,7 @@ mod harm;
 mod matrix;
 mod scene;
 mod soak;
+mod workers;
 
 /// Whether everything runs, or a minute's worth.
 fn all() -> bool {

@@ -148,7 +148,7 @@ async fn errors_name_the_object() {
     assert_eq!(text, "s3://bucket/valid_order_list.json could not be written");
 }
 
-/// A bucket that takes an object whole or in parts, and counts the requests of each kind.
+/// A bucket that takes an object whole or in parts.
 #[derive(Clone, Default)]
 struct Parts {
     parts: Arc<Mutex<Vec<Vec<u8>>>>,
