@@ -134,6 +134,19 @@ async fn an_old_observation_of_our_own_calls_invents_no_others() {
     assert_eq!(database.call("acquire_slots", observing("priority", 20, own_calls)).await["granted"], 20);
 }
 
+/// GHL counts when a call comes, and says so when it has answered: a slow one tells of calls that have left the window since.
+#[tokio::test]
+async fn a_slow_answer_invents_no_calls_of_others() {
+    let database = TestDatabase::new().await;
+    database.call("acquire_slots", request("priority", 20)).await;
+    tokio::time::sleep(Duration::from_millis(420)).await;
+    let own_calls = json!({"max": 20, "remaining": 0, "age_ms": 0, "took_ms": 350});
+    assert_eq!(database.call("acquire_slots", observing("priority", 5, own_calls)).await["granted"], 5);
+    // What own calls at no moment of it explain are calls of others.
+    let others = json!({"max": 20, "remaining": 5, "age_ms": 0, "took_ms": 0});
+    assert_eq!(database.call("acquire_slots", observing("priority", 9, others)).await["granted"], 5);
+}
+
 #[tokio::test]
 async fn the_maximum_is_learned_from_ghl() {
     let database = TestDatabase::new().await;

@@ -3,7 +3,7 @@
 
 -- request: {location_id, lane: "bulk"|"priority", wanted, run_id?,
 --   limits: {max, window_ms, margin_ms, bulk_percent, daily_reserve?},
---   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?}}
+--   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?, took_ms?}}
 --   -> {granted, granted_at, wait_ms, daily_remaining, budget_exhausted, run_state}
 create or replace function public.acquire_slots(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -113,7 +113,8 @@ declare
   v_seen_at timestamptz := p_now - sync_internal.milliseconds(coalesce((p_observed ->> 'age_ms')::numeric, 0));
   -- Without its age an observation may stem from a window that has passed: then a foreign call is believed only if not
   -- even two windows of our own explain it. Inventing foreign calls would close the lane for a window.
-  v_since timestamptz := v_seen_at - p_window * case when p_observed ? 'age_ms' then 1 else 2 end;
+  v_behind interval := p_window * case when p_observed ? 'age_ms' then 1 else 2 end;
+  v_sent_at timestamptz := v_seen_at - sync_internal.milliseconds(coalesce((p_observed ->> 'took_ms')::numeric, 0));
   v_used int;
   v_ours int;
 begin
@@ -137,10 +138,22 @@ begin
       p_limiter.closed_until, p_now + sync_internal.milliseconds((p_observed ->> 'closed_for_ms')::numeric));
   end if;
 
-  if p_observed ->> 'remaining' is not null and p_limiter.learned_max is not null then
+  -- A call sent a window ago tells nothing of this one.
+  if p_observed ->> 'remaining' is not null and p_limiter.learned_max is not null and v_sent_at > p_now - p_window then
     v_used := p_limiter.learned_max - least((p_observed ->> 'remaining')::numeric, p_limiter.learned_max);
-    select count(*) into v_ours
-    from unnest(p_limiter.bulk_grants || p_limiter.priority_grants) as t where t > v_since and t <= v_seen_at;
+    -- GHL counted at some moment between the call's sending and its answer: at the one that explains most of it by
+    -- calls of our own. A call may take longer than the window has left to run.
+    select max(ours.count) into v_ours
+    from (
+      select v_sent_at as at
+      union
+      select t from unnest(p_limiter.bulk_grants || p_limiter.priority_grants) as t
+      where t > v_sent_at and t <= v_seen_at
+    ) as moment
+    cross join lateral (
+      select count(*) from unnest(p_limiter.bulk_grants || p_limiter.priority_grants) as t
+      where t > moment.at - v_behind and t <= moment.at
+    ) as ours;
     -- Upwards only: GHL counting fewer than we granted means calls still on their way.
     if v_used > v_ours then
       p_limiter.priority_grants := p_limiter.priority_grants || array_fill(v_seen_at, array[v_used - v_ours]);

@@ -46,6 +46,9 @@ pub struct Observed {
     /// How old `remaining` is, in milliseconds: calls granted since then aren't in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
+    /// How long the call took, in milliseconds: GHL counted at some moment of it, and which one isn't known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub took_ms: Option<u64>,
     /// After a 429: milliseconds both lanes stay closed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub closed_for_ms: Option<u64>,

@@ -35,11 +35,32 @@ pub struct Client {
     observed: Mutex<Observations>,
 }
 
-/// What GHL said of its rate limit, and when it last did.
+/// What GHL said of its rate limit, and between which moments it last did.
 #[derive(Default)]
 struct Observations {
     rate: RateLimit,
-    at: Option<Instant>,
+    last: Option<(Instant, Instant)>,
+}
+
+impl Observations {
+    /// Adds what the answer to a call said. The call that was sent last knows most, whenever it was answered.
+    fn add(&mut self, rate: RateLimit, sent_at: Instant, answered_at: Instant) {
+        match self.last {
+            Some((last_sent_at, _)) if sent_at < last_sent_at => self.rate = rate.and(self.rate),
+            _ => (self.rate, self.last) = (self.rate.and(rate), Some((sent_at, answered_at))),
+        }
+    }
+}
+
+/// What GHL said of its rate limit since it was last asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// What it said.
+    pub rate: RateLimit,
+    /// How long ago the answer came.
+    pub age: Duration,
+    /// How long before that the call was sent: GHL counted at some moment in between.
+    pub took: Duration,
 }
 
 /// Largest answer read, in bytes: an order with thousands of items is below 5 MB.
@@ -72,11 +93,14 @@ impl Client {
         &self.config.location_id
     }
 
-    /// What GHL said of its rate limit since the last call of this method, and how long ago its last
-    /// answer came.
-    pub fn take_observed(&self) -> (RateLimit, Duration) {
+    /// What GHL said of its rate limit since the last call of this method.
+    pub fn take_observed(&self) -> Seen {
         let taken = self.observed.lock().map(|mut observed| std::mem::take(&mut *observed)).unwrap_or_default();
-        (taken.rate, taken.at.map(|at| at.elapsed()).unwrap_or_default())
+        let (age, took) = taken
+            .last
+            .map(|(sent_at, answered_at)| (answered_at.elapsed(), answered_at.duration_since(sent_at)))
+            .unwrap_or_default();
+        Seen { rate: taken.rate, age, took }
     }
 
     /// One page of orders, newest first. `payment_status` filters (`refunded`).
@@ -147,14 +171,14 @@ impl Client {
             .bearer_auth(token.expose_secret())
             .header("Version", &self.config.version)
             .header(reqwest::header::ACCEPT, "application/json");
+        let sent_at = Instant::now();
         let sent = request.send().await;
         count(sent.as_ref().ok().map(reqwest::Response::status));
         let mut response = sent.map_err(no_answer)?;
         let status = response.status();
         let rate = RateLimit::from_headers(response.headers(), status.as_u16(), jiff::Timestamp::now());
         if let Ok(mut observed) = self.observed.lock() {
-            observed.rate = observed.rate.and(rate);
-            observed.at = Some(Instant::now());
+            observed.add(rate, sent_at, Instant::now());
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(no_answer)? {

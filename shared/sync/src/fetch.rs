@@ -151,13 +151,15 @@ impl Fetcher {
         wanted: usize,
         run_id: Option<&RunId>,
     ) -> Result<Slots, database::Error> {
-        let (seen, age) = self.client.take_observed();
+        let ghl::Seen { rate: seen, age, took } = self.client.take_observed();
+        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let observed = Observed {
             max: seen.max,
             remaining: seen.remaining,
             daily_remaining: seen.daily_remaining,
-            age_ms: seen.remaining.map(|_| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
-            closed_for_ms: seen.closed_for.map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
+            age_ms: seen.remaining.map(|_| milliseconds(age)),
+            took_ms: seen.remaining.map(|_| milliseconds(took)),
+            closed_for_ms: seen.closed_for.map(milliseconds),
         };
         let asked_at = Instant::now();
         let mut slots = database.acquire_slots(lane, wanted, run_id.map(RunId::as_str), self.limits, observed).await?;

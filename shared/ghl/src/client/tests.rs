@@ -54,8 +54,8 @@ async fn calls_carry_what_ghl_asks_for() {
     let client = client(&server.uri());
     let page = client.list_orders(&token(), 90, 100, Some("refunded")).await.unwrap();
     assert_eq!(page.total, 0);
-    assert_eq!(client.take_observed().0.max, Some(25));
-    assert_eq!(client.take_observed(), (RateLimit::default(), Duration::ZERO));
+    assert_eq!(client.take_observed().rate.max, Some(25));
+    assert_eq!(client.take_observed(), Seen::default());
 }
 
 #[tokio::test]
@@ -130,4 +130,18 @@ fn only_https_hosts_are_accepted() {
         };
         assert!(Client::new(config).err().unwrap().starts_with("GHL_API_BASE_URL"), "{bad}");
     }
+}
+
+/// A slow call that was sent before others is answered after them, with what was left then.
+#[test]
+fn what_the_youngest_call_says_remains_counts_however_the_answers_come() {
+    let begun = Instant::now();
+    let at = |seconds| begun + Duration::from_secs(seconds);
+    let rate = |remaining, closed_for| RateLimit { remaining: Some(remaining), closed_for, ..RateLimit::default() };
+    let mut observed = Observations::default();
+    observed.add(rate(50, None), at(1), at(2));
+    observed.add(rate(60, Some(Duration::from_secs(9))), at(0), at(3));
+    assert_eq!((observed.rate, observed.last), (rate(50, Some(Duration::from_secs(9))), Some((at(1), at(2)))));
+    observed.add(rate(40, None), at(4), at(5));
+    assert_eq!((observed.rate.remaining, observed.last), (Some(40), Some((at(4), at(5)))));
 }
