@@ -96,8 +96,8 @@ async fn measure_counts() {
 
 /// Everything, with full syncs of at most so many orders.
 async fn measure_everything(largest: u32) {
-    let mut report = Report::new();
     let world = World::with_orders(150).await;
+    let mut report = Report::new(&world).await;
     start_up::measure(&mut report).await;
     counting::slow_database(&world, DATABASE_LATENCY_MS).await;
     let seed = seed::sync(&world, 150).await;
@@ -107,17 +107,18 @@ async fn measure_everything(largest: u32) {
     webhooks::measure(&world, &mut report).await;
     throughput::measure(&world, &mut report).await;
     counting::slow_database(&world, DATABASE_LATENCY_MS).await;
-    // Last, since it leaves the local gateway with much to do.
-    fan_out::measure(&world, &mut report).await;
     let of_1000 = runs.iter().find(|run| run.orders == 1_000).expect("it was measured");
     simulation::measure(&mut report, of_1000.seconds);
+    report.write(&runs, &seed);
+    // Last, since it leaves the local gateway with much to do.
+    fan_out::measure(&world, &mut report).await;
     report.write(&runs, &seed);
 }
 
 /// Only some of it, printed and not written.
 async fn measure_parts(parts: &[&str]) {
-    let mut report = Report::new();
     let world = World::with_orders(150).await;
+    let mut report = Report::new(&world).await;
     counting::slow_database(&world, DATABASE_LATENCY_MS).await;
     for part in parts {
         match *part {

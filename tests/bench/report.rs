@@ -3,11 +3,13 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use plotters::prelude::*;
 
 use crate::full::Run;
 use crate::seed::Seed;
+use crate::world::World;
 
 /// Which run the plot shows.
 const PLOTTED_ORDERS: u32 = 1_000;
@@ -16,16 +18,23 @@ const PLOTTED_ORDERS: u32 = 1_000;
 pub(crate) struct Report(String);
 
 impl Report {
-    pub(crate) fn new() -> Self {
+    pub(crate) async fn new(world: &World) -> Self {
         let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
         let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
         let cores = std::thread::available_parallelism().map_or(0, usize::from);
         let date = jiff::Timestamp::now().strftime("%Y-%m-%d");
+        let rustc = Command::new("rustc").arg("--version").output().expect("rustc runs").stdout;
+        let rustc = String::from_utf8_lossy(&rustc);
+        let postgres = world.database.rows("select split_part(version(), ' ', 2) as version").await;
         Self(format!(
-            "# What a sync takes\n\nWritten by `cargo xtask bench` on {date}: {cores} cores ({}), everything on one machine: \
+            "# What a sync takes\n\nWritten by `cargo xtask bench` on {date}: ghl-sync {}, {}, Postgres {}, {cores} cores ({}), \
+             everything on one machine: \
              the local cloud, Postgres, PostgREST, the fake GHL and this measurement. GHL answers after {} ms in the median with a \
              long tail, the database's door is {} ms away. Times are of a shared machine: read the ratios.\n\n\
              ![Orders over time](orders.svg)\n",
+            env!("CARGO_PKG_VERSION"),
+            rustc.trim(),
+            postgres[0]["version"].as_str().expect("Postgres names its version"),
             model.trim_start_matches([':', ' ', '\t']),
             crate::GHL_LATENCY_MS,
             crate::DATABASE_LATENCY_MS,
