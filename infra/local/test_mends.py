@@ -13,6 +13,7 @@ from pathlib import Path
 from unittest import mock
 
 from mends import (
+    alarm_math,
     cors_case,
     function_log,
     http_api_body,
@@ -218,6 +219,23 @@ class SqsBatchSize(unittest.TestCase):
         self.assertEqual(self.received(), [10, 10], can_go(sqs_batch_size))
         sqs_batch_size.apply()
         self.assertEqual(self.received(), [20, 3])
+
+
+class AlarmMath(unittest.TestCase):
+    def alarm(self):
+        """The name of an alarm over the sum of two metrics."""
+        metrics = [{"Id": "all", "Expression": "a + b"}]
+        for name in ("a", "b"):
+            stat = {"Stat": "Sum", "Period": 300, "Metric": {"Namespace": "n", "MetricName": name, "Dimensions": []}}
+            metrics.append({"Id": name, "ReturnData": False, "MetricStat": stat})
+        limit = {"ComparisonOperator": "GreaterThanThreshold", "Threshold": 1, "EvaluationPeriods": 1}
+        return created("AWS::CloudWatch::Alarm", {"AlarmName": "sum", "Metrics": metrics, **limit})
+
+    def test_an_alarm_over_several_metrics_is_made(self):
+        with self.assertRaisesRegex(ValueError, "metric math", msg=can_go(alarm_math)):
+            self.alarm()
+        alarm_math.apply()
+        self.assertEqual(self.alarm(), "sum")
 
 
 class Throttling(unittest.TestCase):

@@ -19,6 +19,8 @@ PARAMETERS = {"LocationId": "Location1", "SupabaseUrl": "https://project.example
 # Without a session: the page that signs in, and GHL, which signs its bodies.
 OPEN_ROUTES = {"GET /", "GET /assets/{proxy+}", "POST /api/ghl/webhook-qr"}
 WRITING_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# X-Ray has no resource to name.
+WRITING_TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 READING_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -100,6 +102,8 @@ class Template(unittest.TestCase):
         for role in self.roles:
             for action, resource in self.grants(role):
                 self.assertNotIn("*", action, role)
+                if action in WRITING_TRACES:
+                    continue
                 # A connection's id is known only when it connects.
                 self.assertNotIn("*", resource.removesuffix("/@connections/*"), f"{role}: {action}")
                 self.assertTrue(resource.startswith(("arn:", "${")), f"{role}: {action} on {resource}")
@@ -107,6 +111,7 @@ class Template(unittest.TestCase):
     def test_a_function_may_do_what_it_is_configured_for_and_nothing_else(self):
         for name, function in self.functions.items():
             expected = {(action, "${LogGroup.Arn}") for action in WRITING_LOGS}
+            expected |= {(action, "*") for action in WRITING_TRACES}
             variables = function["Environment"]["Variables"]
             for variable, value in variables.items():
                 expected |= self.needed_for(name, variable, value)
@@ -188,6 +193,77 @@ class Template(unittest.TestCase):
             self.assertIn("RetentionInDays", group)
         for name, function in self.functions.items():
             self.assertEqual(function["LoggingConfig"], {"LogGroup": {"Ref": "LogGroup"}}, name)
+            self.assertEqual(function["TracingConfig"], {"Mode": "Active"}, name)
+
+
+class Alarms(unittest.TestCase):
+    """What looks at metrics looks at metrics that exist, tells somebody, and is explained."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.resources = transformed()["Resources"]
+        cls.alarms = {n: r["Properties"] for n, r in cls.resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+        body = cls.resources["OperationsDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+        cls.dashboard = json.loads(body)
+        source = (TEMPLATE.parent / "shared/telemetry/src/metrics.rs").read_text()
+        rows = re.findall(r"^//! \| `(\w+)` \| \w+ \| ([^|]*)\|", source, re.MULTILINE)
+        cls.own = {name: re.findall(r"`(\w+)`", dimensions) for name, dimensions in rows}
+        cls.runbook = (TEMPLATE.parent / "infra/RUNBOOK.md").read_text()
+
+    def check(self, where: str, namespace: str, metric: str, dimensions: dict):
+        if namespace == "ghl-sync":
+            self.assertIn(metric, self.own, where)
+            self.assertIn(set(dimensions), [{"LocationId"}, {"LocationId", *self.own[metric]}], f"{where}: {metric}")
+            self.assertEqual(dimensions["LocationId"], "${LocationId}", where)
+            return
+        of = {"AWS/SQS": "QueueName", "AWS/Lambda": "FunctionName", "AWS/ApiGateway": "ApiId"}
+        (named,) = re.fullmatch(r"\$\{(\w+)(?:[.]QueueName)?\}", dimensions[of[namespace]]).groups()
+        self.assertIn(named, self.resources, where)
+
+    def test_each_alarm_looks_at_metrics_that_are_there(self):
+        seen = set()
+        for name, alarm in self.alarms.items():
+            stats = [metric["MetricStat"]["Metric"] for metric in alarm.get("Metrics", []) if "MetricStat" in metric]
+            for metric in stats or [alarm]:
+                dimensions = {d["Name"]: text(d["Value"]) for d in metric["Dimensions"]}
+                self.check(name, metric["Namespace"], metric["MetricName"], dimensions)
+                seen |= {value for value in dimensions.values()}
+            # CloudWatch takes no more in one alarm.
+            self.assertLessEqual(len(stats), 10, name)
+        for name, resource in self.resources.items():
+            if resource["Type"] == "AWS::Lambda::Function":
+                self.assertIn("${%s}" % name, seen, "a function that no alarm watches")
+            if resource["Type"] == "AWS::SQS::Queue":
+                self.assertIn("${%s.QueueName}" % name, seen, "a queue that no alarm watches")
+
+    def test_each_alarm_tells_its_beginning_and_its_end(self):
+        self.assertGreaterEqual(len(self.alarms), 13)
+        for name, alarm in self.alarms.items():
+            for actions in ("AlarmActions", "OKActions"):
+                self.assertEqual(alarm[actions], [{"Ref": "AlarmTopic"}], name)
+            self.assertIn(alarm["TreatMissingData"], ("breaching", "notBreaching"), name)
+
+    def test_the_runbook_has_a_chapter_for_each_alarm_and_no_other(self):
+        names = {alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-") for alarm in self.alarms.values()}
+        _, _, chapters = self.runbook.partition("\n## Alarms\n")
+        parts = re.split(r"^### ", chapters.split("\n## ")[0], flags=re.MULTILINE)[1:]
+        self.assertEqual({part.split("\n")[0] for part in parts}, names)
+        for part in parts:
+            for question in ("**Means.**", "**Look.**", "**Do.**", "**Over.**"):
+                self.assertIn(question, part, part.split("\n")[0])
+        for name, alarm in self.alarms.items():
+            self.assertIn("infra/RUNBOOK.md", alarm["AlarmDescription"], name)
+
+    def test_the_dashboard_shows_metrics_that_are_there_and_every_alarm(self):
+        shown = set()
+        for widget in self.dashboard["widgets"]:
+            shown |= set(widget["properties"].get("alarms", []))
+            title = widget["properties"]["title"]
+            for line in widget["properties"].get("metrics", []):
+                namespace, metric, *pairs = [part for part in line if isinstance(part, str)]
+                self.check(title, namespace, metric, dict(zip(pairs[::2], pairs[1::2])))
+        # That one exists only while runs start by themselves.
+        self.assertEqual(shown, {"${%s.Arn}" % name for name in self.alarms} - {"${NoSyncAlarm.Arn}"})
 
 
 if __name__ == "__main__":

@@ -116,6 +116,7 @@ async fn metrics_agree_with_the_row_and_with_ghl_and_every_line_names_its_reques
     assert!(durations.len() >= 2, "one per run: {numbers:?}");
     assert!(durations.iter().all(|seconds| (0.1..60.0).contains(seconds)), "{durations:?}");
     assert!(numbers["LimiterWaitMs"].len() as u64 >= of_runs("synced"), "{numbers:?}");
+    assert!(numbers["GhlDailyRemaining"].iter().all(|left| *left > 0.0), "{:?}", numbers["GhlDailyRemaining"]);
     assert!(numbers["FramesSent"].iter().sum::<f64>() > 0.0, "{numbers:?}");
     assert!(numbers["Connections"].contains(&1.0), "{:?}", numbers["Connections"]);
     let queues = numbers.keys().filter(|name| name.starts_with("OldestMessageSeconds ")).count();

@@ -17,8 +17,15 @@ struct Role {
 }
 
 /// What Lambda itself does with a function's role. The local cloud does it without asking.
-const DONE_BY_LAMBDA: [&str; 5] =
-    ["logs:CreateLogStream", "logs:PutLogEvents", "sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
+const DONE_BY_LAMBDA: [&str; 7] = [
+    "logs:CreateLogStream",
+    "logs:PutLogEvents",
+    "sqs:ReceiveMessage",
+    "sqs:DeleteMessage",
+    "sqs:GetQueueAttributes",
+    "xray:PutTraceSegments",
+    "xray:PutTelemetryRecords",
+];
 
 /// Decides whether S3 answers 404 or 403 for an object that isn't there; no call of its own.
 const DECIDES_AN_ANSWER: &str = "s3:ListBucket";

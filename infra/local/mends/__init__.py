@@ -5,6 +5,7 @@ ministack does and what would break here.
 """
 
 from . import (
+    alarm_math,
     cors_case,
     function_log,
     http_api_body,
@@ -30,6 +31,7 @@ ALL = (
     sqs_batch_size,
     throttling,
     websocket_reply,
+    alarm_math,
 )
 
 

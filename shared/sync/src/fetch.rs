@@ -163,6 +163,9 @@ impl Fetcher {
         };
         let asked_at = Instant::now();
         let mut slots = database.acquire_slots(lane, wanted, run_id.map(RunId::as_str), self.limits, observed).await?;
+        if let Some(remaining) = slots.daily_remaining {
+            metrics::value(Metric::GhlDailyRemaining, remaining as f64);
+        }
         if slots.granted > 0 && asked_at.elapsed() > Duration::from_millis(u64::from(self.limits.margin_ms)) {
             tracing::warn!(
                 granted = slots.granted,

@@ -12,6 +12,7 @@
 //! | `OrdersFailed` | Count | | orders that failed for good (those a cancelled run left untried are on its row only) |
 //! | `GhlCalls` | Count | `Status` | calls to GHL: `200`, `404`, `429`, `502`, ... or `no_answer` |
 //! | `GhlThrottled` | Count | | calls that GHL answered with 429; there should be none |
+//! | `GhlDailyRemaining` | Count | | calls that GHL's daily budget leaves, at each request for slots, once GHL has told it |
 //! | `LimiterWaitMs` | Milliseconds | | for each fetched order, how long it waited in its invocation for a slot |
 //! | `RunSeconds` | Seconds | `Kind`, `State` | length of a run, once (seldom twice), when its end is published |
 //! | `OldestMessageSeconds` | Seconds | `Queue` | age of the oldest message of a batch, deliberate delays included |
@@ -45,6 +46,7 @@ pub enum Metric {
     OrdersFailed,
     GhlCalls,
     GhlThrottled,
+    GhlDailyRemaining,
     LimiterWaitMs,
     RunSeconds,
     OldestMessageSeconds,
