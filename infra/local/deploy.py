@@ -1,21 +1,27 @@
-"""Deploys `template.yaml` and the built functions to the local cloud, in about two seconds.
+"""Deploys `template.yaml` and the built functions to the local cloud: in about two seconds, or by `sam deploy`.
 
 Reads one JSON object from standard input, prints one to standard output:
 
     in   {"endpoint", "template", "binaries", "stack", "parameters": {..}, "secrets": {name: value},
           "api_ids": {logical: id}, "environment": {variable: value},
-          "more_environment": {variable: value}, "visibility_seconds": n | null}
-    out  {"outputs": {..}, "functions": {logical: name}, "queues": {logical: url}, "buckets": {logical: name}}
+          "more_environment": {variable: value}, "visibility_seconds": n | null, "sam": program | null}
+    out  {"apis": {logical: id}, "functions": {logical: name}, "queues": {logical: url}, "buckets": {logical: name}}
 
 The template is the one AWS gets. What the local cloud needs differently is changed on the way, in `localized`:
 the code comes from the build, the ids of the APIs are pinned (so that their URLs are known beforehand), and
-variables that hold an address in AWS get the local one. For tests, `more_environment` sets variables that the template
-leaves to the functions' defaults, and `visibility_seconds` lets messages of a killed function come back soon.
+variables that hold an address in AWS get the local one; in `environment`, `{WebSocketApi}` stands for that API's id. For tests,
+`more_environment` sets variables that the template leaves to the functions' defaults, and `visibility_seconds` lets messages of a
+killed function come back soon.
+
+`sam deploy` gets the template as `sam build` has left it, and nothing of that is changed on the way: the ids of the APIs are the
+local cloud's, and the local addresses are set on the deployed functions.
 """
 
 import hashlib
 import io
 import json
+import os
+import subprocess
 import sys
 import time
 import zipfile
@@ -26,6 +32,7 @@ from botocore.config import Config
 from ministack.services.cloudformation.engine import _parse_template
 
 CODE_BUCKET = "local-code"
+REGION = "us-east-1"
 # The tag by which ministack lets a template choose an API's id.
 ID_TAG = "ms-custom-id"
 LONGEST_WAIT_SECONDS = 60
@@ -34,16 +41,38 @@ LONGEST_WAIT_SECONDS = 60
 def main() -> None:
     request = json.load(sys.stdin)
     cloud = Cloud(request["endpoint"])
-    template = localized(_parse_template(Path(request["template"]).read_text()), request)
-
     for name, value in request["secrets"].items():
         cloud.ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
-    for function in functions_of(template).values():
-        function["Properties"]["CodeUri"] = cloud.upload(request["binaries"], binary_of(function))
-    cloud.create_stack(request["stack"], template, known_parameters(template, request["parameters"]))
-    cloud.forget_code()
+    if request["sam"]:
+        deploy_by_sam(request)
+        described = cloud.describe(request["stack"])
+        addresses = {name: value.format(**described["apis"]) for name, value in request["environment"].items()}
+        cloud.set_variables(described["functions"].values(), addresses)
+    else:
+        template = localized(_parse_template(Path(request["template"]).read_text()), request)
+        cloud.make_code_bucket()
+        for function in functions_of(template).values():
+            function["Properties"]["CodeUri"] = cloud.upload(request["binaries"], binary_of(function))
+        cloud.create_stack(request["stack"], template, known_parameters(template, request["parameters"]))
+        cloud.forget_code()
+        described = cloud.describe(request["stack"])
+    json.dump(described, sys.stdout)
 
-    json.dump(cloud.describe(request["stack"]), sys.stdout)
+
+def deploy_by_sam(request: dict) -> None:
+    """What somebody types who deploys to AWS, but for the endpoint. The rest stands in `samconfig.toml`."""
+    overrides = [f'{name}="{value}"' for name, value in request["parameters"].items()]
+    command = [request["sam"], "deploy", "--stack-name", request["stack"], "--no-confirm-changeset", "--no-progressbar"]
+    keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
+    done = subprocess.run(
+        [*command, "--parameter-overrides", *overrides],
+        cwd=Path(request["template"]).parent,
+        env={**os.environ, **keys, "AWS_ENDPOINT_URL": request["endpoint"], "SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode != 0:
+        sys.exit(f"sam deploy failed:\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}")
 
 
 def localized(template: dict, request: dict) -> dict:
@@ -59,7 +88,7 @@ def localized(template: dict, request: dict) -> dict:
         variables = (holder.get("Environment") or {}).get("Variables") or {}
         for name, value in request["environment"].items():
             if name in variables:
-                variables[name] = value
+                variables[name] = value.format(**request["api_ids"])
     common = template.setdefault("Globals", {}).setdefault("Function", {}).setdefault("Environment", {})
     common.setdefault("Variables", {}).update(request["more_environment"])
     if request["visibility_seconds"] is not None:
@@ -88,7 +117,7 @@ class Cloud:
     def __init__(self, endpoint: str):
         settings = {
             "endpoint_url": endpoint,
-            "region_name": "us-east-1",
+            "region_name": REGION,
             "aws_access_key_id": "test",
             "aws_secret_access_key": "test",
             "config": Config(retries={"max_attempts": 2}, s3={"addressing_style": "path"}),
@@ -97,6 +126,9 @@ class Cloud:
         self.s3 = boto3.client("s3", **settings)
         self.sqs = boto3.client("sqs", **settings)
         self.ssm = boto3.client("ssm", **settings)
+        self.functions = boto3.client("lambda", **settings)
+
+    def make_code_bucket(self) -> None:
         self.s3.create_bucket(Bucket=CODE_BUCKET)
 
     def upload(self, binaries: str, name: str) -> dict:
@@ -147,15 +179,23 @@ class Cloud:
             self.s3.delete_object(Bucket=CODE_BUCKET, Key=entry["Key"])
         self.s3.delete_bucket(Bucket=CODE_BUCKET)
 
+    def set_variables(self, functions, values: dict) -> None:
+        """Gives each function the values of those variables that it has."""
+        for name in functions:
+            variables = self.functions.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
+            changed = {key: values.get(key, value) for key, value in variables.items()}
+            if changed != variables:
+                self.functions.update_function_configuration(FunctionName=name, Environment={"Variables": changed})
+
     def describe(self, name: str) -> dict:
-        stack = self.cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-        found = {"AWS::Lambda::Function": {}, "AWS::SQS::Queue": {}, "AWS::S3::Bucket": {}}
+        kinds = ("AWS::ApiGatewayV2::Api", "AWS::Lambda::Function", "AWS::SQS::Queue", "AWS::S3::Bucket")
+        found: dict = {kind: {} for kind in kinds}
         for page in self.cloudformation.get_paginator("list_stack_resources").paginate(StackName=name):
             for resource in page["StackResourceSummaries"]:
                 of_type = found.get(resource["ResourceType"], {})
                 of_type[resource["LogicalResourceId"]] = resource["PhysicalResourceId"]
         return {
-            "outputs": {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])},
+            "apis": found["AWS::ApiGatewayV2::Api"],
             "functions": found["AWS::Lambda::Function"],
             "queues": found["AWS::SQS::Queue"],
             "buckets": found["AWS::S3::Bucket"],

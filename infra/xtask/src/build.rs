@@ -30,6 +30,18 @@ pub(crate) fn all(place: &Place) -> Result<()> {
     step(place, "Building the functions and the local servers", "build", lambda, hint)
 }
 
+/// What somebody types who deploys to AWS: into `.aws-sam/build`. With the host's linker here too, so that cargo builds nothing twice.
+pub(crate) fn by_sam(place: &Place) -> Result<()> {
+    let mut sam = Command::new(place.tools("venv-sam/bin/sam"));
+    sam.arg("build")
+        .current_dir(place.project(""))
+        .envs([("CARGO_LAMBDA_COMPILER", "cargo"), ("SAM_CLI_TELEMETRY", "0")]);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = std::iter::once(place.tools("venv-sam/bin")).chain(std::env::split_paths(&path));
+    sam.env("PATH", std::env::join_paths(paths).context("PATH can't be extended")?);
+    step(place, "Building with SAM", "sam-build", sam, "Mend what it says, then run the same command again")
+}
+
 /// The directory that holds `<function>/bootstrap` for each function.
 pub(crate) fn binaries(place: &Place) -> PathBuf {
     place.target("lambda")

@@ -98,6 +98,9 @@ pub(crate) struct StackOptions {
     /// Shorten every wait (cool-down, retries, GHL's window, time-outs), as the fault tests do
     #[arg(long)]
     pub(crate) brisk: bool,
+    /// Deploy as to AWS, by `sam build` and `sam deploy`: half a minute longer
+    #[arg(long = "sam", conflicts_with = "brisk")]
+    pub(crate) by_sam: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -17,7 +17,7 @@ use crate::process::{output_of, tied};
 use crate::services::Services;
 
 const START_UP: Duration = Duration::from_secs(30);
-/// Chosen, so that the URLs are known before the deployment: eight hexadecimal digits each.
+/// Chosen, so that the URLs stay the same: eight hexadecimal digits each. `sam deploy` leaves the choice to the cloud.
 const HTTP_API_ID: &str = "a0000001";
 const WEBSOCKET_API_ID: &str = "a0000002";
 
@@ -41,6 +41,7 @@ const BRISK_VISIBILITY_SECONDS: u32 = 15;
 /// What the deployment made, by the names in the template.
 #[derive(Deserialize)]
 pub(crate) struct Deployed {
+    apis: BTreeMap<String, String>,
     pub(crate) functions: BTreeMap<String, String>,
     pub(crate) queues: BTreeMap<String, String>,
     pub(crate) buckets: BTreeMap<String, String>,
@@ -55,12 +56,18 @@ impl Cloud {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    pub(crate) fn http_url(&self) -> String {
-        format!("{}/_aws/execute-api/{HTTP_API_ID}/$default", self.endpoint())
+    pub(crate) fn http_url(&self, deployed: &Deployed) -> Result<String> {
+        let id = deployed.apis.get("HttpApi").context("template.yaml has no HttpApi")?;
+        Ok(format!("{}/_aws/execute-api/{id}/$default", self.endpoint()))
     }
 
-    pub(crate) fn websocket_url(&self) -> String {
-        format!("ws://127.0.0.1:{}/_aws/execute-api/{WEBSOCKET_API_ID}/live", self.port)
+    pub(crate) fn websocket_url(&self, deployed: &Deployed) -> Result<String> {
+        let id = deployed.apis.get("WebSocketApi").context("template.yaml has no WebSocketApi")?;
+        Ok(self.websocket_url_of(id))
+    }
+
+    fn websocket_url_of(&self, id: &str) -> String {
+        format!("ws://127.0.0.1:{}/_aws/execute-api/{id}/live", self.port)
     }
 
     /// Starts it and doesn't wait: the database can start meanwhile.
@@ -101,13 +108,15 @@ impl Cloud {
     }
 
     /// Deploys the template with these parameters, and these secrets in the parameter store; with `brisk` waits where the
-    /// stack is for tests of what happens after them.
+    /// stack is for tests of what happens after them; with `by_sam` what `sam build` has built, by `sam deploy`.
     pub(crate) fn deploy(
         &self,
         parameters: &[(&str, String)],
         secrets: &[(&str, &str)],
         brisk: bool,
+        by_sam: bool,
     ) -> Result<Deployed> {
+        let websocket_url = self.websocket_url_of("{WebSocketApi}");
         let request = json!({
             "endpoint": self.endpoint(),
             "template": self.place.project("template.yaml"),
@@ -117,11 +126,12 @@ impl Cloud {
             "secrets": secrets.iter().copied().collect::<BTreeMap<_, _>>(),
             "api_ids": { "HttpApi": HTTP_API_ID, "WebSocketApi": WEBSOCKET_API_ID },
             "environment": {
-                "WEBSOCKET_ENDPOINT": self.websocket_url().replace("ws://", "http://"),
-                "WEBSOCKET_URL": self.websocket_url(),
+                "WEBSOCKET_ENDPOINT": websocket_url.replace("ws://", "http://"),
+                "WEBSOCKET_URL": websocket_url,
             },
             "more_environment": if brisk { BTreeMap::from(BRISK) } else { BTreeMap::new() },
             "visibility_seconds": brisk.then_some(BRISK_VISIBILITY_SECONDS),
+            "sam": by_sam.then(|| self.place.tools("venv-sam/bin/sam")),
         });
         let mut deploy = Command::new(self.python());
         deploy.arg(self.place.project("infra/local/deploy.py"));

@@ -36,6 +36,10 @@ impl Stack {
         ports.require_free()?;
         setup::for_stack(place)?;
         build::all(place)?;
+        if options.by_sam {
+            setup::for_sam(place)?;
+            build::by_sam(place)?;
+        }
 
         let step = Step::start("Starting the local stack");
         let keys = Keys::load_or_make(place)?;
@@ -49,8 +53,9 @@ impl Stack {
         starting.database(&postgres, durability)?;
         starting.postgrest()?;
         starting.supabase()?;
-        let ghl = starting.ghl(&cloud)?;
+        let ghl = starting.ghl();
         let deployed = starting.deploy(&cloud, &ghl)?;
+        starting.fake_ghl(&ghl, &cloud.http_url(&deployed)?)?;
         let file = starting.describe(&cloud, &postgres, &ghl, &deployed)?;
         let services = starting.services;
         file.write(place)?;

@@ -107,20 +107,28 @@ impl Starting<'_> {
         self.listening("The local Supabase", self.ports.supabase)
     }
 
-    pub(crate) fn ghl(&mut self, cloud: &Cloud) -> Result<Ghl> {
-        if let Some(url) = &self.options.ghl_url {
-            let or = |name, ours: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).unwrap_or(ours.to_owned());
-            return Ok(Ghl {
-                url: url.clone(),
-                location_id: or("GHL_LOCATION_ID", LOCATION_ID),
-                token: or("GHL_ACCESS_TOKEN", &self.keys.ghl_token),
-            });
-        }
-        let ghl = Ghl {
-            url: format!("http://127.0.0.1:{}", self.ports.ghl),
-            location_id: LOCATION_ID.to_owned(),
-            token: self.keys.ghl_token.clone(),
+    /// Which GHL it is to be.
+    pub(crate) fn ghl(&self) -> Ghl {
+        let Some(url) = &self.options.ghl_url else {
+            return Ghl {
+                url: format!("http://127.0.0.1:{}", self.ports.ghl),
+                location_id: LOCATION_ID.to_owned(),
+                token: self.keys.ghl_token.clone(),
+            };
         };
+        let or = |name, ours: &str| std::env::var(name).ok().filter(|v| !v.is_empty()).unwrap_or(ours.to_owned());
+        Ghl {
+            url: url.clone(),
+            location_id: or("GHL_LOCATION_ID", LOCATION_ID),
+            token: or("GHL_ACCESS_TOKEN", &self.keys.ghl_token),
+        }
+    }
+
+    /// The fake GHL, unless it is an outside one; its webhooks go to the deployed stack.
+    pub(crate) fn fake_ghl(&mut self, ghl: &Ghl, http_url: &str) -> Result<()> {
+        if self.options.ghl_url.is_some() {
+            return Ok(());
+        }
         let mut command = tied(&build::server(self.place, "fake-ghl"), "TERM");
         command
             .args(["--port", &self.ports.ghl.to_string()])
@@ -128,7 +136,7 @@ impl Starting<'_> {
             .args(["--seed", &self.options.seed.to_string()])
             .args(["--latency-ms", &self.options.ghl_latency_ms.to_string()])
             .args(["--location-id", &ghl.location_id])
-            .args(["--webhook-url", &format!("{}/api/ghl/webhook-qr", cloud.http_url())])
+            .args(["--webhook-url", &format!("{http_url}/api/ghl/webhook-qr")])
             .env("FAKE_GHL_TOKEN", &ghl.token)
             .env("FAKE_GHL_WEBHOOK_SIGNING_KEY", self.keys.webhook_signing_key()?)
             .env("FAKE_GHL_WEBHOOK_SECRET", &self.keys.webhook_secret);
@@ -136,8 +144,7 @@ impl Starting<'_> {
             command.args(["--rate-window-ms", BRISK_WINDOW_MS]);
         }
         self.services.start(self.place, "fake-ghl", command, Signal::SIGTERM)?;
-        self.listening("The fake GHL", self.ports.ghl)?;
-        Ok(ghl)
+        self.listening("The fake GHL", self.ports.ghl)
     }
 
     pub(crate) fn deploy(&mut self, cloud: &Cloud, ghl: &Ghl) -> Result<Deployed> {
@@ -161,7 +168,7 @@ impl Starting<'_> {
             ("/ghl-sync/supabase-jwt-secret", &self.keys.jwt_secret),
         ];
         cloud.wait_until_ready(&mut self.services)?;
-        let deployed = cloud.deploy(&parameters, &secrets, self.options.brisk)?;
+        let deployed = cloud.deploy(&parameters, &secrets, self.options.brisk, self.options.by_sam)?;
         self.services.check()?;
         Ok(deployed)
     }
@@ -177,10 +184,11 @@ impl Starting<'_> {
             map.iter().map(|(id, name)| (spoken(id, suffix), name.clone())).collect()
         };
         let admin_token = self.keys.user_token(&self.supabase_url(), "admin")?;
+        let http_url = cloud.http_url(deployed)?;
         Ok(StackFile {
-            http_url: cloud.http_url(),
-            websocket_url: cloud.websocket_url(),
-            dashboard_url: format!("{}/#access_token={admin_token}&token_type=bearer", cloud.http_url()),
+            websocket_url: cloud.websocket_url(deployed)?,
+            dashboard_url: format!("{http_url}/#access_token={admin_token}&token_type=bearer"),
+            http_url,
             ghl_url: ghl.url.clone(),
             postgrest_url: format!("{}/rest/v1", self.supabase_url()),
             database_url: postgres.url(),

@@ -130,6 +130,7 @@ impl Runner {
                 port_base: self.port_base,
                 reset: true,
                 brisk,
+                by_sam: false,
             };
             let _ = fs::remove_file(self.place.log("answers")?);
             self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);
