@@ -152,3 +152,14 @@ async fn until_waiting(database: &TestDatabase, sessions: i64) {
     }
     panic!("{sessions} sessions should be waiting");
 }
+
+/// The location's lock: a snapshot of a run from before its end must not be numbered above the frames that tell the end.
+#[tokio::test]
+async fn a_snapshot_tells_no_less_than_the_frames_numbered_below_it() {
+    let database = TestDatabase::new().await;
+    let started = database.call("start_run", json!({"kind": "full"})).await;
+    let end = json!({"run_id": started["run"]["run_id"], "state": "Error", "code": "ghl_unavailable", "message": "GHL is away"});
+    let snapshot =
+        call_while_open(&database, &calling("end_run", end), "sync_snapshot", json!({"next_seq": true})).await;
+    assert_eq!(snapshot["run"]["state"], "Error", "{snapshot}");
+}

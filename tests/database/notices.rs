@@ -29,6 +29,20 @@ async fn a_fetch_granted_after_the_message_serves_it() {
     assert_eq!(plan(&database, asked).await["served"], json!([]), "2 s are allowed for clocks");
 }
 
+/// The list of valid orders reads an order and writes neither row nor tickets.
+#[tokio::test]
+async fn a_fetch_that_was_only_remembered_serves_nobody() {
+    let database = TestDatabase::new().await;
+    let notice = json!([{"order_id": "o1", "sent_at": from_now(&database, -5_000).await}]);
+    let read = |ms| from_now(&database, ms);
+    upsert(&database, with(order("o1", &[]), json!({"fetched_at": read(0).await, "remember_only": true}))).await;
+    assert_eq!(plan(&database, notice.clone()).await, json!({"served": [], "busy": []}), "this one fetches");
+    upsert(&database, with(order("o1", &[]), json!({"fetched_at": read(0).await, "remember_only": true}))).await;
+    assert_eq!(plan(&database, notice.clone()).await["busy"], json!(["o1"]), "and is still doing so");
+    upsert(&database, with(order("o1", &[]), json!({"fetched_at": read(0).await}))).await;
+    assert_eq!(plan(&database, notice).await["served"], json!(["o1"]));
+}
+
 #[tokio::test]
 async fn clocks_differ_by_no_more_than_what_receiving_shows() {
     let database = TestDatabase::new().await;

@@ -1,12 +1,19 @@
-//! Listing: page after page within the rate limit, each recorded and dispatched while the next is read.
+//! Listing: page after page within the rate limit, each recorded and dispatched while the next ones are read.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use database::{Lane, PageOrder, PageRecord};
 use domain::listing::{Listing, Page, Phase};
 use domain::{FailureClass, Issue, Run, RunKind, RunState, failure};
+use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::FuturesOrdered;
 use ghl::OrderPage;
+use jiff::Timestamp;
 use sync::FetchError;
+use tokio::sync::Mutex;
 
 use crate::pulse::{RunWorker, words};
 
@@ -18,6 +25,62 @@ enum NoPage {
     TooLarge,
     /// It failed for good.
     Failed(FetchError),
+}
+
+/// Pages that are being read at the same time: with GHL's usual latency enough to use up the rate limit.
+const PAGES_AHEAD: usize = 4;
+
+/// Pages get their slots in turn; once one got none in time, those behind it don't ask, so that none is read that a hand-over to the
+/// next pulse would forget.
+#[derive(Default)]
+struct Turns {
+    over: Mutex<bool>,
+}
+
+/// Reads the pages that follow, as long as each is likely to be a full one. What comes is looked at in the listing's order, so it
+/// decides as if it had read one page after the other; only where it leaves that path (rows were lost, GHL refuses
+/// the page size) a page was read in vain.
+struct ReadAhead<'a> {
+    worker: &'a RunWorker,
+    run: &'a Run,
+    deadline: Instant,
+    places: VecDeque<Listing>,
+    turns: Arc<Turns>,
+    answers: FuturesOrdered<BoxFuture<'a, Result<OrderPage, NoPage>>>,
+}
+
+impl<'a> ReadAhead<'a> {
+    fn new(worker: &'a RunWorker, run: &'a Run, deadline: Instant) -> Self {
+        let (places, answers) = (VecDeque::new(), FuturesOrdered::new());
+        Self { worker, run, deadline, places, turns: Arc::default(), answers }
+    }
+
+    /// The next page is to be this one; those behind it are read as far as `total` rows reach, if that is known.
+    fn aim(&mut self, listing: &Listing, total: u64) {
+        if !self.places.front().is_some_and(|first| first.is_same_page(listing)) {
+            self.places.clear();
+            self.answers = FuturesOrdered::new();
+        }
+        while self.places.len() < PAGES_AHEAD {
+            let next = match self.places.back() {
+                None => listing.clone(),
+                Some(last) => last.behind_a_full_page(),
+            };
+            if !self.places.is_empty() && next.offset >= total {
+                break;
+            }
+            let (worker, run, deadline) = (self.worker, self.run, self.deadline);
+            let (place, turns) = (next.clone(), self.turns.clone());
+            self.answers.push_back(async move { worker.page(run, &place, deadline, &turns).await }.boxed());
+            self.places.push_back(next);
+        }
+    }
+
+    /// The page that was aimed at. While it is waited for, the others go on.
+    async fn next(&mut self) -> Result<OrderPage, NoPage> {
+        self.places.pop_front();
+        self.answers.next().await.unwrap_or(Err(NoPage::Later))
+    }
 }
 
 impl RunWorker {
@@ -34,12 +97,16 @@ impl RunWorker {
             }
         };
         let mut issues = Vec::new();
-        // Phase and total of this pulse's last page, and the answer for the next one where it was asked for ahead.
-        let (mut last, mut ahead) = (None, None);
+        let mut ahead = ReadAhead::new(self, run, deadline);
+        // Phase and total of this pulse's last page, and the answer for the next one where it came meanwhile.
+        let (mut last, mut came) = (None, None);
         loop {
-            let answer = match ahead.take() {
+            let answer = match came.take() {
                 Some(answer) => answer,
-                None => self.page(run, &listing, deadline).await,
+                None => {
+                    ahead.aim(&listing, total_of(last, &listing));
+                    ahead.next().await
+                }
             };
             let page = match answer {
                 Ok(page) => page,
@@ -76,6 +143,7 @@ impl RunWorker {
             if listing.goes_on_after(told) {
                 // What follows a full page doesn't depend on what the database counts: it is read while this one is recorded.
                 let (next, noticed) = listing.after(told, 0);
+                ahead.aim(&next, total_of(last, &next));
                 let recording = async {
                     let recorded = self.record(run, &listing, &page, found).await?;
                     if recorded.state == RunState::Syncing {
@@ -83,11 +151,11 @@ impl RunWorker {
                     }
                     Ok::<_, lambda_runtime::Error>(recorded.state)
                 };
-                let (state, answer) = tokio::join!(recording, self.page(run, &next, deadline));
+                let (state, answer) = tokio::join!(recording, ahead.next());
                 if state? != RunState::Syncing {
                     return Ok(false);
                 }
-                (listing, issues, ahead) = (next, noticed, Some(answer));
+                (listing, issues, came) = (next, noticed, Some(answer));
                 continue;
             }
             let recorded = self.record(run, &listing, &page, found).await?;
@@ -138,11 +206,11 @@ impl RunWorker {
     }
 
     /// One page, tried until it is there, refused, or has failed as often as anything may.
-    async fn page(&self, run: &Run, listing: &Listing, deadline: Instant) -> Result<OrderPage, NoPage> {
+    async fn page(&self, run: &Run, listing: &Listing, deadline: Instant, turns: &Turns) -> Result<OrderPage, NoPage> {
         let filter = (listing.phase == Phase::Refunds).then_some("refunded");
         let mut attempt = 1;
         loop {
-            let error = match self.fetcher.one_slot(&self.database, Lane::Bulk, Some(&run.run_id), deadline).await {
+            let error = match self.slot_in_turn(run, deadline, turns).await {
                 Ok(None) => return Err(NoPage::Later),
                 Err(error) => error,
                 Ok(Some(_)) => {
@@ -157,6 +225,17 @@ impl RunWorker {
             };
             self.back_off(error, &mut attempt, deadline).await?;
         }
+    }
+
+    /// A slot for a page, after the pages before it; `None` when there was none in time or the run has ended.
+    async fn slot_in_turn(&self, run: &Run, deadline: Instant, turns: &Turns) -> Result<Option<Timestamp>, FetchError> {
+        let mut over = turns.over.lock().await;
+        if *over {
+            return Ok(None);
+        }
+        let slot = self.fetcher.one_slot(&self.database, Lane::Bulk, Some(&run.run_id), deadline).await?;
+        *over = slot.is_none();
+        Ok(slot)
     }
 
     /// Reads the product list at the start of a run; without any product, no order could be valid.
@@ -209,4 +288,9 @@ impl RunWorker {
         .await;
         Ok(())
     }
+}
+
+/// How many rows GHL counts in what is being listed; nothing before its first page.
+fn total_of(last: Option<(Phase, u64)>, listing: &Listing) -> u64 {
+    last.filter(|(phase, _)| *phase == listing.phase).map_or(0, |(_, total)| total)
 }

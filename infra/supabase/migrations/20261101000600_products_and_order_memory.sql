@@ -14,8 +14,10 @@ create table if not exists public.sync_order_memory (
   location_id text not null,
   order_id text not null,
   source_updated_at timestamptz,
-  -- The newest successful read, by its limiter grant: a webhook sent before it needs no fetch.
+  -- The newest successful read, by its limiter grant.
   fetched_at timestamptz,
+  -- The newest read that was acted upon, not only remembered: a webhook sent before it needs no fetch.
+  acted_at timestamptz,
   -- The newest read that became or agreed with the stored row (a stale read doesn't): what the stale guard compares with.
   confirmed_at timestamptz,
   product_ids text[] not null default '{}',
@@ -25,3 +27,4 @@ create table if not exists public.sync_order_memory (
   primary key (location_id, order_id)
 );
 alter table public.sync_order_memory add column if not exists claimed_until timestamptz;
+alter table public.sync_order_memory add column if not exists acted_at timestamptz;

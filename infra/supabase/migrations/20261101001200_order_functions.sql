@@ -36,7 +36,7 @@ begin
   ), judged as (
     select a.order_id,
       -- The queue's time is cut to whole milliseconds.
-      m.fetched_at > a.sent_at + interval '1 millisecond' + a.clock_error as is_served,
+      m.acted_at > a.sent_at + interval '1 millisecond' + a.clock_error as is_served,
       -- A retry has waited long enough.
       a.first_try and m.claimed_until > v_now as is_busy
     from asked a

@@ -64,7 +64,9 @@ begin
       live_mode = excluded.live_mode, tickets_due = excluded.tickets_due
   ), remembered as (
     update public.sync_order_memory as m
-    set fetched_at = greatest(m.fetched_at, j.fetched_at), claimed_until = null,
+    set fetched_at = greatest(m.fetched_at, j.fetched_at),
+      acted_at = case when j.remember_only then m.acted_at else greatest(m.acted_at, j.fetched_at) end,
+      claimed_until = case when j.remember_only then m.claimed_until end,
       confirmed_at = case when j.result in ('written', 'unchanged') and not j.remember_only
         then greatest(m.confirmed_at, j.fetched_at) else m.confirmed_at end,
       source_updated_at = case when j.result <> 'stale' and (m.fetched_at is null or j.fetched_at >= m.fetched_at)

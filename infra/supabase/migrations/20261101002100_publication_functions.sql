@@ -47,15 +47,16 @@ declare
   v_run public.sync_runs;
   v_seq bigint;
 begin
-  select * into v_run from public.sync_runs
-  where location_id = v_location and state <> 'Skipped'
-  order by started_at desc, run_id desc limit 1;
-
+  -- The number before the run: a snapshot must not stand above frames that tell of something newer.
   if coalesce((request ->> 'next_seq')::boolean, false) then
     update public.sync_locations set seq = seq + 1 where location_id = v_location returning seq into v_seq;
   else
     select seq into v_seq from public.sync_locations where location_id = v_location;
   end if;
+  select * into v_run from public.sync_runs
+  where location_id = v_location and state <> 'Skipped'
+  order by started_at desc, run_id desc limit 1;
+
   return jsonb_build_object(
     'seq', v_seq,
     'run', sync_internal.run_json(v_run),

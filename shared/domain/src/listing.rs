@@ -83,12 +83,25 @@ impl Listing {
         page.ids.len() as u64 >= u64::from(self.page_size)
     }
 
+    /// Where the next page starts if this one turns out to be a full one: it can be read before this one is there.
+    #[must_use]
+    pub fn behind_a_full_page(&self) -> Self {
+        Self { offset: self.offset + u64::from(self.page_size - OVERLAP), ..self.clone() }
+    }
+
+    /// Whether both ask GHL for the same rows.
+    #[must_use]
+    pub fn is_same_page(&self, other: &Self) -> bool {
+        (self.phase, self.offset, self.page_size) == (other.phase, other.offset, other.page_size)
+    }
+
     /// What to list after this page. `distinct` is how many different orders this run has recorded, this page included.
     #[must_use]
     pub fn after(&self, page: Page<'_>, distinct: u64) -> (Self, Vec<Issue>) {
         let mut issues = Vec::new();
         let rows = page.ids.len() as u64;
-        let lost = !self.tail.is_empty() && rows > 0 && !page.ids.iter().any(|id| self.tail.contains(id));
+        // Rows of the page before are missing also on an empty page: the list has become shorter than where it starts.
+        let lost = !self.tail.is_empty() && !page.ids.iter().any(|id| self.tail.contains(id));
         if lost {
             if self.steps_back < MAX_STEPS_BACK {
                 return (self.back(), issues);
@@ -166,6 +179,60 @@ mod tests {
         (seen, issues, calls)
     }
 
+    /// As `list`, but with pages asked for ahead, each answered when `late` says: between `change`s the list stands still.
+    fn list_ahead(
+        orders: &mut Vec<String>,
+        pages_ahead: usize,
+        mut change: impl FnMut(usize, &mut Vec<String>),
+        mut late: impl FnMut(usize) -> bool,
+    ) -> (BTreeSet<String>, usize) {
+        let read = |orders: &[String], at: &Listing| -> Vec<String> {
+            orders.iter().skip(at.offset as usize).take(at.page_size as usize).cloned().collect()
+        };
+        let (mut listing, mut seen, mut calls, mut total) = (Listing::start(false), BTreeSet::new(), 0, 0);
+        // Pages under way, and their rows once they were answered.
+        let mut under_way: Vec<(Listing, Option<Vec<String>>)> = Vec::new();
+        while !listing.is_done() {
+            if under_way.first().is_none_or(|(first, _)| !first.is_same_page(&listing)) {
+                under_way = vec![(listing.clone(), None)];
+            }
+            while under_way.len() <= pages_ahead {
+                let next = under_way.last().unwrap().0.behind_a_full_page();
+                if next.offset >= total {
+                    break;
+                }
+                under_way.push((next, None));
+            }
+            // The last ones may be answered before the first.
+            for (at, rows) in under_way.iter_mut().rev() {
+                if rows.is_none() && !late(calls) {
+                    change(calls, orders);
+                    *rows = Some(read(orders, at));
+                    calls += 1;
+                }
+            }
+            let (_, rows) = under_way.remove(0);
+            let ids = rows.unwrap_or_else(|| {
+                change(calls, orders);
+                calls += 1;
+                read(orders, &listing)
+            });
+            seen.extend(ids.iter().cloned());
+            total = orders.len() as u64;
+            listing = listing.after(Page { ids: &ids, total }, seen.len() as u64).0;
+            assert!(calls < 2000, "the listing doesn't end");
+        }
+        (seen, calls)
+    }
+
+    #[test]
+    fn reading_ahead_costs_a_still_list_no_call() {
+        for (n, calls) in [(0, 1), (99, 1), (100, 2), (190, 3), (280, 4), (1000, 12)] {
+            let (seen, made) = list_ahead(&mut orders(n), 4, |_, _| (), |call| call % 3 == 1);
+            assert_eq!((seen.len(), made), (n, calls), "{n} orders");
+        }
+    }
+
     fn orders(n: usize) -> Vec<String> {
         (0..n).map(|i| format!("o{i}")).collect()
     }
@@ -213,7 +280,7 @@ mod tests {
             fn every_order_that_stays_is_listed_whatever_comes_and_goes(
                 n in 0usize..600,
                 inserts in prop::collection::vec((0usize..12, 1usize..30), 0..5),
-                deletes in prop::collection::vec((1usize..12, 0usize..600), 0..9),
+                deletes in prop::collection::vec((1usize..12, 0usize..600, 1usize..40), 0..9),
             ) {
                 let mut all = orders(n);
                 let mut gone = BTreeSet::new();
@@ -221,10 +288,36 @@ mod tests {
                     for (_, count) in inserts.iter().filter(|(when, _)| *when == call) {
                         for i in 0..*count { orders.insert(0, format!("new{call}-{i}-{count}")); }
                     }
-                    for (_, at) in deletes.iter().filter(|(when, _)| *when == call) {
-                        if *at < orders.len() { gone.insert(orders.remove(*at)); }
+                    for (_, at, count) in deletes.iter().filter(|(when, ..)| *when == call) {
+                        for _ in 0..*count {
+                            if *at < orders.len() { gone.insert(orders.remove(*at)); }
+                        }
                     }
                 });
+                for id in orders(n) {
+                    prop_assert!(seen.contains(&id) || gone.contains(&id), "{id} was missed");
+                }
+            }
+
+            #[test]
+            fn every_order_that_stays_is_listed_also_when_pages_are_read_ahead(
+                n in 0usize..900,
+                changes in prop::collection::vec((0usize..30, any::<bool>(), 0usize..900, 1usize..40), 0..12),
+                late in prop::collection::vec(any::<bool>(), 7),
+            ) {
+                let mut all = orders(n);
+                let mut gone = BTreeSet::new();
+                let (seen, _) = list_ahead(&mut all, 4, |call, orders| {
+                    for (_, insert, at, count) in changes.iter().filter(|(when, ..)| *when == call) {
+                        for i in 0..*count {
+                            if *insert {
+                                orders.insert(0, format!("new{call}-{at}-{i}-{count}"));
+                            } else if *at < orders.len() {
+                                gone.insert(orders.remove(*at));
+                            }
+                        }
+                    }
+                }, |call| late[call % late.len()]);
                 for id in orders(n) {
                     prop_assert!(seen.contains(&id) || gone.contains(&id), "{id} was missed");
                 }
