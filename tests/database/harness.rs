@@ -45,6 +45,24 @@ impl TestDatabase {
         Self { name, owner, server }
     }
 
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Host and port.
+    pub(crate) fn server(&self) -> String {
+        let url = server_url();
+        let authority = url.rsplit_once('/').map_or(url.as_str(), |(authority, _)| authority);
+        authority.rsplit_once('@').map_or(authority, |(_, server)| server).to_owned()
+    }
+
+    /// The URL of this database, as its owner.
+    pub(crate) fn url(&self) -> String {
+        let url = server_url();
+        let (server, _) = url.rsplit_once('/').expect("TEST_DATABASE_URL names a database");
+        format!("{server}/{}", self.name)
+    }
+
     /// Calls a function as the server does and returns its answer.
     pub(crate) async fn call(&self, function: &str, request: Value) -> Value {
         call(&self.server, function, request).await
@@ -130,13 +148,14 @@ pub(crate) fn sql_state(error: &Error) -> String {
     error.code().map(|state| state.code().to_owned()).unwrap_or_default()
 }
 
+fn server_url() -> String {
+    std::env::var("TEST_DATABASE_URL").expect(
+        "TEST_DATABASE_URL must name a Postgres server for the tests, as postgres://user@127.0.0.1:5432/postgres",
+    )
+}
+
 fn config() -> Config {
-    std::env::var("TEST_DATABASE_URL")
-        .expect(
-            "TEST_DATABASE_URL must name a Postgres server for the tests, as postgres://user@127.0.0.1:5432/postgres",
-        )
-        .parse()
-        .expect("TEST_DATABASE_URL is a Postgres URL")
+    server_url().parse().expect("TEST_DATABASE_URL is a Postgres URL")
 }
 
 async fn connect(database: Option<&str>) -> Client {

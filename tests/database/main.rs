@@ -6,6 +6,7 @@
 //! | `orders` | the order and run documents the tests send |
 //! | `postgrest` | a PostgREST before a test's database, for tests that call as production does |
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
+//! | `migrating` | `cargo xtask migrate`: what it applies, records and refuses |
 //! | `limiter` | the window is exact, the lanes, 429, calls of others |
 //! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
 //! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
@@ -40,6 +41,7 @@ mod interleavings;
 mod limiter;
 mod limiter_bounds;
 mod listing;
+mod migrating;
 mod migrations;
 mod notices;
 mod orders;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
-use crate::{bench, demo, drive, setup, suites, test};
+use crate::{bench, demo, drive, migrate, setup, suites, test};
 
 /// Runs, tests and drives ghl-sync on this machine.
 #[derive(Parser)]
@@ -70,6 +70,8 @@ enum Task {
         /// The order's id in GHL: 24 hexadecimal digits
         order_id: String,
     },
+    /// Apply the Supabase migrations to a database: shows what is to be done, asks, and applies each in a transaction of its own
+    Migrate(migrate::Options),
     /// Install everything that the other commands need, SAM included
     Setup,
 }
@@ -120,6 +122,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Sync { mode } => drive::sync(mode),
         Task::Status => drive::status(),
         Task::Webhook { order_id } => drive::webhook(&order_id),
+        Task::Migrate(options) => migrate::run(&options),
         Task::Setup => {
             let place = Place::local()?;
             setup::for_stack(&place)?;

@@ -7,6 +7,7 @@
 //! | [`stack`] | puts the whole system up and takes it down; [`starting`] knows each server's settings |
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
+//! | [`migrate`] | applies the migrations to a database |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
 //!
@@ -22,6 +23,7 @@ mod demo;
 mod drive;
 mod http;
 mod keys;
+mod migrate;
 mod place;
 mod postgres;
 mod process;

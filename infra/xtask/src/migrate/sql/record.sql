@@ -1,0 +1,3 @@
+-- The whole file as one statement.
+insert into supabase_migrations.schema_migrations (version, name, statements)
+values (:'version', :'name', array[:'content']);

@@ -1,0 +1,253 @@
+//! `cargo xtask migrate`, as an operator runs it.
+//!
+//! `XTASK` names the program; without it, cargo builds it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+use crate::harness::TestDatabase;
+
+const PROJECTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/supabase/migrations");
+/// What `migrate` holds while it applies.
+const LOCK: &str = "select pg_try_advisory_lock(7266432802)";
+const TABLES: &str = "select table_name as name from information_schema.tables
+                      where table_schema in ('public', 'supabase_migrations') order by table_schema, table_name";
+
+struct Ran {
+    succeeded: bool,
+    /// Both outputs.
+    text: String,
+}
+
+impl Ran {
+    #[track_caller]
+    fn says(&self, succeeded: bool, words: &[&str]) {
+        assert_eq!(self.succeeded, succeeded, "{}", self.text);
+        for words in words {
+            assert!(self.text.contains(words), "{words} isn't in:\n{}", self.text);
+        }
+    }
+}
+
+async fn migrate(url: &str, arguments: &[&str]) -> Ran {
+    let mut command = match std::env::var_os("XTASK") {
+        Some(program) => Command::new(program),
+        None => {
+            let mut cargo = Command::new("cargo");
+            cargo.args(["run", "--locked", "--quiet", "--package", "xtask", "--"]);
+            cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+            cargo
+        }
+    };
+    command.arg("migrate").args(arguments).env("DATABASE_URL", url).stdin(Stdio::null());
+    let output = command.output().await.expect("xtask runs");
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    Ran { succeeded: output.status.success(), text }
+}
+
+/// Migrations of a test, removed with this value.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn of(files: &[(&str, &str)]) -> Self {
+        let directory = Self(std::env::temp_dir().join(format!("ghl-sync-migrations-{:016x}", rand::random::<u64>())));
+        std::fs::create_dir(&directory.0).unwrap();
+        for (name, content) in files {
+            directory.write(name, content);
+        }
+        directory
+    }
+
+    fn write(&self, name: &str, content: &str) {
+        std::fs::write(self.0.join(name), content).unwrap();
+    }
+
+    async fn migrate(&self, database: &TestDatabase, arguments: &[&str]) -> Ran {
+        let directory = ["--migrations", self.0.to_str().unwrap()];
+        migrate(&database.url(), &[&directory[..], arguments].concat()).await
+    }
+
+    async fn migrate_as(&self, database: &TestDatabase, user: &str, password: &str) -> Ran {
+        let url = format!("postgres://{user}:{password}@{}/{}", database.server(), database.name());
+        migrate(&url, &["--yes", "--migrations", self.0.to_str().unwrap()]).await
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn one_and_two() -> Directory {
+    Directory::of(&[("1_one.sql", "create table one ();\n"), ("2_two.sql", "create table two ();\n")])
+}
+
+async fn versions(database: &TestDatabase) -> Value {
+    database.value("select jsonb_agg(version order by version) from supabase_migrations.schema_migrations").await
+}
+
+#[tokio::test]
+async fn an_empty_database_gets_all_and_then_nothing_more() {
+    let database = TestDatabase::empty().await;
+    let files = std::fs::read_dir(PROJECTS).unwrap().count();
+    migrate(&database.url(), &["--yes"]).await.says(true, &[&format!("{files} to apply"), "Done"]);
+    assert_eq!(versions(&database).await.as_array().map(Vec::len), Some(files));
+    migrate(&database.url(), &[]).await.says(true, &["0 to apply", "Nothing to do"]);
+
+    // In the shape of the Supabase CLI's own records.
+    let columns = database
+        .rows("select column_name as name, udt_name as type from information_schema.columns
+               where table_schema = 'supabase_migrations' and table_name = 'schema_migrations' order by ordinal_position")
+        .await;
+    let column = |name, kind| json!({"name": name, "type": kind});
+    assert_eq!(columns, [column("version", "text"), column("statements", "_text"), column("name", "text")]);
+    let record = "select name, statements from supabase_migrations.schema_migrations where version = '20261101002400'";
+    let file = std::fs::read_to_string(Path::new(PROJECTS).join("20261101002400_gate_functions.sql")).unwrap();
+    assert_eq!(database.rows(record).await, [json!({"name": "gate_functions", "statements": [file]})]);
+}
+
+#[tokio::test]
+async fn a_database_made_with_psql_gets_its_records_and_keeps_its_rows() {
+    let database = TestDatabase::new().await;
+    database.execute("insert into ghl_qr_orders (order_id, contact_firstname) values ('o1', 'Ada')").await;
+    migrate(&database.url(), &["--yes"]).await.says(true, &["0 of our migrations applied", "Done"]);
+    let orders = database.rows("select order_id, contact_firstname from ghl_qr_orders").await;
+    assert_eq!(orders, [json!({"order_id": "o1", "contact_firstname": "Ada"})]);
+}
+
+#[tokio::test]
+async fn nothing_changes_unless_agreed_to() {
+    let database = TestDatabase::empty().await;
+    let directory = one_and_two();
+    directory.migrate(&database, &["--dry-run"]).await.says(true, &["to apply: 1_one.sql", "Nothing was changed"]);
+    directory.migrate(&database, &[]).await.says(false, &["to apply: 1_one.sql", "--yes", "--dry-run"]);
+    assert_eq!(database.rows(TABLES).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn the_last_step_comes_only_when_asked_for() {
+    let database = TestDatabase::empty().await;
+    let closed = "select relrowsecurity from pg_class where oid = 'public.ghl_qr_tickets'::regclass";
+    migrate(&database.url(), &["--yes"]).await.says(true, &[]);
+    assert_eq!(database.value(closed).await, json!(false));
+    for _ in 0..2 {
+        migrate(&database.url(), &["--yes", "--last-step"]).await.says(true, &["applied: enable_rls_on"]);
+        assert_eq!(database.value(closed).await, json!(true));
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_changed_after_it_was_applied_is_refused() {
+    let database = TestDatabase::empty().await;
+    let directory = one_and_two();
+    directory.migrate(&database, &["--yes"]).await.says(true, &[]);
+    directory.write("1_one.sql", "create table one (id int);\n");
+    directory.write("3_three.sql", "create table three ();\n");
+    directory.migrate(&database, &["--yes"]).await.says(false, &["changed after it was applied: 1_one.sql"]);
+    assert_eq!(versions(&database).await, json!(["1", "2"]));
+}
+
+#[tokio::test]
+async fn unknown_versions_and_gaps_are_refused() {
+    let database = TestDatabase::empty().await;
+    let directory = one_and_two();
+    directory.migrate(&database, &["--yes"]).await.says(true, &[]);
+    let record = |version| format!("insert into supabase_migrations.schema_migrations values ('{version}')");
+    // Another project's.
+    database.execute(&record("0")).await;
+    directory.migrate(&database, &["--yes"]).await.says(true, &["1 older ones of others", "Nothing to do"]);
+
+    directory.write("15_between.sql", "create table between_them ();\n");
+    directory.migrate(&database, &["--yes"]).await.says(false, &["newer 2_two.sql", "15_between.sql", "--include-all"]);
+    directory.migrate(&database, &["--yes", "--include-all"]).await.says(true, &["applied: 15_between.sql"]);
+
+    database.execute(&record("30")).await;
+    directory.migrate(&database, &["--yes"]).await.says(false, &["doesn't know: 30", "update the code"]);
+}
+
+#[tokio::test]
+async fn what_the_supabase_cli_applied_stands_and_its_checksum_is_taken_over() {
+    let database = TestDatabase::empty().await;
+    let directory = one_and_two();
+    database
+        .execute(
+            "create schema supabase_migrations;
+                  create table supabase_migrations.schema_migrations
+                    (version text not null primary key, statements text[], name text);
+                  insert into supabase_migrations.schema_migrations values ('1', '{create table one ()}', 'one')",
+        )
+        .await;
+    let ran = directory.migrate(&database, &["--yes"]).await;
+    ran.says(true, &["taken over: 1_one.sql", "to apply: 2_two.sql"]);
+    assert_eq!(database.value("select to_regclass('public.one')").await, Value::Null);
+    directory.write("1_one.sql", "create table one (id int);\n");
+    directory.migrate(&database, &["--yes"]).await.says(false, &["1_one.sql"]);
+}
+
+#[tokio::test]
+async fn a_migration_that_fails_leaves_nothing_and_those_before_it_stand() {
+    let database = TestDatabase::empty().await;
+    let directory = one_and_two();
+    directory.write("2_two.sql", "create table two ();\nset search_path = '';\ncreate table public.one ();\n");
+    directory.write("3_three.sql", "create table three ();\n");
+    let ran = directory.migrate(&database, &["--yes"]).await;
+    ran.says(false, &["2_two.sql failed", "line 3: ERROR:  relation \"one\" already exists", "1 of 3 were applied"]);
+    assert_eq!(versions(&database).await, json!(["1"]));
+    let tables = database.rows(TABLES).await;
+    let names: Vec<_> = tables.iter().map(|table| table["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["one", "ghl_sync_checksums", "schema_migrations"]);
+
+    directory.write("2_two.sql", "create table two ();\nset search_path = '';\n");
+    directory.migrate(&database, &["--yes"]).await.says(true, &["1 of our migrations applied, 2 to apply", "Done: 3"]);
+    assert_eq!(database.value("select to_regclass('public.three')::text").await, json!("three"));
+}
+
+/// What can only be refused at the end of the transaction.
+#[tokio::test]
+async fn a_migration_that_fails_when_it_is_committed_is_named_too() {
+    let database = TestDatabase::empty().await;
+    let late = "create table late (id int unique deferrable initially deferred);\ninsert into late values (1), (1);\n";
+    let directory = Directory::of(&[("1_late.sql", late)]);
+    directory.migrate(&database, &["--yes"]).await.says(false, &["1_late.sql failed", "duplicate key"]);
+    assert_eq!(versions(&database).await, Value::Null);
+}
+
+#[tokio::test]
+async fn two_runs_at_once_are_refused() {
+    let database = TestDatabase::empty().await;
+    let directory = one_and_two();
+    assert_eq!(database.value(LOCK).await, json!(true));
+    directory.migrate(&database, &["--yes"]).await.says(false, &["another run", "nothing was changed"]);
+    assert_eq!(database.rows(TABLES).await, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn a_user_without_the_rights_is_told_so() {
+    let database = TestDatabase::empty().await;
+    let role = format!("migrating_{:016x}", rand::random::<u64>());
+    database.execute(&format!("create role {role} login password 'correct-horse'")).await;
+    let ran = one_and_two().migrate_as(&database, &role, "correct-horse").await;
+    database.execute(&format!("drop role {role}")).await;
+    ran.says(false, &["no migration was applied", "permission denied", "use the owner of the tables"]);
+}
+
+#[tokio::test]
+async fn why_there_is_no_connection_is_told_without_the_password() {
+    let database = TestDatabase::empty().await;
+    let (server, name) = (database.server(), database.name());
+    for (url, words) in [
+        (format!("postgres://postgres:wrong-horse@{server}/{name}"), "refuses this password of postgres"),
+        (format!("postgres://postgres:wrong-horse@127.0.0.1:1/{name}"), "can't be reached at 127.0.0.1:1"),
+        (format!("postgres://postgres:wrong-horse@{server}/{name}?sslmode=require"), "can't encrypt"),
+        (format!("postgres://postgres:wrong-horse@db.example:6543/{name}"), "transaction pooler"),
+        (format!("postgres://postgres:/wrong-horse@{server}/{name}"), "URL can't be read"),
+    ] {
+        let ran = migrate(&url, &["--yes"]).await;
+        ran.says(false, &[words]);
+        assert!(!ran.text.contains("wrong-horse"), "{}", ran.text);
+    }
+}
