@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
-use crate::{bench, demo, drive, setup, suites, test};
+use crate::{bench, configure, demo, drive, redrive, setup, suites, test};
 
 /// Runs, tests and drives ghl-sync on this machine.
 #[derive(Parser)]
@@ -70,6 +70,12 @@ enum Task {
         /// The order's id in GHL: 24 hexadecimal digits
         order_id: String,
     },
+    /// Check access to GHL, Supabase and AWS, and write the secrets into AWS's parameter store
+    #[command(after_long_help = configure::EXAMPLES)]
+    Configure(configure::Options),
+    /// Send orders that failed for good through the queues again
+    #[command(after_long_help = redrive::EXAMPLES)]
+    Redrive(redrive::Options),
     /// Install everything that the other commands need, SAM included
     Setup,
 }
@@ -117,6 +123,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Sync { mode } => drive::sync(mode),
         Task::Status => drive::status(),
         Task::Webhook { order_id } => drive::webhook(&order_id),
+        Task::Configure(options) => configure::run(&options),
+        Task::Redrive(options) => redrive::run(&options),
         Task::Setup => {
             let place = Place::local()?;
             setup::for_stack(&place)?;

@@ -7,6 +7,7 @@
 //! | [`stack`] | puts the whole system up and takes it down; [`starting`] knows each server's settings |
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
+//! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`] and [`supabase`] |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
 //!
@@ -14,10 +15,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod ask;
+mod aws;
 mod bench;
 mod build;
 mod cli;
 mod cloud;
+mod configure;
 mod demo;
 mod drive;
 mod http;
@@ -26,6 +30,8 @@ mod place;
 mod postgres;
 mod process;
 mod progress;
+mod redrive;
+mod secret;
 mod services;
 mod setup;
 mod stack;
@@ -33,6 +39,7 @@ mod stack_file;
 mod starting;
 mod stop;
 mod suites;
+mod supabase;
 mod test;
 
 use std::process::ExitCode;
