@@ -45,5 +45,38 @@ class Told(unittest.TestCase):
             self.assertIsNone(aws.location_of(body))
 
 
+class Queues:
+    """SQS with one dead-letter queue."""
+
+    def __init__(self, *bodies):
+        self.here = [{"Body": body, "ReceiptHandle": body} for body in bodies]
+        self.log = []
+
+    def client(self, _service):
+        return self
+
+    def receive_message(self, **_request):
+        return {"Messages": self.here} if self.here else {}
+
+    def send_message(self, QueueUrl, MessageBody):  # noqa: N803
+        self.log.append(("send", QueueUrl, MessageBody))
+
+    def delete_message(self, QueueUrl, ReceiptHandle):  # noqa: N803
+        self.log.append(("delete", QueueUrl, ReceiptHandle))
+
+
+class Move(unittest.TestCase):
+    REQUEST = {"source": "dead", "target": "orders", "location_id": "loc"}
+
+    def test_only_what_is_of_the_location_is_moved_and_sent_before_it_is_deleted(self):
+        ours = '{"location_id": "loc", "order_id": "a"}'
+        queues = Queues("poison", ours, '{"location_id": "other"}')
+        self.assertEqual(aws.move(queues, self.REQUEST), {"received": 3, "moved": 1})
+        self.assertEqual(queues.log, [("send", "orders", ours), ("delete", "dead", ours)])
+
+    def test_an_empty_queue(self):
+        self.assertEqual(aws.move(Queues(), self.REQUEST), {"received": 0, "moved": 0})
+
+
 if __name__ == "__main__":
     unittest.main()

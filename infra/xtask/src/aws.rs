@@ -128,6 +128,8 @@ impl Aws {
             Err(error) => bail!("{}", error.to_string().lines().last().unwrap_or_default()),
         };
         // serde's own text would quote what it read.
-        serde_json::from_str(&said).ok().with_context(|| format!("aws.py answers {operation} with something unexpected"))
+        serde_json::from_str(&said)
+            .ok()
+            .with_context(|| format!("aws.py answers {operation} with something unexpected"))
     }
 }

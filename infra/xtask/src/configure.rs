@@ -163,6 +163,7 @@ fn questions(given: &mut Values, stored: &StoredValues) -> Result<()> {
 
 fn prefix(given: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    let well_formed = given.starts_with('/') && !given.ends_with('/') && !given.contains("//") && given.chars().all(allowed);
+    let well_formed =
+        given.starts_with('/') && !given.ends_with('/') && !given.contains("//") && given.chars().all(allowed);
     if well_formed { Ok(given.to_owned()) } else { Err("it must be like /ghl-sync".to_owned()) }
 }

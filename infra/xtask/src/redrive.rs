@@ -124,7 +124,12 @@ fn failed_orders(aws: &Aws, deployment: &Deployment, options: &Options) -> Resul
     }
     send(aws, deployment, &selected.chosen)?;
     let standing = follow(&supabase, &selected.chosen)?;
-    println!("{} synced, {} failed anew, {} still under way", standing.synced, standing.failed.len(), standing.under_way);
+    println!(
+        "{} synced, {} failed anew, {} still under way",
+        standing.synced,
+        standing.failed.len(),
+        standing.under_way
+    );
     for (order_id, code) in standing.failed.iter().take(SHOWN) {
         println!("  {order_id}  {code}");
     }

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 
 use super::judge::{self, Verdict};
 use super::values::{
-    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, SERVICE_KEY, STORED, SUPABASE_URL, TICKET_SECRET, TOKEN, Values,
-    WEBHOOK_SECRET,
+    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, SERVICE_KEY, STORED, SUPABASE_URL, TICKET_SECRET, TOKEN,
+    Values, WEBHOOK_SECRET,
 };
 use crate::http::{Answer, Http};
 use crate::place::Place;
@@ -53,7 +53,9 @@ pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result
             forms &= report.add("form", Err(format!("{}: {wrong}", stored.variable)));
         }
     }
-    for (variable, judge) in [(GHL_URL, judge::address as fn(&str) -> Verdict), (SUPABASE_URL, judge::address), (LOCATION, judge::location)] {
+    for (variable, judge) in
+        [(GHL_URL, judge::address as fn(&str) -> Verdict), (SUPABASE_URL, judge::address), (LOCATION, judge::location)]
+    {
         if let Some(Err(wrong)) = values.text(variable).map(judge) {
             forms &= report.add("form", Err(format!("{variable}: {wrong}")));
         }
@@ -62,7 +64,10 @@ pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result
         report.add("webhooks", judge::public_keys(keys).map_err(|wrong| format!("{PUBLIC_KEYS}: {wrong}")));
     }
     if values.text(ANON_KEY).is_some_and(|key| !judge::is_public_key(key)) {
-        report.add("form", Err(format!("{ANON_KEY} isn't a public key: everybody will see it, so never give a secret one")));
+        report.add(
+            "form",
+            Err(format!("{ANON_KEY} isn't a public key: everybody will see it, so never give a secret one")),
+        );
     }
     // What is malformed is sent nowhere.
     if forms {
@@ -95,7 +100,9 @@ fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
     let project = Supabase::new(url, key, location);
     let asked = |answer: Result<Answer>, judge: &dyn Fn(&Answer) -> Verdict| match answer {
         Ok(answer) => judge(&answer),
-        Err(_) => Err(format!("{url} doesn't answer: check {SUPABASE_URL} and the network, and that the project isn't paused")),
+        Err(_) => Err(format!(
+            "{url} doesn't answer: check {SUPABASE_URL} and the network, and that the project isn't paused"
+        )),
     };
     let form = judge::key_form(key.expose(), url, values.get(JWT_SECRET));
     if form.is_err() {

@@ -84,9 +84,11 @@ pub(crate) fn key_form(key: &str, supabase_url: &str, jwt_secret: Option<&Secret
         return Err("SUPABASE_SERVICE_ROLE_KEY is of another project than SUPABASE_URL".to_owned());
     }
     if jwt_secret.is_some_and(|secret| !signed_with(key, secret)) {
-        return Err("SUPABASE_JWT_SECRET isn't the one that SUPABASE_SERVICE_ROLE_KEY was signed with: one of them is of \
+        return Err(
+            "SUPABASE_JWT_SECRET isn't the one that SUPABASE_SERVICE_ROLE_KEY was signed with: one of them is of \
                     another project, or has been replaced"
-            .to_owned());
+                .to_owned(),
+        );
     }
     Ok("the service_role key".to_owned())
 }
@@ -104,10 +106,14 @@ pub(crate) fn service_key(answer: &Answer) -> Verdict {
         200..300 => return Ok("the service key is accepted".to_owned()),
         // The function isn't there, but the key was taken: the migrations are looked at next.
         404 if code.starts_with("PGRST") => return Ok("the service key is accepted".to_owned()),
-        401 | 403 if code == "42501" => "SUPABASE_SERVICE_ROLE_KEY is accepted, but it isn't the service role's: take the \
+        401 | 403 if code == "42501" => {
+            "SUPABASE_SERVICE_ROLE_KEY is accepted, but it isn't the service role's: take the \
                                          secret key (Project Settings, API Keys)"
-            .to_owned(),
-        401 | 403 => "SUPABASE_SERVICE_ROLE_KEY isn't accepted: it is wrong, of another project, or switched off".to_owned(),
+                .to_owned()
+        }
+        401 | 403 => {
+            "SUPABASE_SERVICE_ROLE_KEY isn't accepted: it is wrong, of another project, or switched off".to_owned()
+        }
         404 => "there is no database under SUPABASE_URL: check it (Project Settings, Data API)".to_owned(),
         status => format!("the database doesn't answer (status {status}): is the project paused?"),
     })
@@ -149,9 +155,11 @@ pub(crate) fn sign_in(answer: &Answer, has_jwt_secret: bool) -> Verdict {
         return Err(format!("the public keys of sign-in can't be read (status {}): check SUPABASE_URL", answer.status));
     };
     match (keys.len(), has_jwt_secret) {
-        (0, false) => Err("the project signs users' tokens with its legacy JWT secret: give SUPABASE_JWT_SECRET, or move to \
+        (0, false) => {
+            Err("the project signs users' tokens with its legacy JWT secret: give SUPABASE_JWT_SECRET, or move to \
                            signing keys (Project Settings, JWT Keys)"
-            .to_owned()),
+                .to_owned())
+        }
         (0, true) => Ok("users' tokens are checked with the legacy JWT secret".to_owned()),
         (count, false) => Ok(format!("users' tokens are checked with {count} public key(s)")),
         (count, true) => Ok(format!("users' tokens are checked with {count} public key(s) or the legacy JWT secret")),
@@ -162,7 +170,9 @@ pub(crate) fn public_keys(keys: &str) -> Verdict {
     for (number, key) in (1..).zip(keys.split(',')) {
         let bytes = STANDARD.decode(key.trim()).ok();
         if bytes.and_then(|bytes| VerifyingKey::from_public_key_der(&bytes).ok()).is_none() {
-            return Err(format!("key {number} is no Ed25519 public key in base64 (SPKI, begins with MCowBQYDK2VwAyEA)"));
+            return Err(format!(
+                "key {number} is no Ed25519 public key in base64 (SPKI, begins with MCowBQYDK2VwAyEA)"
+            ));
         }
     }
     Ok(format!("{} Ed25519 key(s)", keys.split(',').count()))

@@ -92,11 +92,21 @@ impl Plan {
 
     /// What to do now; nothing of it is secret.
     pub(crate) fn introduce_next(&self, used: &Values, region: &str) {
-        if let Some(entry) = self.entries.iter().find(|e| e.stored.variable == WEBHOOK_SECRET && e.change == Change::Random) {
-            println!("\nA workflow's webhook action in GHL sends the new secret in the header x-webhook-secret. To read it:");
-            println!("  aws ssm get-parameter --region {region} --name {} --with-decryption --query Parameter.Value --output text", entry.name);
+        if let Some(entry) =
+            self.entries.iter().find(|e| e.stored.variable == WEBHOOK_SECRET && e.change == Change::Random)
+        {
+            println!(
+                "\nA workflow's webhook action in GHL sends the new secret in the header x-webhook-secret. To read it:"
+            );
+            println!(
+                "  aws ssm get-parameter --region {region} --name {} --with-decryption --query Parameter.Value --output text",
+                entry.name
+            );
         }
-        println!("\nNext:\n  sam build && sam deploy --region {region} --parameter-overrides {}", self.overrides(used).join(" "));
+        println!(
+            "\nNext:\n  sam build && sam deploy --region {region} --parameter-overrides {}",
+            self.overrides(used).join(" ")
+        );
     }
 
     /// The template's parameters that have no default, or another one here.
@@ -150,7 +160,10 @@ mod tests {
         use Change::{NotUsed, Random, Replaced, Unchanged};
         assert_eq!(changes, [Unchanged, Replaced, Random, Unchanged, NotUsed]);
         let writes = plan.writes();
-        assert_eq!(writes.keys().collect::<Vec<_>>(), ["/other/supabase-service-role-key", "/other/webhook-shared-secret"]);
+        assert_eq!(
+            writes.keys().collect::<Vec<_>>(),
+            ["/other/supabase-service-role-key", "/other/webhook-shared-secret"]
+        );
         assert_eq!(writes["/other/webhook-shared-secret"].expose().len(), 64);
         assert_eq!(plan.summary(), "2 parameter(s), 1 of them over a different value");
     }
@@ -163,10 +176,18 @@ mod tests {
 
     #[test]
     fn the_deployment_is_told_without_secrets() {
-        let used = values(&[(LOCATION, "loc"), (SUPABASE_URL, "https://x"), (TOKEN, "pit-secret"), (JWT_SECRET, "secret")]);
+        let used = values(&[
+            (LOCATION, "loc"),
+            (SUPABASE_URL, "https://x"),
+            (TOKEN, "pit-secret"),
+            (JWT_SECRET, "invented-jwt"),
+        ]);
         let overrides = plan(&[], &[]).overrides(&used).join(" ");
-        assert!(overrides.starts_with("LocationId=loc SupabaseUrl=https://x GhlAccessTokenParameter=/other/"), "{overrides}");
+        assert!(
+            overrides.starts_with("LocationId=loc SupabaseUrl=https://x GhlAccessTokenParameter=/other/"),
+            "{overrides}"
+        );
         assert!(overrides.contains("SupabaseJwtSecretParameter=/other/supabase-jwt-secret"));
-        assert!(!overrides.contains("secret ") && !overrides.contains("pit-"), "{overrides}");
+        assert!(!overrides.contains("invented") && !overrides.contains("pit-"), "{overrides}");
     }
 }

@@ -115,7 +115,11 @@ impl Values {
             };
             let Some(known) = KNOWN.into_iter().find(|known| *known == name) else {
                 let plain = name.chars().all(|c| c.is_ascii_uppercase() || c == '_');
-                bail!("line {number} gives {}, which isn't one of {}", if plain { name } else { "something" }, KNOWN.join(", "));
+                bail!(
+                    "line {number} gives {}, which isn't one of {}",
+                    if plain { name } else { "something" },
+                    KNOWN.join(", ")
+                );
             };
             if values.0.contains_key(known) {
                 bail!("line {number} gives {known} a second time");

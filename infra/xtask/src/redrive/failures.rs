@@ -42,10 +42,11 @@ pub(crate) struct Selected {
     pub(crate) unreadable: usize,
 }
 
-/// All that stands in `sync_failures`, and what failed in runs that began at or after `since` and wasn't synced later.
+/// All that stands in `sync_failures`, and what failed in runs that ended at or after `since` and wasn't synced later.
 pub(crate) fn read(supabase: &Supabase, since: Option<Timestamp>) -> Result<Vec<Failure>> {
     let mut failures = outside_of_runs(supabase)?;
-    let young = |run: &Value| time(run, "started_at").is_ok_and(|at| since.is_none_or(|since| at >= since));
+    // Newest first, and one after the other: behind an older one come only older ones. A run in progress has no end.
+    let young = |run: &Value| time(run, "ended_at").map_or(true, |at| since.is_none_or(|since| at >= since));
     let runs = supabase.pages("list_runs", &json!({}), ["runs", "before"], |page| page.iter().all(young))?;
     for run in runs.iter().filter(|run| young(run) && number(run, "failed") > 0) {
         failures.extend(of_run(supabase, text(run, "run_id"))?);
