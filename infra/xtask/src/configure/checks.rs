@@ -83,7 +83,7 @@ fn ghl(values: &Values, report: &mut Report) -> Result<()> {
     let http = Http::new(url, values.text(TOKEN));
     let read = |path: &str, what| match http.send(ureq::http::Method::GET, path, &[("version", GHL_VERSION)], "") {
         Ok(answer) => judge::ghl(&answer, what, location),
-        Err(_) => Err(format!("{url} doesn't answer: check the network, and {GHL_URL}")),
+        Err(error) => Err(format!("{url} doesn't answer ({}): check the network, and {GHL_URL}", error.root_cause())),
     };
     let orders = read(&format!("/payments/orders?altId={location}&altType=location&limit=1"), ["orders", "data"]);
     if report.add("GHL", orders) {
@@ -100,8 +100,9 @@ fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
     let project = Supabase::new(url, key, location);
     let asked = |answer: Result<Answer>, judge: &dyn Fn(&Answer) -> Verdict| match answer {
         Ok(answer) => judge(&answer),
-        Err(_) => Err(format!(
-            "{url} doesn't answer: check {SUPABASE_URL} and the network, and that the project isn't paused"
+        Err(error) => Err(format!(
+            "{url} doesn't answer ({}): check {SUPABASE_URL} and the network, and that the project isn't paused",
+            error.root_cause()
         )),
     };
     let form = judge::key_form(key.expose(), url, values.get(JWT_SECRET));
