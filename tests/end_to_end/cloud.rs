@@ -67,6 +67,16 @@ impl Cloud<'_> {
         assert!(answer.status().is_success(), "{name}: {}", answer.text().await.unwrap());
     }
 
+    /// A secret as it is stored, if it is.
+    pub(crate) async fn secret(&self, name: &str) -> Option<String> {
+        let request = json!({ "Name": name, "WithDecryption": true });
+        let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "AmazonSSM.GetParameter")];
+        let url = format!("{}/", self.stack.aws_endpoint_url);
+        let answer = self.call("ssm", Method::POST, &url, &headers, request.to_string().into_bytes()).await;
+        let found: Value = answer.json().await.expect("SSM answers with JSON");
+        found["Parameter"]["Value"].as_str().map(str::to_owned)
+    }
+
     async fn sqs(&self, action: &str, request: Value) -> Value {
         let target = format!("AmazonSQS.{action}");
         let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];

@@ -37,6 +37,7 @@ mod full;
 mod gate;
 mod incremental;
 mod metrics;
+mod operating;
 mod order_cases;
 mod refunds;
 mod rotation;

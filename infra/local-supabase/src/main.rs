@@ -74,8 +74,11 @@ fn router(auth: Arc<Auth>, proxy: Arc<Proxy>) -> Router {
     let (faults, calls) = (Arc::new(Faults::default()), Arc::new(Calls::default()));
     let counted = get(control::calls).delete(control::forget_calls).with_state(Arc::clone(&calls));
     let control = get(control::show).put(control::set).delete(control::clear).with_state(Arc::clone(&faults));
+    let rest = any(proxy::forward).with_state((proxy, faults, calls));
     Router::new()
-        .route("/rest/v1/{*path}", any(proxy::forward).with_state((proxy, faults, calls)))
+        // PostgREST's description of itself: a wildcard doesn't take an empty path.
+        .route("/rest/v1/", rest.clone())
+        .route("/rest/v1/{*path}", rest)
         .route("/auth/v1/token", post(auth::token).with_state(auth))
         .route("/auth/v1/logout", post(auth::logout))
         .route("/auth/v1/.well-known/jwks.json", get(auth::jwks))

@@ -43,6 +43,8 @@ async fn rest_calls_reach_postgrest_unchanged_but_for_the_prefix() {
     assert_eq!(response.headers()["access-control-allow-origin"], "*");
     let asked = json_of(response).await;
     assert_eq!(asked, json!({ "uri": "/rpc/x?select=a%2Cb&c=%2B", "authorization": "Bearer k", "body": "{}" }));
+    let root = json_of(call(&door().await, "GET", "/rest/v1/", "").await).await;
+    assert_eq!(root["uri"], "/");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
-use crate::{bench, demo, drive, migrate, setup, suites, test};
+use crate::{bench, configure, demo, drive, migrate, redrive, setup, suites, test};
 
 /// Runs, tests and drives ghl-sync on this machine.
 #[derive(Parser)]
@@ -72,6 +72,12 @@ enum Task {
     },
     /// Apply the Supabase migrations to a database: shows what is to be done, asks, and applies each in a transaction of its own
     Migrate(migrate::Options),
+    /// Check access to GHL, Supabase and AWS, and write the secrets into AWS's parameter store
+    #[command(after_long_help = configure::EXAMPLES)]
+    Configure(configure::Options),
+    /// Send orders that failed for good through the queues again
+    #[command(after_long_help = redrive::EXAMPLES)]
+    Redrive(redrive::Options),
     /// Install everything that the other commands need, SAM included
     Setup,
 }
@@ -123,6 +129,8 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Status => drive::status(),
         Task::Webhook { order_id } => drive::webhook(&order_id),
         Task::Migrate(options) => migrate::run(&options),
+        Task::Configure(options) => configure::run(&options),
+        Task::Redrive(options) => redrive::run(&options),
         Task::Setup => {
             let place = Place::local()?;
             setup::for_stack(&place)?;

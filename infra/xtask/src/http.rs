@@ -1,11 +1,13 @@
-//! A small HTTP client for the local stack.
+//! A small HTTP client, for the local stack and for looking at the real GHL and Supabase.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use ureq::Agent;
 use ureq::http::{Method, Request};
+use ureq::tls::{RootCerts, TlsConfig};
 
 /// Longer than any function may take.
 const TIMEOUT: Duration = Duration::from_secs(35);
@@ -26,7 +28,18 @@ pub(crate) struct Answer {
 
 impl Http {
     pub(crate) fn new(base: &str, token: Option<&str>) -> Self {
-        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(TIMEOUT)).build();
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::PlatformVerifier)
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .build();
+        let config = Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(TIMEOUT))
+            .tls_config(tls)
+            // A key goes to the address it was given for, and to no other.
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .build();
         Self { agent: config.into(), base: base.trim_end_matches('/').to_owned(), token: token.map(str::to_owned) }
     }
 

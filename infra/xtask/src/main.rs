@@ -8,6 +8,7 @@
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
 //! | [`migrate`] | applies the migrations to a database |
+//! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`] and [`supabase`] |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
 //!
@@ -15,10 +16,13 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod ask;
+mod aws;
 mod bench;
 mod build;
 mod cli;
 mod cloud;
+mod configure;
 mod demo;
 mod drive;
 mod http;
@@ -28,6 +32,8 @@ mod place;
 mod postgres;
 mod process;
 mod progress;
+mod redrive;
+mod secret;
 mod services;
 mod setup;
 mod stack;
@@ -35,6 +41,7 @@ mod stack_file;
 mod starting;
 mod stop;
 mod suites;
+mod supabase;
 mod test;
 
 use std::process::ExitCode;

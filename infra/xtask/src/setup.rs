@@ -29,6 +29,12 @@ pub(crate) fn for_stack(place: &Place) -> Result<()> {
     npm_packages(place)
 }
 
+/// What talks to AWS for an operator: boto3, beside the local cloud.
+pub(crate) fn for_aws(place: &Place) -> Result<()> {
+    python()?;
+    python_environment(place, "cloud", "AWS's client for Python")
+}
+
 /// SAM, which only checking and deploying the template need.
 pub(crate) fn for_sam(place: &Place) -> Result<()> {
     prerequisites()?;
@@ -36,6 +42,16 @@ pub(crate) fn for_sam(place: &Place) -> Result<()> {
 }
 
 fn prerequisites() -> Result<()> {
+    python()?;
+    for program in ["node", "npm"] {
+        if find(program).is_none() {
+            bail!("{program} is missing: install Node.js 18 or newer, which brings it (apt-get install nodejs npm)");
+        }
+    }
+    Ok(())
+}
+
+fn python() -> Result<()> {
     let python = Command::new("python3").args(["-c", "import sys; print(*sys.version_info[:2])"]).output();
     let version = match python {
         Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
@@ -49,11 +65,6 @@ fn prerequisites() -> Result<()> {
     has_venv.args(["-c", "import venv, ensurepip"]);
     if output_of(has_venv, "").is_err() {
         bail!("Python's venv module is missing: apt-get install python3-venv");
-    }
-    for program in ["node", "npm"] {
-        if find(program).is_none() {
-            bail!("{program} is missing: install Node.js 18 or newer, which brings it (apt-get install nodejs npm)");
-        }
     }
     Ok(())
 }

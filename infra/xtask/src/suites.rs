@@ -14,7 +14,7 @@ pub(crate) enum Suite {
     Property,
     /// Readers of outside data, fed with what nobody would send on purpose: 10 s each in CI, else 2
     Fuzz,
-    /// What is put right in the local cloud, each with a test that tells when it can go
+    /// Python's part: what is put right in the local cloud, each with a test that tells when it can go, and AWS's refusals
     Mends,
     /// `sam validate --lint`, and what the transformed template allows
     Sam,
@@ -50,6 +50,9 @@ impl Suite {
         let cargo = |arguments: &[&str]| {
             let mut command = Command::new("cargo");
             command.args(["test", "--locked", "--no-fail-fast"]).args(arguments).current_dir(place.project(""));
+            if let Ok(xtask) = std::env::current_exe() {
+                command.env("XTASK", xtask);
+            }
             command
         };
         let beside = ["--workspace", "--exclude", "tests", "--all-targets", "--"];
@@ -76,7 +79,7 @@ impl Suite {
             Self::Traces => cargo(&["--package", "tests", "--test", "traces"]),
             // Each case takes a while: what it showed is printed at once.
             Self::Faults => cargo(&["--package", "tests", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
-            Self::Mends => unittest(place, &["test_mends", "test_faults"]),
+            Self::Mends => unittest(place, &["test_mends", "test_faults", "test_aws"]),
             Self::Sam => {
                 let mut command = unittest(place, &["test_template"]);
                 command.env("SAM", place.tools("venv-sam/bin/sam")).env("SAM_CLI_TELEMETRY", "0");

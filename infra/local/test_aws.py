@@ -1,0 +1,82 @@
+"""How `aws.py` tells what AWS refuses, and that it repeats no value. Run by `cargo xtask test mends`."""
+
+import unittest
+
+import aws
+from botocore import exceptions
+
+
+def refusal(code: str, message: str = "") -> exceptions.ClientError:
+    return exceptions.ClientError({"Error": {"Code": code, "Message": message}}, "PutParameter")
+
+
+class Told(unittest.TestCase):
+    def assertTold(self, error: Exception, *words: str) -> None:
+        told = aws.told(error, "eu-central-1")
+        for word in words:
+            self.assertIn(word, told)
+        self.assertNotIn("\n", told)
+
+    def test_credentials(self):
+        self.assertTold(exceptions.NoCredentialsError(), "no AWS credentials", "aws sso login")
+        self.assertTold(refusal("ExpiredTokenException"), "expired", "aws sso login")
+        self.assertTold(refusal("UnrecognizedClientException"), "refuses the credentials", "eu-central-1")
+        self.assertTold(exceptions.UnauthorizedSSOTokenError(), "session is over")
+        self.assertTold(exceptions.ProfileNotFound(profile="work"), "work", "AWS_PROFILE")
+
+    def test_region(self):
+        error = exceptions.EndpointConnectionError(endpoint_url="https://ssm.eu-zentral.amazonaws.com")
+        self.assertTold(error, "eu-central-1", "spelled")
+        self.assertTold(exceptions.InvalidRegionError(region_name="eu central"), "no AWS region")
+
+    def test_denied(self):
+        message = "User: arn:aws:iam::1:user/a is not authorized to perform: ssm:PutParameter"
+        self.assertTold(refusal("AccessDeniedException", message), "doesn't allow", "ssm:PutParameter")
+
+    def test_no_value_is_repeated(self):
+        error = refusal("ValidationException", "Value 'pit-secret' at 'value' failed to satisfy constraint")
+        self.assertNotIn("pit-secret", aws.told(error, "eu-central-1"))
+        error = exceptions.ParamValidationError(report="Invalid value for parameter Value: pit-secret")
+        self.assertNotIn("pit-secret", aws.told(error, "eu-central-1"))
+
+    def test_the_location_of_a_message(self):
+        self.assertEqual(aws.location_of('{"location_id": "a"}'), "a")
+        for body in ["", "poison", "[]", "null", "7"]:
+            self.assertIsNone(aws.location_of(body))
+
+
+class Queues:
+    """SQS with one dead-letter queue."""
+
+    def __init__(self, *bodies):
+        self.here = [{"Body": body, "ReceiptHandle": body} for body in bodies]
+        self.log = []
+
+    def client(self, _service):
+        return self
+
+    def receive_message(self, **_request):
+        return {"Messages": self.here} if self.here else {}
+
+    def send_message(self, QueueUrl, MessageBody):  # noqa: N803
+        self.log.append(("send", QueueUrl, MessageBody))
+
+    def delete_message(self, QueueUrl, ReceiptHandle):  # noqa: N803
+        self.log.append(("delete", QueueUrl, ReceiptHandle))
+
+
+class Move(unittest.TestCase):
+    REQUEST = {"source": "dead", "target": "orders", "location_id": "loc"}
+
+    def test_only_what_is_of_the_location_is_moved_and_sent_before_it_is_deleted(self):
+        ours = '{"location_id": "loc", "order_id": "a"}'
+        queues = Queues("poison", ours, '{"location_id": "other"}')
+        self.assertEqual(aws.move(queues, self.REQUEST), {"received": 3, "moved": 1})
+        self.assertEqual(queues.log, [("send", "orders", ours), ("delete", "dead", ours)])
+
+    def test_an_empty_queue(self):
+        self.assertEqual(aws.move(Queues(), self.REQUEST), {"received": 0, "moved": 0})
+
+
+if __name__ == "__main__":
+    unittest.main()
