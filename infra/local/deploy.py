@@ -36,6 +36,7 @@ def main() -> None:
     cloud = Cloud(request["endpoint"])
     template = localized(_parse_template(Path(request["template"]).read_text()), request)
 
+    cloud.make_room_for_code()
     for name, value in request["secrets"].items():
         cloud.ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
     for function in functions_of(template).values():
@@ -97,6 +98,9 @@ class Cloud:
         self.s3 = boto3.client("s3", **settings)
         self.sqs = boto3.client("sqs", **settings)
         self.ssm = boto3.client("ssm", **settings)
+        self.functions = boto3.client("lambda", **settings)
+
+    def make_room_for_code(self) -> None:
         self.s3.create_bucket(Bucket=CODE_BUCKET)
 
     def upload(self, binaries: str, name: str) -> dict:

@@ -8,6 +8,7 @@
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
+//! | [`sam_local`] | the functions in containers, by SAM; [`docker`], [`forward`] are what that needs |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
 //!
 //! Nothing is written outside the project's `target/`, but for cargo's, pip's and npm's own caches.
@@ -19,13 +20,16 @@ mod build;
 mod cli;
 mod cloud;
 mod demo;
+mod docker;
 mod drive;
+mod forward;
 mod http;
 mod keys;
 mod place;
 mod postgres;
 mod process;
 mod progress;
+mod sam_local;
 mod services;
 mod setup;
 mod stack;

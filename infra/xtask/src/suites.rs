@@ -30,6 +30,8 @@ pub(crate) enum Suite {
     Traces,
     /// What happens when GHL, the database, the cloud or a worker fails; all cases in CI or with TEST_ALL=1, else a minute's worth
     Faults,
+    /// Every route and function in containers, with `sam local`; needs Docker
+    SamLocal,
 }
 
 impl Suite {
@@ -43,7 +45,7 @@ impl Suite {
     }
 
     pub(crate) fn needs_stack(self) -> bool {
-        matches!(self, Self::EndToEnd | Self::Browser | Self::Traces | Self::Faults)
+        matches!(self, Self::EndToEnd | Self::Browser | Self::Traces | Self::Faults | Self::SamLocal)
     }
 
     pub(crate) fn command(self, place: &Place) -> Command {
@@ -71,6 +73,9 @@ impl Suite {
             Self::Traces => cargo(&["--package", "tests", "--test", "traces"]),
             // Each case takes a while: what it showed is printed at once.
             Self::Faults => cargo(&["--package", "tests", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
+            Self::SamLocal => {
+                cargo(&["--package", "tests", "--test", "sam_local", "--", "--test-threads=1", "--nocapture"])
+            }
             Self::Mends => unittest(place, &["test_mends", "test_faults"]),
             Self::Sam => {
                 let mut command = unittest(place, &["test_template"]);

@@ -9,16 +9,20 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::cli::StackOptions;
+use crate::docker::Docker;
 use crate::keys::Keys;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres};
 use crate::process::{find, run_logged, tail};
 use crate::progress::Step;
+use crate::sam_local::SamLocal;
 use crate::services::Services;
 use crate::stack::Stack;
 use crate::suites::{Counts, Suite};
 use crate::{build, setup};
 
+/// First of the ports of the tests' stack, unless another is asked for.
+pub(crate) const PORT_BASE: u16 = 8500;
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
@@ -67,6 +71,7 @@ impl Runner {
         }
         self.was_used |= suite == Suite::EndToEnd;
         let mut command = suite.command(&self.place);
+        let mut docker = None;
         match suite {
             Suite::Mends => setup::for_stack(&self.place)?,
             Suite::Sam => {
@@ -82,15 +87,31 @@ impl Runner {
                 }
                 Err(missing) => return Err(missing),
             },
+            Suite::SamLocal => match Docker::running() {
+                Ok(found) => docker = Some(found),
+                Err(missing) if std::env::var_os("CI").is_none() => {
+                    println!("sam-local: skipped: {missing:#}");
+                    return Ok(Counts::default());
+                }
+                Err(missing) => return Err(missing),
+            },
             _ => {}
         }
         if suite.needs_stack() {
             command
-                .env("STACK_JSON", self.stack(suite == Suite::Faults)?)
+                .env("STACK_JSON", self.stack(matches!(suite, Suite::Faults | Suite::SamLocal))?)
                 .env("LAMBDA_DIR", build::binaries(&self.place))
                 .env("ANSWERS_LOG", self.place.log("answers")?);
         }
+        let sam = match (docker, &self.stack) {
+            (Some(docker), Some(stack)) => Some(SamLocal::start(&self.place, stack, docker)?),
+            _ => None,
+        };
+        if let Some(sam) = &sam {
+            sam.tell(&mut command);
+        }
         let counts = run_suite(&self.place, suite, command)?;
+        drop(sam);
         if let Some(stack) = &mut self.stack {
             stack.check()?;
         }
