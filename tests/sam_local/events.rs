@@ -3,7 +3,7 @@
 //! The files hold invented ids and secrets. Here they are replaced by those of orders, runs and sessions that there are; everything
 //! else reaches the functions as it is committed.
 
-use std::{collections::BTreeMap, fs};
+use std::{collections::BTreeMap, fs, process::Command};
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ use crate::{
     api::As,
     dashboard::{Dashboard, ticket},
     fake_ghl::new_id,
-    sam::{Template, invoke, project, read_json},
+    sam::{Template, invoke, project, read_json, told},
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::{World, assert_adds_up},
 };
@@ -253,4 +253,18 @@ fn every_function_has_an_event_and_every_event_a_function() {
     for name in events.keys() {
         assert!(functions.contains_key(function_of(name)), "{name}: no such function");
     }
+}
+
+/// `sam local invoke` has a container for one event only.
+#[test]
+fn an_event_can_be_invoked_by_hand() {
+    let mut sam = Command::new(told("SAM"));
+    sam.args(["local", "invoke", "DashboardFunction", "--skip-pull-image", "--region", "us-east-1"]);
+    sam.args(["--config-file", &project("samconfig.toml"), "--event", &project("tests/events/dashboard.page.json")]);
+    sam.args(["--template", &told("SAM_TEMPLATE"), "--env-vars", &told("SAM_ENV_VARS")]);
+    sam.envs([("SAM_CLI_TELEMETRY", "0"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
+    let done = sam.output().expect("sam runs");
+    let (said, log) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    let answer: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("{said}\n{log}"));
+    assert_eq!(answer["statusCode"], 200, "{answer}");
 }

@@ -12,9 +12,6 @@ use crate::process::{find, output_of, step};
 /// What stands in for GHL and for Supabase's front door, and a function that does nothing, which the benchmark compares with.
 const SERVERS: [&str; 3] = ["fake-ghl", "local-supabase", "idle"];
 
-/// Set by `cargo xtask` to its own package's directory. A dependency is built anew whenever it has another value, and by hand it has none.
-const CALLERS_MANIFEST: &str = "CARGO_MANIFEST_DIR";
-
 /// Builds everything that a stack runs.
 pub(crate) fn all(place: &Place) -> Result<()> {
     if find("cargo").is_none() {
@@ -28,18 +25,29 @@ pub(crate) fn all(place: &Place) -> Result<()> {
     for package in functions(place)?.iter().map(String::as_str).chain(SERVERS) {
         lambda.args(["--package", package]);
     }
-    lambda.current_dir(place.project("")).env_remove(CALLERS_MANIFEST);
+    lambda.current_dir(place.project(""));
+    as_by_hand(&mut lambda);
     let hint = "Mend what the compiler says, then run the same command again";
     step(place, "Building the functions and the local servers", "build", lambda, hint)
 }
 
 /// Has SAM's call of cargo-lambda build as [`all`] does, where that makes what containers run.
 pub(crate) fn like_ours(sam: &mut Command) -> Result<()> {
-    sam.env_remove(CALLERS_MANIFEST);
+    as_by_hand(sam);
     if cfg!(target_os = "linux") {
         sam.envs([("CARGO_LAMBDA_COMPILER", "cargo"), ("CARGO_BUILD_TARGET", &host()?)]);
     }
     Ok(())
+}
+
+/// Takes out what `cargo xtask` says of its own package: a crate that asks for these variables (ring) is built anew whenever they change,
+/// with all that depends on it.
+fn as_by_hand(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The directory that holds `<function>/bootstrap` for each function.

@@ -128,6 +128,8 @@ impl SamLocal {
     /// What the tests need to know.
     pub(crate) fn tell(&self, command: &mut Command) {
         command
+            .env("SAM", program(&self.place))
+            .env("__SAM_CLI_APP_DIR", self.place.own("sam/home"))
             .env("SAM_API_URL", &self.api_url)
             .env("SAM_LAMBDA_URL", &self.lambda_url)
             .env("SAM_TEMPLATE", template(&self.place))
