@@ -4,7 +4,7 @@ Reads one JSON object from standard input, prints one to standard output:
 
     in   {"endpoint", "template", "binaries", "stack", "parameters": {..}, "secrets": {name: value},
           "api_ids": {logical: id}, "environment": {variable: value},
-          "more_environment": {variable: value}, "visibility_seconds": n | null, "sam": program | null}
+          "more_environment": {variable: value}, "visibility_seconds": n | null, "sam": {"program", "template"} | null}
     out  {"apis": {logical: id}, "functions": {logical: name}, "queues": {logical: url}, "buckets": {logical: name}}
 
 The template is the one AWS gets. What the local cloud needs differently is changed on the way, in `localized`:
@@ -62,7 +62,8 @@ def main() -> None:
 def deploy_by_sam(request: dict) -> None:
     """What somebody types who deploys to AWS, but for the endpoint. The rest stands in `samconfig.toml`."""
     overrides = [f'{name}="{value}"' for name, value in request["parameters"].items()]
-    command = [request["sam"], "deploy", "--stack-name", request["stack"], "--no-confirm-changeset", "--no-progressbar"]
+    command = [request["sam"]["program"], "deploy", "--template-file", request["sam"]["template"], "--no-progressbar"]
+    command += ["--stack-name", request["stack"], "--no-confirm-changeset"]
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
     done = subprocess.run(
         [*command, "--parameter-overrides", *overrides],

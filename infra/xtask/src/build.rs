@@ -12,6 +12,9 @@ use crate::process::{find, output_of, step};
 /// What stands in for GHL and for Supabase's front door, and a function that does nothing, which the benchmark compares with.
 const SERVERS: [&str; 3] = ["fake-ghl", "local-supabase", "idle"];
 
+/// This machine's, in SAM's words.
+pub(crate) const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+
 /// Builds everything that a stack runs.
 pub(crate) fn all(place: &Place) -> Result<()> {
     if find("cargo").is_none() {
@@ -26,20 +29,58 @@ pub(crate) fn all(place: &Place) -> Result<()> {
         lambda.args(["--package", package]);
     }
     lambda.current_dir(place.project(""));
+    as_by_hand(&mut lambda);
     let hint = "Mend what the compiler says, then run the same command again";
     step(place, "Building the functions and the local servers", "build", lambda, hint)
 }
 
-/// What somebody types who deploys to AWS: into `.aws-sam/build`. With the host's linker here too, so that cargo builds nothing twice.
+/// Builds all functions with SAM. On Linux with the compiler, target and flags of [`all`], which has built them: nothing is
+/// compiled again. Elsewhere with zig, which is SAM's default, since containers run Linux.
 pub(crate) fn by_sam(place: &Place) -> Result<()> {
-    let mut sam = Command::new(place.tools("venv-sam/bin/sam"));
-    sam.arg("build")
-        .current_dir(place.project(""))
-        .envs([("CARGO_LAMBDA_COMPILER", "cargo"), ("SAM_CLI_TELEMETRY", "0")]);
+    let mut build = Command::new(sam(place));
+    build.arg("build").arg("--template").arg(place.project("template.yaml"));
+    build.arg("--build-dir").arg(sam_directory(place)).args(["--parameter-overrides", &architecture()]);
+    build.current_dir(place.project("")).env("SAM_CLI_TELEMETRY", "0");
+    // SAM looks for cargo-lambda there.
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = std::iter::once(place.tools("venv-sam/bin")).chain(std::env::split_paths(&path));
-    sam.env("PATH", std::env::join_paths(paths).context("PATH can't be extended")?);
-    step(place, "Building with SAM", "sam-build", sam, "Mend what it says, then run the same command again")
+    let paths = [place.tools("venv-sam/bin")].into_iter().chain(std::env::split_paths(&path));
+    build.env("PATH", std::env::join_paths(paths)?);
+    as_by_hand(&mut build);
+    if cfg!(target_os = "linux") {
+        build.envs([("CARGO_LAMBDA_COMPILER", "cargo"), ("CARGO_BUILD_TARGET", &host()?)]);
+    }
+    let hint = "Mend what SAM says, then run the same command again";
+    step(place, "Building the functions with SAM", "sam-build", build, hint)
+}
+
+/// The program.
+pub(crate) fn sam(place: &Place) -> PathBuf {
+    place.tools("venv-sam/bin/sam")
+}
+
+/// Where [`by_sam`] puts what it builds.
+pub(crate) fn sam_directory(place: &Place) -> PathBuf {
+    place.own("sam/build")
+}
+
+/// The template with the paths of what was built.
+pub(crate) fn sam_template(place: &Place) -> PathBuf {
+    sam_directory(place).join("template.yaml")
+}
+
+/// The template's parameter for functions that this machine runs.
+pub(crate) fn architecture() -> String {
+    format!("Architecture={ARCHITECTURE}")
+}
+
+/// Takes out what `cargo xtask` says of its own package: a crate that asks for these variables (ring) is built anew whenever they change,
+/// with all that depends on it.
+fn as_by_hand(command: &mut Command) {
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_"].iter().any(|start| name.to_string_lossy().starts_with(start)) {
+            command.env_remove(name);
+        }
+    }
 }
 
 /// The directory that holds `<function>/bootstrap` for each function.

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
-use crate::{bench, configure, demo, drive, migrate, redrive, setup, suites, test};
+use crate::{bench, configure, demo, drive, migrate, redrive, sam_local, setup, suites, test};
 
 /// Runs, tests and drives ghl-sync on this machine.
 #[derive(Parser)]
@@ -38,9 +38,18 @@ enum Task {
         /// Which suites; all if none is named
         #[arg(value_enum)]
         suites: Vec<suites::Suite>,
-        /// First of five ports for the stack that the tests start
-        #[arg(long, default_value_t = 8500)]
+        /// First of seven ports for the stack that the tests start
+        #[arg(long, default_value_t = test::PORT_BASE)]
         port_base: u16,
+    },
+    /// Run every function in a container with `sam local` and check every route; needs Docker
+    SamLocal {
+        /// Check nothing: stay in the foreground until Ctrl-C, beside a stack as `up` starts it
+        #[arg(long)]
+        stay: bool,
+        /// First of seven ports: those of `up`, start-api, start-lambda [default: 8500, with --stay 8400]
+        #[arg(long)]
+        port_base: Option<u16>,
     },
     /// Measure how fast a sync is and what it costs, and write tests/bench/RESULTS.md; takes about 40 minutes
     Bench {
@@ -98,7 +107,7 @@ pub(crate) struct StackOptions {
     #[arg(long, default_value_t = 0, value_name = "M")]
     pub(crate) ghl_latency_ms: u64,
     /// First of five ports: local cloud, Postgres, PostgREST, local Supabase, fake GHL
-    #[arg(long, default_value_t = 8400, value_name = "P")]
+    #[arg(long, default_value_t = Self::PORT_BASE, value_name = "P")]
     pub(crate) port_base: u16,
     /// Start with an empty database
     #[arg(long)]
@@ -109,6 +118,25 @@ pub(crate) struct StackOptions {
     /// Deploy as to AWS, by `sam build` and `sam deploy`: half a minute longer
     #[arg(long = "sam", conflicts_with = "brisk")]
     pub(crate) by_sam: bool,
+}
+
+impl StackOptions {
+    pub(crate) const PORT_BASE: u16 = 8400;
+}
+
+impl Default for StackOptions {
+    fn default() -> Self {
+        Self {
+            orders: 150,
+            seed: 1,
+            ghl_url: None,
+            ghl_latency_ms: 0,
+            port_base: Self::PORT_BASE,
+            reset: false,
+            brisk: false,
+            by_sam: false,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -124,6 +152,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Up(options) => up(&options),
         Task::Demo { stack, exit } => demo::run(&stack, exit),
         Task::Test { suites, port_base } => test::run(&suites, port_base),
+        Task::SamLocal { stay, port_base } => sam_local::run(stay, port_base),
         Task::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
         Task::Sync { mode } => drive::sync(mode),
         Task::Status => drive::status(),

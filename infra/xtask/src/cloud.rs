@@ -131,7 +131,7 @@ impl Cloud {
             },
             "more_environment": if brisk { BTreeMap::from(BRISK) } else { BTreeMap::new() },
             "visibility_seconds": brisk.then_some(BRISK_VISIBILITY_SECONDS),
-            "sam": by_sam.then(|| self.place.tools("venv-sam/bin/sam")),
+            "sam": by_sam.then(|| json!({ "program": build::sam(&self.place), "template": build::sam_template(&self.place) })),
         });
         let mut deploy = Command::new(self.python());
         deploy.arg(self.place.project("infra/local/deploy.py"));

@@ -10,6 +10,7 @@
 //! | [`migrate`] | applies the migrations to a database |
 //! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`] and [`supabase`] |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
+//! | [`sam_local`] | the functions in containers, by SAM; [`docker`], [`forward`] are what that needs |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
 //!
 //! Nothing is written outside the project's `target/`, but for cargo's, pip's and npm's own caches.
@@ -24,7 +25,9 @@ mod cli;
 mod cloud;
 mod configure;
 mod demo;
+mod docker;
 mod drive;
+mod forward;
 mod http;
 mod keys;
 mod migrate;
@@ -33,6 +36,7 @@ mod postgres;
 mod process;
 mod progress;
 mod redrive;
+mod sam_local;
 mod secret;
 mod services;
 mod setup;

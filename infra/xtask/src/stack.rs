@@ -21,6 +21,7 @@ pub(crate) struct Stack {
     pub(crate) file: StackFile,
     pub(crate) postgres: Postgres,
     pub(crate) keys: Keys,
+    pub(crate) ports: Ports,
     services: Services,
     place: Place,
     _lock: Lock,
@@ -60,7 +61,7 @@ impl Stack {
         let services = starting.services;
         file.write(place)?;
         step.done();
-        Ok(Self { file, postgres, keys, services, place: place.clone(), _lock: lock })
+        Ok(Self { file, postgres, keys, ports, services, place: place.clone(), _lock: lock })
     }
 
     /// Says where everything is.

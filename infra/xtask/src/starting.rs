@@ -21,21 +21,32 @@ const START_UP: Duration = Duration::from_secs(20);
 /// Any 20 letters and digits, as GHL's location ids are.
 const LOCATION_ID: &str = "LocalDemoLocation001";
 
-/// Five ports in a row.
+/// Seven ports in a row: the stack's five, and those of `sam local` beside it.
 pub(crate) struct Ports {
     pub(crate) gateway: u16,
     pub(crate) postgres: u16,
     pub(crate) postgrest: u16,
     pub(crate) supabase: u16,
     pub(crate) ghl: u16,
+    pub(crate) sam_api: u16,
+    pub(crate) sam_lambda: u16,
 }
 
 impl Ports {
     pub(crate) fn from(base: u16) -> Result<Self> {
         let port = |offset| base.checked_add(offset).context("--port-base is too high");
-        Ok(Self { gateway: port(0)?, postgres: port(1)?, postgrest: port(2)?, supabase: port(3)?, ghl: port(4)? })
+        Ok(Self {
+            gateway: port(0)?,
+            postgres: port(1)?,
+            postgrest: port(2)?,
+            supabase: port(3)?,
+            ghl: port(4)?,
+            sam_api: port(5)?,
+            sam_lambda: port(6)?,
+        })
     }
 
+    /// Those of the stack.
     pub(crate) fn require_free(&self) -> Result<()> {
         require_free(self.gateway, "local cloud")?;
         require_free(self.postgres, "Postgres")?;

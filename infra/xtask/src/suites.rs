@@ -30,6 +30,21 @@ pub(crate) enum Suite {
     Traces,
     /// What happens when GHL, the database, the cloud or a worker fails; all cases in CI or with TEST_ALL=1, else a minute's worth
     Faults,
+    /// End-to-end tests on what `sam build` builds and `sam deploy` deploys
+    SamDeploy,
+    /// Every route and function in containers, with `sam local`; needs Docker
+    SamLocal,
+}
+
+/// How a stack is made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As `up` makes it.
+    Ordinary,
+    /// Every wait shortened.
+    Brisk,
+    /// Built and deployed by SAM.
+    BySam,
 }
 
 impl Suite {
@@ -42,8 +57,16 @@ impl Suite {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    pub(crate) fn needs_stack(self) -> bool {
-        matches!(self, Self::EndToEnd | Self::Browser | Self::Traces | Self::Faults)
+    /// The stack it runs on, if any.
+    pub(crate) fn stack(self) -> Option<Kind> {
+        match self {
+            Self::EndToEnd | Self::Browser | Self::Traces => Some(Kind::Ordinary),
+            Self::Faults => Some(Kind::Brisk),
+            Self::SamDeploy | Self::SamLocal => Some(Kind::BySam),
+            Self::Unit | Self::Property | Self::Fuzz | Self::Mends | Self::Sam | Self::Contract | Self::Database => {
+                None
+            }
+        }
     }
 
     pub(crate) fn command(self, place: &Place) -> Command {
@@ -79,6 +102,17 @@ impl Suite {
             Self::Traces => cargo(&["--package", "tests", "--test", "traces"]),
             // Each case takes a while: what it showed is printed at once.
             Self::Faults => cargo(&["--package", "tests", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
+            // One of each way in and out: runs, webhooks, single orders, the gate, the socket, schedules.
+            Self::SamDeploy => cargo(
+                &[
+                    &["--package", "tests", "--test", "end_to_end", "--", "--test-threads=1"][..],
+                    &["full::", "single::", "gate::", "socket::", "schedule::"],
+                ]
+                .concat(),
+            ),
+            Self::SamLocal => {
+                cargo(&["--package", "tests", "--test", "sam_local", "--", "--test-threads=1", "--nocapture"])
+            }
             Self::Mends => unittest(place, &["test_mends", "test_faults", "test_aws"]),
             Self::Sam => {
                 let mut command = unittest(place, &["test_template"]);

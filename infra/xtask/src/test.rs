@@ -9,22 +9,27 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail};
 
 use crate::cli::StackOptions;
+use crate::docker::Docker;
 use crate::keys::Keys;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres};
 use crate::process::{find, run_logged, tail};
 use crate::progress::Step;
+use crate::sam_local::SamLocal;
 use crate::services::Services;
 use crate::stack::Stack;
-use crate::suites::{Counts, Suite};
+use crate::suites::{Counts, Kind, Suite};
 use crate::{build, setup};
 
+/// First of the ports of the tests' stack, unless another is asked for.
+pub(crate) const PORT_BASE: u16 = 8500;
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
     let suites = if named.is_empty() { Suite::all() } else { named.to_vec() };
     let place = Place::test()?;
-    let mut runner = Runner { place, port_base, stack: None, brisk: false, was_used: false, total: Counts::default() };
+    let mut runner =
+        Runner { place, port_base, stack: None, kind: Kind::Ordinary, was_used: false, total: Counts::default() };
     for suite in suites {
         let counts = match runner.run(suite) {
             Ok(counts) => counts,
@@ -50,7 +55,7 @@ struct Runner {
     port_base: u16,
     /// Started by the first suite that needs it, shared by the next.
     stack: Option<Stack>,
-    brisk: bool,
+    kind: Kind,
     /// Whether the stack has seen the end-to-end suite.
     was_used: bool,
     total: Counts,
@@ -67,6 +72,7 @@ impl Runner {
         }
         self.was_used |= suite == Suite::EndToEnd;
         let mut command = suite.command(&self.place);
+        let mut docker = None;
         match suite {
             Suite::Mends => setup::for_stack(&self.place)?,
             Suite::Sam => {
@@ -82,15 +88,31 @@ impl Runner {
                 }
                 Err(missing) => return Err(missing),
             },
+            Suite::SamLocal => match Docker::running() {
+                Ok(found) => docker = Some(found),
+                Err(missing) if std::env::var_os("CI").is_none() => {
+                    println!("sam-local: skipped: {missing:#}");
+                    return Ok(Counts::default());
+                }
+                Err(missing) => return Err(missing),
+            },
             _ => {}
         }
-        if suite.needs_stack() {
+        if let Some(kind) = suite.stack() {
             command
-                .env("STACK_JSON", self.stack(suite == Suite::Faults)?)
+                .env("STACK_JSON", self.stack(kind)?)
                 .env("LAMBDA_DIR", build::binaries(&self.place))
                 .env("ANSWERS_LOG", self.place.log("answers")?);
         }
+        let sam = match (docker, &self.stack) {
+            (Some(docker), Some(stack)) => Some(SamLocal::start(&self.place, stack, docker)?),
+            _ => None,
+        };
+        if let Some(sam) = &sam {
+            sam.tell(&mut command);
+        }
         let counts = run_suite(&self.place, suite, command)?;
+        drop(sam);
         if let Some(stack) = &mut self.stack {
             stack.check()?;
         }
@@ -114,11 +136,11 @@ impl Runner {
         counts
     }
 
-    /// The stack of the tests; a brisk one and an ordinary one take turns.
-    fn stack(&mut self, brisk: bool) -> Result<PathBuf> {
-        if self.brisk != brisk {
+    /// The stack of the tests; those of different kinds take turns.
+    fn stack(&mut self, kind: Kind) -> Result<PathBuf> {
+        if self.kind != kind {
             self.stack = None;
-            self.brisk = brisk;
+            self.kind = kind;
             self.was_used = false;
         }
         if self.stack.is_none() {
@@ -129,8 +151,8 @@ impl Runner {
                 ghl_latency_ms: 0,
                 port_base: self.port_base,
                 reset: true,
-                brisk,
-                by_sam: false,
+                brisk: kind == Kind::Brisk,
+                by_sam: kind == Kind::BySam,
             };
             let _ = fs::remove_file(self.place.log("answers")?);
             self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);
