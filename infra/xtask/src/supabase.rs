@@ -1,7 +1,7 @@
 //! A Supabase project, with its service key.
 
 use anyhow::{Context, Result, bail};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use crate::http::{Answer, Http};
@@ -41,14 +41,14 @@ impl Supabase {
     pub(crate) fn pages(
         &self,
         function: &str,
-        request: &Value,
+        mut request: Map<String, Value>,
         [list, cursor]: [&str; 2],
         mut more: impl FnMut(&[Value]) -> bool,
     ) -> Result<Vec<Value>> {
-        let (mut rows, mut request) = (Vec::new(), request.clone());
-        request["limit"] = json!(PAGE);
+        let mut rows = Vec::new();
+        request.insert("limit".to_owned(), json!(PAGE));
         loop {
-            let answer = self.call(function, request.clone())?;
+            let answer = self.call(function, Value::Object(request.clone()))?;
             if !answer.ok() {
                 bail!("Supabase refuses {function} with status {}: see cargo xtask configure --check", answer.status);
             }
@@ -57,7 +57,7 @@ impl Supabase {
             let go_on = more(&page);
             rows.extend(page);
             match answer.body.get("next") {
-                Some(next) if go_on && !next.is_null() => request[cursor] = next.clone(),
+                Some(next) if go_on && !next.is_null() => drop(request.insert(cursor.to_owned(), next.clone())),
                 _ => return Ok(rows),
             }
         }

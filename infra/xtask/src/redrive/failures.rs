@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::http::{number, text};
 use crate::supabase::Supabase;
@@ -47,7 +47,7 @@ pub(crate) fn read(supabase: &Supabase, since: Option<Timestamp>) -> Result<Vec<
     let mut failures = outside_of_runs(supabase)?;
     // Newest first, and one after the other: behind an older one come only older ones. A run in progress has no end.
     let young = |run: &Value| time(run, "ended_at").map_or(true, |at| since.is_none_or(|since| at >= since));
-    let runs = supabase.pages("list_runs", &json!({}), ["runs", "before"], |page| page.iter().all(young))?;
+    let runs = supabase.pages("list_runs", Map::new(), ["runs", "before"], |page| page.iter().all(young))?;
     for run in runs.iter().filter(|run| young(run) && number(run, "failed") > 0) {
         failures.extend(of_run(supabase, text(run, "run_id"))?);
     }
@@ -55,14 +55,14 @@ pub(crate) fn read(supabase: &Supabase, since: Option<Timestamp>) -> Result<Vec<
 }
 
 pub(crate) fn outside_of_runs(supabase: &Supabase) -> Result<Vec<Failure>> {
-    let rows = supabase.pages("list_failures", &json!({}), ["failures", "after"], |_| true)?;
+    let rows = supabase.pages("list_failures", Map::new(), ["failures", "after"], |_| true)?;
     rows.iter().map(|row| Failure::from_row(row, None)).collect()
 }
 
 /// What failed in a run and wasn't synced since.
 pub(crate) fn of_run(supabase: &Supabase, run_id: &str) -> Result<Vec<Failure>> {
-    let request = json!({ "run_id": run_id, "only": "failures" });
-    let rows = supabase.pages("get_run", &request, ["failures", "after"], |_| true)?;
+    let request = [("run_id", run_id), ("only", "failures")].map(|(name, value)| (name.to_owned(), json!(value)));
+    let rows = supabase.pages("get_run", Map::from_iter(request), ["failures", "after"], |_| true)?;
     let unresolved = rows.iter().filter(|row| row.get("resolved_at").is_none_or(Value::is_null));
     unresolved.map(|row| Failure::from_row(row, Some(run_id))).collect()
 }
@@ -153,7 +153,7 @@ pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
 /// `2h`, `30m`, `3d`.
 pub(crate) fn duration(given: &str) -> Result<SignedDuration, String> {
     let days = given.strip_suffix('d').and_then(|days| days.parse().ok()).map(|days: i64| days.saturating_mul(24));
-    let duration = days.map_or_else(|| given.parse().ok(), |hours| SignedDuration::try_from_hours(hours));
+    let duration = days.map_or_else(|| given.parse().ok(), SignedDuration::try_from_hours);
     duration.filter(SignedDuration::is_positive).ok_or_else(|| "it must be like 2h, 30m or 3d".to_owned())
 }
 
