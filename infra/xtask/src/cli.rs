@@ -53,7 +53,7 @@ enum Task {
     },
     /// Measure how fast a sync is and what it costs, and write tests/bench/RESULTS.md; takes about 40 minutes
     Bench {
-        /// Only counts that don't depend on the machine, in a few minutes; status 1 if one has grown
+        /// Only counts that don't depend on the machine, in a minute or two; status 1 if one has grown
         #[arg(long)]
         quick: bool,
         /// The largest full sync: 5000 or, in a quarter of the time, 1000
