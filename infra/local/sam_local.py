@@ -20,8 +20,9 @@ from ministack.services.cloudformation.engine import _parse_template
 from deploy import Cloud, functions_of
 
 PARAMETER = "_PARAMETER"
-# What browsers call, not the functions: for them this machine keeps its name.
-FOR_BROWSERS = {("DashboardFunction", "SUPABASE_URL"), ("DashboardFunction", "WEBSOCKET_URL")}
+# What browsers call or are called, and not the functions: for them this machine keeps its name.
+FOR_BROWSERS = {"ALLOWED_ORIGINS", "SUPABASE_JWT_ISSUER", "WEBSOCKET_URL"}
+PAGE = "DashboardFunction"
 
 
 def main() -> None:
@@ -48,7 +49,7 @@ def in_container(function: str, deployed: dict, cloud: Cloud, request: dict) -> 
         # Tokens are issued under the name that browsers know.
         variables["SUPABASE_JWT_ISSUER"] = deployed["SUPABASE_URL"] + "/auth/v1"
     for name, value in variables.items():
-        if name != "SUPABASE_JWT_ISSUER" and (function, name) not in FOR_BROWSERS:
+        if name not in FOR_BROWSERS and (function, name) != (PAGE, "SUPABASE_URL"):
             variables[name] = value.replace("//127.0.0.1:", f"//{request['container_host']}:")
     for name in [name for name in variables if name.endswith(PARAMETER)]:
         if variables[name]:

@@ -69,7 +69,7 @@ impl Scene {
 
     /// A batch of messages, none of which is handed back.
     async fn work(&self, name: &str, replaced: &[(&str, &str)]) {
-        assert_eq!(self.send(name, replaced).await, json!({ "batchItemFailures": [] }));
+        assert_eq!(self.send(name, replaced).await, json!({ "batchItemFailures": [] }), "{name}");
     }
 
     /// A new order in GHL.

@@ -129,7 +129,7 @@ impl Scene {
         let path = format!("{path}?mode=full");
         let started = self.ask(As::Admin, method, &path).await;
         let again = self.ask(As::Admin, method, &path).await;
-        again.refused(409, "sync_in_progress", &["runId"]);
+        again.refused(409, "sync_in_progress", &["retryAfterSeconds", "runId"]);
         assert!(again.retry_after() > 0);
         assert_eq!(again.body["runId"], started.body["runId"], "{started:?}");
         self.assert_completes(&started).await;

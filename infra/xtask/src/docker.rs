@@ -28,10 +28,9 @@ impl Docker {
 
     /// This machine's address on Docker's own bridge, which containers reach and other machines don't.
     pub(crate) fn bridge(&self) -> Result<Ipv4Addr> {
-        let gateway = docker(&["network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"])?;
-        gateway
-            .parse()
-            .with_context(|| format!("Docker's bridge has the gateway {gateway:?}, which is no IPv4 address"))
+        let format = "{{with index .IPAM.Config 0}}{{.Gateway}} {{.Subnet}}{{end}}";
+        let told = docker(&["network", "inspect", "bridge", "--format", format])?;
+        bridge_address(&told).with_context(|| format!("Docker's bridge has no IPv4 address: {told:?}"))
     }
 
     /// Sees that the image of SAM's Dockerfile is here: kept, pulled or made from what this machine has.
@@ -81,4 +80,29 @@ fn docker(arguments: &[&str]) -> Result<String> {
     let mut command = Command::new("docker");
     command.args(arguments);
     Ok(output_of(command, "")?.trim().to_owned())
+}
+
+/// The gateway where Docker tells it; else the first address of the subnet, which is the one Docker takes.
+fn bridge_address(told: &str) -> Option<Ipv4Addr> {
+    let mut words = told.split_whitespace();
+    let first = words.next()?;
+    if let Ok(gateway) = first.parse() {
+        return Some(gateway);
+    }
+    let subnet: Ipv4Addr = first.split_once('/')?.0.parse().ok()?;
+    Some(Ipv4Addr::from_bits(subnet.to_bits() + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bridge_is_found_with_and_without_a_gateway() {
+        let address = Some(Ipv4Addr::new(172, 17, 0, 1));
+        assert_eq!(bridge_address("172.17.0.1 172.17.0.0/16"), address);
+        assert_eq!(bridge_address("172.17.0.0/16"), address);
+        assert_eq!(bridge_address(""), None);
+        assert_eq!(bridge_address("fd00::/80"), None);
+    }
 }
