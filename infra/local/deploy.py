@@ -63,6 +63,8 @@ def deploy_by_sam(request: dict) -> None:
     """What somebody types who deploys to AWS, but for the endpoint. The rest stands in `samconfig.toml`."""
     overrides = [f'{name}="{value}"' for name, value in request["parameters"].items()]
     command = [request["sam"]["program"], "deploy", "--template-file", request["sam"]["template"], "--no-progressbar"]
+    # SAM would look for it beside the built template.
+    command += ["--config-file", str(Path(request["template"]).with_name("samconfig.toml"))]
     command += ["--stack-name", request["stack"], "--no-confirm-changeset"]
     keys = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": REGION}
     done = subprocess.run(
