@@ -7,7 +7,7 @@
 //! | [`stack`] | puts the whole system up and takes it down; [`starting`] knows each server's settings |
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
-//! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`] and [`supabase`] |
+//! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`], [`supabase`] and [`ask`] |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |
 //!

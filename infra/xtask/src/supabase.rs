@@ -45,10 +45,10 @@ impl Supabase {
         [list, cursor]: [&str; 2],
         mut more: impl FnMut(&[Value]) -> bool,
     ) -> Result<Vec<Value>> {
-        let (mut rows, mut request) = (Vec::new(), request.clone());
-        request["limit"] = json!(PAGE);
+        let (mut rows, mut request) = (Vec::new(), request.as_object().cloned().unwrap_or_default());
+        request.insert("limit".to_owned(), json!(PAGE));
         loop {
-            let answer = self.call(function, request.clone())?;
+            let answer = self.call(function, Value::Object(request.clone()))?;
             if !answer.ok() {
                 bail!("Supabase refuses {function} with status {}: see cargo xtask configure --check", answer.status);
             }
@@ -57,7 +57,7 @@ impl Supabase {
             let go_on = more(&page);
             rows.extend(page);
             match answer.body.get("next") {
-                Some(next) if go_on && !next.is_null() => request[cursor] = next.clone(),
+                Some(next) if go_on && !next.is_null() => drop(request.insert(cursor.to_owned(), next.clone())),
                 _ => return Ok(rows),
             }
         }

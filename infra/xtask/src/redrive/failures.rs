@@ -153,7 +153,7 @@ pub(crate) fn age(at: Timestamp, now: Timestamp) -> String {
 /// `2h`, `30m`, `3d`.
 pub(crate) fn duration(given: &str) -> Result<SignedDuration, String> {
     let days = given.strip_suffix('d').and_then(|days| days.parse().ok()).map(|days: i64| days.saturating_mul(24));
-    let duration = days.map_or_else(|| given.parse().ok(), |hours| SignedDuration::try_from_hours(hours));
+    let duration = days.map_or_else(|| given.parse().ok(), SignedDuration::try_from_hours);
     duration.filter(SignedDuration::is_positive).ok_or_else(|| "it must be like 2h, 30m or 3d".to_owned())
 }
 
