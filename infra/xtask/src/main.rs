@@ -8,7 +8,7 @@
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
 //! | [`migrate`] | applies the migrations to a database |
-//! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`] and [`supabase`] |
+//! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`], [`supabase`] and [`ask`] |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`sam_local`] | the functions in containers, by SAM; [`docker`], [`forward`] are what that needs |
 //! | [`progress`], [`process`], [`stop`] | how long work is shown, run and interrupted |

@@ -114,7 +114,7 @@ pub(crate) fn service_key(answer: &Answer) -> Verdict {
         401 | 403 => {
             "SUPABASE_SERVICE_ROLE_KEY isn't accepted: it is wrong, of another project, or switched off".to_owned()
         }
-        404 => "there is no database under SUPABASE_URL: check it (Project Settings, Data API)".to_owned(),
+        300..500 => "there is no database under SUPABASE_URL: check it (Project Settings, Data API)".to_owned(),
         status => format!("the database doesn't answer (status {status}): is the project paused?"),
     })
 }

@@ -5,7 +5,7 @@ use crate::http::Answer;
 use crate::secret::Secret;
 
 const ORDERS: [&str; 2] = ["orders", "data"];
-/// `{"role": "anon"}` and `{"role": "service_role", "ref": "abc"}`, signed with "invented".
+/// `{"role": "anon"}`.
 const ANON: &str = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.c2ln";
 
 fn answer(status: u16, body: serde_json::Value) -> Answer {
