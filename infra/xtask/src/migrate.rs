@@ -30,8 +30,8 @@ use crate::postgres::sql_files;
 /// Options of `migrate`.
 #[derive(Args)]
 pub(crate) struct Options {
-    /// The database: postgres://user:password@host:5432/postgres. On Supabase the direct connection or the session pooler.
-    /// Better given by the environment: arguments stand in the list of processes
+    /// The database: postgres://user:password@host:5432/postgres. On Supabase the direct connection or the session
+    /// pooler. Better given by the environment: arguments stand in the list of processes
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Only show what would be done

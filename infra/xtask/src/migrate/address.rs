@@ -1,4 +1,5 @@
-//! The database's URL, taken apart so that its parts reach psql by the environment: arguments stand in the list of processes.
+//! The database's URL, taken apart so that its parts reach psql by the environment: arguments stand in the list of
+//! processes.
 
 use std::fmt;
 use std::process::Command;
@@ -33,8 +34,8 @@ pub(crate) struct Address {
 }
 
 impl Address {
-    /// Reads `postgres://user:password@host:port/database?parameters`. An error holds nothing of it: what was taken for the
-    /// host may be the end of the password.
+    /// Reads `postgres://user:password@host:port/database?parameters`. An error holds nothing of it: what was taken for
+    /// the host may be the end of the password.
     pub(crate) fn of(url: &str) -> Result<Self> {
         Self::parse(url.trim()).context(
             "the database URL can't be read (postgres://user:password@host:5432/postgres; in the password, @ is written \
@@ -135,7 +136,7 @@ fn parameters(query: &str) -> Result<Vec<(&'static str, String)>> {
     let read = |pair: &str| {
         let (name, value) = pair.split_once('=').context("a parameter has no =")?;
         let known = PARAMETERS.iter().find(|(known, _)| *known == name);
-        let (_, variable) = known.with_context(|| "it has a parameter that isn't known".to_owned())?;
+        let (_, variable) = known.context("it has a parameter that isn't known")?;
         Ok((*variable, decoded(value)?))
     };
     let all: Result<_> = query.split('&').filter(|pair| !pair.is_empty()).map(read).collect();
