@@ -1,7 +1,8 @@
 //! The fault matrix: whatever fails, each run ends, adds up, tells the same everywhere, and loses nothing.
 //!
-//! Runs on a brisk stack (`cargo xtask up --brisk`): the same system with every wait shortened. `STACK_JSON` names it. All
-//! cases and the soak run in CI or with `TEST_ALL=1`, and `tests/FAULTS.md` must say what they showed; else a minute's worth.
+//! Runs on a brisk stack (`cargo xtask up --brisk`): the same system with every wait shortened. `STACK_JSON` names it. In CI
+//! or with `TEST_ALL=1` all cases are played, `tests/FAULTS.md` must say what they showed, and a soak follows: of five runs in CI, else of
+//! ten. Otherwise a minute's worth.
 //!
 //! | module | what it is for |
 //! |---|---|
@@ -43,6 +44,9 @@ mod workers;
 
 /// Whether everything runs, or a minute's worth.
 fn all() -> bool {
-    let given = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     given("CI") || given("TEST_ALL")
+}
+
+fn given(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty())
 }
