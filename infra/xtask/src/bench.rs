@@ -5,7 +5,7 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result};
 
 use crate::build;
-use crate::cli::StackOptions;
+use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;

@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Parser, Subcommand};
 
+use crate::drive::Mode;
+use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
@@ -91,68 +93,15 @@ enum Task {
     Setup,
 }
 
-/// How the stack of `up` and `demo` is made.
-#[derive(Args)]
-pub(crate) struct StackOptions {
-    /// How many valid orders the fake GHL has
-    #[arg(long, default_value_t = 150, value_name = "N")]
-    pub(crate) orders: u32,
-    /// The same seed gives the same orders
-    #[arg(long, default_value_t = 1, value_name = "S")]
-    pub(crate) seed: u64,
-    /// An outside GHL instead of the fake one; GHL_LOCATION_ID and GHL_ACCESS_TOKEN say whose, if it checks them
-    #[arg(long, value_name = "URL")]
-    pub(crate) ghl_url: Option<String>,
-    /// How long the fake GHL waits before it answers
-    #[arg(long, default_value_t = 0, value_name = "M")]
-    pub(crate) ghl_latency_ms: u64,
-    /// First of five ports: local cloud, Postgres, PostgREST, local Supabase, fake GHL
-    #[arg(long, default_value_t = Self::PORT_BASE, value_name = "P")]
-    pub(crate) port_base: u16,
-    /// Start with an empty database
-    #[arg(long)]
-    pub(crate) reset: bool,
-    /// Shorten every wait (cool-down, retries, GHL's window, time-outs), as the fault tests do
-    #[arg(long)]
-    pub(crate) brisk: bool,
-    /// Deploy as to AWS, by `sam build` and `sam deploy`: half a minute longer
-    #[arg(long = "sam", conflicts_with = "brisk")]
-    pub(crate) by_sam: bool,
-}
-
-impl StackOptions {
-    pub(crate) const PORT_BASE: u16 = 8400;
-}
-
-impl Default for StackOptions {
-    fn default() -> Self {
-        Self {
-            orders: 150,
-            seed: 1,
-            ghl_url: None,
-            ghl_latency_ms: 0,
-            port_base: Self::PORT_BASE,
-            reset: false,
-            brisk: false,
-            by_sam: false,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Mode {
-    /// Every order
-    Full,
-    /// Orders that are new or changed
-    Incremental,
-}
-
 pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Task::Up(options) => up(&options),
         Task::Demo { stack, exit } => demo::run(&stack, exit),
         Task::Test { suites, port_base } => test::run(&suites, port_base),
-        Task::SamLocal { stay, port_base } => sam_local::run(stay, port_base),
+        Task::SamLocal { stay: true, port_base } => sam_local::stay(port_base.unwrap_or(StackOptions::PORT_BASE)),
+        Task::SamLocal { stay: false, port_base } => {
+            test::run(&[suites::Suite::SamLocal], port_base.unwrap_or(test::PORT_BASE))
+        }
         Task::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
         Task::Sync { mode } => drive::sync(mode),
         Task::Status => drive::status(),

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 
-use crate::cli::StackOptions;
 use crate::drive::{self, Outcome};
 use crate::http::{Http, number, text};
+use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres};
 use crate::stack::Stack;

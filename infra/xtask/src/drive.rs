@@ -4,10 +4,10 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::cli::Mode;
 use crate::http::{Answer, Http, number, text};
 use crate::keys::Keys;
 use crate::place::Place;
@@ -18,6 +18,15 @@ use crate::stop;
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// A run that doesn't move for so long is given up by who follows it (its own lease is 30 minutes).
 const STILL_FOR: Duration = Duration::from_secs(300);
+
+/// What a sync fetches.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Mode {
+    /// Every order
+    Full,
+    /// Orders that are new or changed
+    Incremental,
+}
 
 pub(crate) fn admin(file: &StackFile) -> Http {
     Http::new(&file.http_url, Some(&file.admin_token))

@@ -2,7 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | [`cli`] | commands and options |
+//! | [`cli`], [`options`] | commands, and how a stack is made |
 //! | [`setup`], [`build`] | what must be there before anything starts |
 //! | [`stack`] | puts the whole system up and takes it down; [`starting`] knows each server's settings |
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
@@ -31,6 +31,7 @@ mod forward;
 mod http;
 mod keys;
 mod migrate;
+mod options;
 mod place;
 mod postgres;
 mod process;

@@ -10,17 +10,16 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::cli::StackOptions;
 use crate::docker::Docker;
 use crate::forward::Forwarder;
+use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::process::{output_of, tied};
 use crate::progress::Step;
 use crate::services::{Services, require_free};
 use crate::stack::Stack;
-use crate::suites::Suite;
-use crate::{build, setup, stop, test};
+use crate::{build, setup, stop};
 
 /// The name of this machine in a container.
 const HOST: &str = "host.docker.internal";
@@ -38,14 +37,11 @@ pub(crate) struct SamLocal {
     _forwarder: Option<Forwarder>,
 }
 
-/// Checks every route and function, or stays.
-pub(crate) fn run(stay: bool, port_base: Option<u16>) -> Result<ExitCode> {
-    if !stay {
-        return test::run(&[Suite::SamLocal], port_base.unwrap_or(test::PORT_BASE));
-    }
+/// Starts it beside a stack and stays in the foreground.
+pub(crate) fn stay(port_base: u16) -> Result<ExitCode> {
     let docker = Docker::running()?;
     let place = Place::local()?;
-    let options = StackOptions { port_base: port_base.unwrap_or(StackOptions::PORT_BASE), ..StackOptions::default() };
+    let options = StackOptions { port_base, ..StackOptions::default() };
     let mut stack = Stack::start(&place, &options, Durability::Kept)?;
     let mut sam = SamLocal::start(&place, &stack, docker)?;
     stack.introduce();

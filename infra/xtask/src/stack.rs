@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::cli::StackOptions;
 use crate::cloud::Cloud;
 use crate::keys::Keys;
+use crate::options::StackOptions;
 use crate::place::{Lock, Place};
 use crate::postgres::{Durability, Postgres};
 use crate::progress::Step;

@@ -8,9 +8,9 @@ use anyhow::{Context, Result};
 use nix::sys::signal::Signal;
 
 use crate::build;
-use crate::cli::StackOptions;
 use crate::cloud::{BRISK_WINDOW_MS, Cloud, Deployed, spoken};
 use crate::keys::Keys;
+use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres, sql_files};
 use crate::process::tied;

@@ -8,9 +8,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail};
 
-use crate::cli::StackOptions;
 use crate::docker::Docker;
 use crate::keys::Keys;
+use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres};
 use crate::process::{find, run_logged, tail};

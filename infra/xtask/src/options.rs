@@ -1,0 +1,51 @@
+//! How a stack is made.
+
+use clap::Args;
+
+/// How the stack of `up` and `demo` is made.
+#[derive(Args)]
+pub(crate) struct StackOptions {
+    /// How many valid orders the fake GHL has
+    #[arg(long, default_value_t = 150, value_name = "N")]
+    pub(crate) orders: u32,
+    /// The same seed gives the same orders
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub(crate) seed: u64,
+    /// An outside GHL instead of the fake one; GHL_LOCATION_ID and GHL_ACCESS_TOKEN say whose, if it checks them
+    #[arg(long, value_name = "URL")]
+    pub(crate) ghl_url: Option<String>,
+    /// How long the fake GHL waits before it answers
+    #[arg(long, default_value_t = 0, value_name = "M")]
+    pub(crate) ghl_latency_ms: u64,
+    /// First of five ports: local cloud, Postgres, PostgREST, local Supabase, fake GHL
+    #[arg(long, default_value_t = Self::PORT_BASE, value_name = "P")]
+    pub(crate) port_base: u16,
+    /// Start with an empty database
+    #[arg(long)]
+    pub(crate) reset: bool,
+    /// Shorten every wait (cool-down, retries, GHL's window, time-outs), as the fault tests do
+    #[arg(long)]
+    pub(crate) brisk: bool,
+    /// Deploy as to AWS, by `sam build` and `sam deploy`: half a minute longer
+    #[arg(long = "sam", conflicts_with = "brisk")]
+    pub(crate) by_sam: bool,
+}
+
+impl StackOptions {
+    pub(crate) const PORT_BASE: u16 = 8400;
+}
+
+impl Default for StackOptions {
+    fn default() -> Self {
+        Self {
+            orders: 150,
+            seed: 1,
+            ghl_url: None,
+            ghl_latency_ms: 0,
+            port_base: Self::PORT_BASE,
+            reset: false,
+            brisk: false,
+            by_sam: false,
+        }
+    }
+}
