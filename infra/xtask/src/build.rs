@@ -88,9 +88,15 @@ pub(crate) fn binaries(place: &Place) -> PathBuf {
     place.target("lambda")
 }
 
-/// Where cargo-lambda puts a server: like a function.
-pub(crate) fn server(place: &Place, name: &str) -> PathBuf {
-    binaries(place).join(name).join("bootstrap")
+/// A server's program: a copy that is this stack's own, since cargo-lambda can't replace a program that runs in another one.
+pub(crate) fn server(place: &Place, name: &str) -> Result<PathBuf> {
+    // cargo-lambda treats it like a function.
+    let built = binaries(place).join(name).join("bootstrap");
+    let (program, draft) = (place.own(&format!("bin/{name}")), place.own(&format!("bin/{name}.new")));
+    fs::create_dir_all(place.own("bin"))?;
+    fs::copy(&built, &draft).with_context(|| format!("can't copy {}", built.display()))?;
+    fs::rename(&draft, &program).with_context(|| format!("can't replace {}", program.display()))?;
+    Ok(program)
 }
 
 /// The names of the functions' crates, which are the names of their directories.

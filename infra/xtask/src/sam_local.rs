@@ -66,7 +66,7 @@ impl SamLocal {
         docker.remove_containers(&build::sam_directory(place))?;
         build::by_sam(place)?;
         let image = format!("public.ecr.aws/lambda/provided:al2023-{}", build::ARCHITECTURE);
-        docker.need_image(place, &image, &build::server(place, "run-worker"))?;
+        docker.need_image(place, &image, &build::binaries(place).join("run-worker/bootstrap"))?;
 
         let step = Step::start("Starting sam local");
         // Docker Desktop has a way of its own from a container to 127.0.0.1.

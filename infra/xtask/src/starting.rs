@@ -101,7 +101,7 @@ impl Starting<'_> {
 
     pub(crate) fn supabase(&mut self) -> Result<()> {
         let keys = self.keys;
-        let mut command = tied(&build::server(self.place, "local-supabase"), "TERM");
+        let mut command = tied(&build::server(self.place, "local-supabase")?, "TERM");
         command
             .args(["--port", &self.ports.supabase.to_string()])
             .args(["--postgrest-url", &format!("http://127.0.0.1:{}", self.ports.postgrest)])
@@ -140,7 +140,7 @@ impl Starting<'_> {
         if self.options.ghl_url.is_some() {
             return Ok(());
         }
-        let mut command = tied(&build::server(self.place, "fake-ghl"), "TERM");
+        let mut command = tied(&build::server(self.place, "fake-ghl")?, "TERM");
         command
             .args(["--port", &self.ports.ghl.to_string()])
             .args(["--orders", &self.options.orders.to_string()])
