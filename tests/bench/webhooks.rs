@@ -73,6 +73,13 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     let still = world.database.run(&run_id).await["state"] == "Syncing";
     world.api.post(crate::api::As::Admin, "/api/ghl/orders/sync/cancel").await;
     world.database.end_cooldown().await;
+    // What the run has under way would meet whoever forgets its orders next.
+    for queue in ["runs", "orders-bulk", "tickets"] {
+        crate::waiting::until("the end of what was under way", Duration::from_secs(90), async || {
+            world.cloud().is_empty(queue).await
+        })
+        .await;
+    }
     assert!(still, "the run was over before the webhooks were");
     let (idle, during) = (quantile(&idle, 0.99), quantile(&during, 0.99));
     let goal = 2.0 * idle + crate::GHL_LATENCY_MS as f64;
