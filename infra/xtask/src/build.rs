@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::place::Place;
 use crate::process::{find, output_of, step};
+use crate::setup;
 
 /// What stands in for GHL and for Supabase's front door, and a function that does nothing, which the benchmark compares with.
 const SERVERS: [&str; 3] = ["fake-ghl", "local-supabase", "idle"];
@@ -37,6 +38,7 @@ pub(crate) fn all(place: &Place) -> Result<()> {
 /// Builds all functions with SAM. On Linux with the compiler, target and flags of [`all`], which has built them: nothing is
 /// compiled again. Elsewhere with zig, which is SAM's default, since containers run Linux.
 pub(crate) fn by_sam(place: &Place) -> Result<()> {
+    setup::for_sam(place)?;
     let mut build = Command::new(sam(place));
     build.arg("build").arg("--template").arg(place.project("template.yaml"));
     build.arg("--build-dir").arg(sam_directory(place)).args(["--parameter-overrides", &architecture()]);

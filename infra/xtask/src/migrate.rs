@@ -13,7 +13,7 @@ mod plan;
 mod script;
 mod session;
 
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -24,6 +24,7 @@ use self::address::Address;
 use self::files::file_name;
 use self::plan::Plan;
 use self::session::{Ended, Session, hint, indented};
+use crate::ask;
 use crate::place::Place;
 use crate::postgres::sql_files;
 
@@ -115,11 +116,7 @@ fn agreed() -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         bail!("nobody can be asked here, so nothing was changed: --yes applies it, --dry-run only shows it");
     }
-    print!("Apply this? [y/N] ");
-    std::io::stdout().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
+    ask::yes("Apply this?")
 }
 
 /// `state` is what the plan was made from.

@@ -19,7 +19,7 @@ use crate::process::{output_of, tied};
 use crate::progress::Step;
 use crate::services::{Services, require_free};
 use crate::stack::Stack;
-use crate::{build, setup, stop};
+use crate::{build, stop};
 
 /// The name of this machine in a container.
 const HOST: &str = "host.docker.internal";
@@ -62,9 +62,10 @@ impl SamLocal {
         let ports = &stack.ports;
         require_free(ports.sam_api, "sam local start-api")?;
         require_free(ports.sam_lambda, "sam local start-lambda")?;
-        setup::for_sam(place)?;
         docker.remove_containers(&build::sam_directory(place))?;
-        build::by_sam(place)?;
+        if !stack.by_sam {
+            build::by_sam(place)?;
+        }
         let image = format!("public.ecr.aws/lambda/provided:al2023-{}", build::ARCHITECTURE);
         docker.need_image(place, &image, &build::binaries(place).join("run-worker/bootstrap"))?;
 

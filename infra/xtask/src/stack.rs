@@ -18,6 +18,8 @@ use crate::{build, setup, stop};
 
 /// A running stack; dropping it stops it.
 pub(crate) struct Stack {
+    /// Whether SAM has built and deployed the functions.
+    pub(crate) by_sam: bool,
     pub(crate) file: StackFile,
     pub(crate) postgres: Postgres,
     pub(crate) keys: Keys,
@@ -38,7 +40,6 @@ impl Stack {
         setup::for_stack(place)?;
         build::all(place)?;
         if options.by_sam {
-            setup::for_sam(place)?;
             build::by_sam(place)?;
         }
 
@@ -61,7 +62,7 @@ impl Stack {
         let services = starting.services;
         file.write(place)?;
         step.done();
-        Ok(Self { file, postgres, keys, ports, services, place: place.clone(), _lock: lock })
+        Ok(Self { by_sam: options.by_sam, file, postgres, keys, ports, services, place: place.clone(), _lock: lock })
     }
 
     /// Says where everything is.
