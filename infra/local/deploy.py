@@ -39,7 +39,10 @@ LONGEST_WAIT_SECONDS = 60
 
 
 def main() -> None:
-    request = json.load(sys.stdin)
+    json.dump(deploy(json.load(sys.stdin)), sys.stdout)
+
+
+def deploy(request: dict) -> dict:
     cloud = Cloud(request["endpoint"])
     for name, value in request["secrets"].items():
         cloud.ssm.put_parameter(Name=name, Value=value, Type="SecureString", Overwrite=True)
@@ -56,7 +59,7 @@ def main() -> None:
         cloud.create_stack(request["stack"], template, known_parameters(template, request["parameters"]))
         cloud.forget_code()
         described = cloud.describe(request["stack"])
-    json.dump(described, sys.stdout)
+    return described
 
 
 def deploy_by_sam(request: dict) -> None:

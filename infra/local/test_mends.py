@@ -20,6 +20,7 @@ from mends import (
     log_wait,
     reserved_concurrency,
     runtime_api_delay,
+    schedule_conflict,
     secure_transport,
     sqs_batch_actions,
     sqs_batch_size,
@@ -170,6 +171,21 @@ class ReservedConcurrency(unittest.TestCase):
         self.assertIsNone(self.limit(), can_go(reserved_concurrency))
         reserved_concurrency.apply()
         self.assertEqual(self.limit(), 3)
+
+
+class ScheduleConflict(unittest.TestCase):
+    def of_two_stacks(self):
+        for _ in range(2):
+            created("AWS::Scheduler::Schedule", {"Name": "nightly", "ScheduleExpression": "rate(1 day)"})
+
+    def test_a_name_that_is_taken_is_refused(self):
+        try:
+            self.of_two_stacks()
+        except ValueError:
+            self.fail(can_go(schedule_conflict))
+        schedule_conflict.apply()
+        with self.assertRaisesRegex(ValueError, "Schedule nightly already exists"):
+            self.of_two_stacks()
 
 
 class SecureTransport(unittest.TestCase):

@@ -141,6 +141,38 @@ class Template(unittest.TestCase):
             return {("execute-api:ManageConnections", of_method % method) for method in methods}
         return set()
 
+    def sends_to(self) -> dict:
+        """Whom each function's messages can invoke: by a queue, or by the dead-letter queue behind it."""
+        behind = {}
+        for name, queue in self.of_type("AWS::SQS::Queue").items():
+            redrive = queue.get("RedrivePolicy", {}).get("deadLetterTargetArn")
+            behind["${%s.Arn}" % name] = text(redrive) if redrive else None
+        invokes = {}
+        for mapping in self.of_type("AWS::Lambda::EventSourceMapping").values():
+            invokes.setdefault(text(mapping["EventSourceArn"]), set()).add(text(mapping["FunctionName"])[2:-1])
+        reached = {}
+        for function in self.functions:
+            reached[function] = set()
+            for action, queue in self.grants(self.role_of(function)):
+                while action == "sqs:SendMessage" and queue:
+                    reached[function] |= invokes.get(queue, set())
+                    queue = behind[queue]
+        return reached
+
+    def test_lambda_stops_no_function_whose_messages_come_back_to_it(self):
+        sends_to = self.sends_to()
+
+        def after(function: str, seen: frozenset = frozenset()) -> set:
+            """Whom a chain of messages that starts there can invoke."""
+            further = [after(other, seen | {other}) for other in sends_to[function] - seen]
+            return sends_to[function].union(*further)
+
+        in_a_loop = {function for function in self.functions if function in after(function)}
+        self.assertIn("RunWorkerFunction", in_a_loop)
+        allowed = {name for name, function in self.functions.items() if function.get("RecursiveLoop") == "Allow"}
+        # Lambda ends a chain at its 17th invocation of a function, unless that function allows it. Elsewhere it protects.
+        self.assertEqual(allowed, in_a_loop)
+
     def test_no_secret_stands_in_the_template(self):
         # What is public by its nature, or the name of a parameter.
         public = {"WEBHOOK_PUBLIC_KEYS", "SUPABASE_ANON_KEY"}

@@ -12,6 +12,7 @@ from . import (
     log_wait,
     reserved_concurrency,
     runtime_api_delay,
+    schedule_conflict,
     secure_transport,
     sqs_batch_actions,
     sqs_batch_size,
@@ -26,6 +27,7 @@ ALL = (
     cors_case,  # inside http_api_body, which hands it the settings it finds in the document
     http_api_body,
     reserved_concurrency,
+    schedule_conflict,
     secure_transport,
     sqs_batch_actions,
     sqs_batch_size,

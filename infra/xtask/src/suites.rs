@@ -113,7 +113,7 @@ impl Suite {
             Self::SamLocal => {
                 cargo(&["--package", "tests", "--test", "sam_local", "--", "--test-threads=1", "--nocapture"])
             }
-            Self::Mends => unittest(place, &["test_mends", "test_faults", "test_aws"]),
+            Self::Mends => unittest(place, &["test_mends", "test_faults", "test_aws", "test_two_stacks"]),
             Self::Sam => {
                 let mut command = unittest(place, &["test_template"]);
                 command.env("SAM", place.tools("venv-sam/bin/sam")).env("SAM_CLI_TELEMETRY", "0");
