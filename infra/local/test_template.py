@@ -4,6 +4,7 @@ Roles: one for each function, without wildcards, with what the function is confi
 uses all of it is shown by the suite `traces`, on a local cloud that checks the roles.
 """
 
+import base64
 import json
 import os
 import re
@@ -55,6 +56,14 @@ def text(value) -> str:
     if function == "Fn::If":
         return text(argument[1])
     raise AssertionError(f"an ARN made by {function}: {value}")
+
+
+def legacy_key(ref: str, role: str) -> str:
+    """A key of Supabase's older form, as it issues them, with an invented signature."""
+    head = {"alg": "HS256", "typ": "JWT"}
+    claims = {"iss": "supabase", "ref": ref, "role": role, "iat": 1700000000, "exp": 2000000000}
+    parts = [json.dumps(part, separators=(",", ":")).encode() for part in (head, claims)] + [b"an invented signature"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
 def listed(value) -> list:
@@ -182,6 +191,20 @@ class Template(unittest.TestCase):
                     self.assertTrue(variable.endswith("_PARAMETER"), f"{name}: {variable}")
         outputs = json.dumps(yaml_parse(TEMPLATE.read_text())["Outputs"])
         self.assertNotIn("Parameter", outputs)
+
+    def test_no_secret_is_taken_for_the_public_key(self):
+        parameter = yaml_parse(TEMPLATE.read_text())["Parameters"]["SupabaseAnonKey"]
+        # CloudFormation holds the pattern against the whole value too.
+        taken = re.compile(parameter["AllowedPattern"]).fullmatch
+        for ref in ("abcdefghijklmnopqrst", "abcdefghijklmnopqrstu", "abcdefghijklmnopqrstuv"):
+            # In base64 a text has one of three looks, by how many bytes stand before it.
+            self.assertTrue(taken(legacy_key(ref, "anon")), ref)
+            self.assertFalse(taken(legacy_key(ref, "service_role")), ref)
+        for key in ("", "sb_publishable_AnInvented-Example_Key"):
+            self.assertTrue(taken(key), key)
+        for key in ("sb_secret_AnInventedExampleKey", "an-invented-key", "eyJhbGciOiJIUzI1NiJ9", "sb_publishable_", " "):
+            self.assertFalse(taken(key), key)
+        self.assertIn("everybody", parameter["ConstraintDescription"])
 
     def test_every_route_but_the_open_ones_asks_who_calls(self):
         body = self.resources["HttpApi"]["Properties"]["Body"]

@@ -53,7 +53,7 @@ fn variables(function: &str) -> Vec<&'static str> {
 }
 
 /// Values that can't be read, and a function that reads them.
-const MALFORMED: [(&str, &str, &str); 13] = [
+const MALFORMED: [(&str, &str, &str); 14] = [
     ("gate", "SUPABASE_URL", "example.com"),
     ("gate", "GHL_LOCATION_ID", "a location"),
     ("webhook", "WEBHOOK_PUBLIC_KEYS", "AAAA"),
@@ -67,6 +67,7 @@ const MALFORMED: [(&str, &str, &str); 13] = [
     ("run-worker", "WAITS_PERCENT", "0"),
     ("websocket", "WEBSOCKET_ENDPOINT", "nowhere"),
     ("dashboard", "WEBSOCKET_URL", "https://example.com"),
+    ("dashboard", "SUPABASE_ANON_KEY", "sb_secret_AnInventedExampleKey"),
 ];
 
 /// A value that serves.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::anon_key::{AnonKey, NotPublic};
+
 /// The content of `assets/config.json`.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -11,7 +13,7 @@ pub(crate) struct Config {
     /// The Supabase project that signs users in; absent where sessions come from elsewhere.
     pub(crate) supabase_url: Option<String>,
     /// The project's public key. Without it the page offers no sign-in form.
-    pub(crate) supabase_anon_key: Option<String>,
+    pub(crate) supabase_anon_key: Option<AnonKey>,
     /// The GHL location that is kept in step.
     pub(crate) location_id: String,
 }
@@ -30,6 +32,9 @@ pub(crate) enum ConfigError {
         /// What was expected.
         example: String,
     },
+    /// The public key isn't one.
+    #[error(transparent)]
+    AnonKey(#[from] NotPublic),
 }
 
 impl ConfigError {
@@ -46,7 +51,7 @@ impl Config {
     /// Reads the environment.
     ///
     /// # Errors
-    /// Names the first variable that is missing.
+    /// Names the first variable that is missing, or a public key that isn't one.
     pub(crate) fn from_env() -> Result<Self, ConfigError> {
         Self::read(|name| std::env::var(name).ok())
     }
@@ -55,7 +60,7 @@ impl Config {
         // CloudFormation passes what isn't configured as an empty string.
         let optional = |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|v| !v.is_empty());
         let required = |name: &'static str| optional(name).ok_or(ConfigError::Missing(name));
-        let supabase_anon_key = optional("SUPABASE_ANON_KEY");
+        let supabase_anon_key = optional("SUPABASE_ANON_KEY").map(|key| AnonKey::parse(&key)).transpose()?;
         let supabase_url = match supabase_anon_key {
             Some(_) => Some(required("SUPABASE_URL")?),
             None => None,
@@ -76,7 +81,7 @@ mod tests {
     const COMPLETE: [(&str, &str); 4] = [
         ("WEBSOCKET_URL", "wss://live.example.com/live"),
         ("SUPABASE_URL", "https://project.example.com"),
-        ("SUPABASE_ANON_KEY", "public-key"),
+        ("SUPABASE_ANON_KEY", "sb_publishable_example"),
         ("GHL_LOCATION_ID", "location1"),
     ];
 
@@ -92,6 +97,15 @@ mod tests {
         for name in ["WEBSOCKET_URL", "SUPABASE_URL", "GHL_LOCATION_ID"] {
             assert_eq!(read_without(&[name]).err(), Some(ConfigError::Missing(name)));
         }
+    }
+
+    #[test]
+    fn shows_nobody_a_secret_key() {
+        let read = Config::read(|name| match name {
+            "SUPABASE_ANON_KEY" => Some(" sb_secret_example ".to_owned()),
+            name => Some(COMPLETE.iter().find(|(key, _)| *key == name)?.1.to_owned()),
+        });
+        assert_eq!(read.err(), Some(ConfigError::AnonKey(NotPublic::Secret("a secret key"))));
     }
 
     #[test]

@@ -101,12 +101,13 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
+    use crate::anon_key::AnonKey;
 
     fn dashboard() -> Dashboard {
         Dashboard::new(&Config {
             websocket_url: "wss://live.example.com/live".to_owned(),
             supabase_url: Some("https://project.example.com".to_owned()),
-            supabase_anon_key: Some("public-key".to_owned()),
+            supabase_anon_key: Some(AnonKey::parse("sb_publishable_example").unwrap()),
             location_id: "location1".to_owned(),
         })
         .unwrap()
@@ -147,7 +148,7 @@ mod tests {
             serde_json::json!({
                 "websocketUrl": "wss://live.example.com/live",
                 "supabaseUrl": "https://project.example.com",
-                "supabaseAnonKey": "public-key",
+                "supabaseAnonKey": "sb_publishable_example",
                 "locationId": "location1",
             })
         );
