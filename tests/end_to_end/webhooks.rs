@@ -3,6 +3,7 @@
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::process::Command;
 
 use crate::{
     api::{Answer, As},
@@ -12,6 +13,15 @@ use crate::{
 };
 
 const DOOR: &str = "/api/ghl/webhook-qr";
+
+/// Signs its argument with the key of `stack.json`, in another language and by another library than ours.
+const SIGN: &str = r#"
+    const { createPrivateKey, sign } = require("node:crypto");
+    const stack = JSON.parse(require("node:fs").readFileSync(process.env.STACK_JSON, "utf8"));
+    const der = Buffer.from(stack.webhook_signing_key, "base64");
+    const key = createPrivateKey({ key: der, format: "der", type: "pkcs8" });
+    process.stdout.write(sign(null, Buffer.from(process.argv[1]), key).toString("base64"));
+"#;
 
 /// The body of a refusal, as the fake GHL tells it.
 fn assert_refused(answer: &Value, status: u16, code: &str) {
@@ -42,6 +52,22 @@ async fn a_signed_webhook_brings_the_order_and_its_tickets() {
     assert_eq!(row["total_paid"].as_f64(), order["amount"].as_f64());
     assert_eq!(row["tickets_due"], Value::Null);
     world.assert_no_failures().await;
+}
+
+#[tokio::test]
+async fn a_webhook_is_signed_by_node_with_the_key_of_the_stack() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    let body = json!({ "type": "OrderStatusUpdate", "locationId": world.location_id, "_id": id }).to_string();
+
+    let signed = Command::new("node").args(["-e", SIGN, &body]).output().await.expect("Node.js is installed");
+    assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
+    let signature = String::from_utf8(signed.stdout).unwrap();
+    let request = world.api.request(As::Nobody, Method::POST, DOOR).header("content-type", "application/json");
+    let answer = Answer::to(request.header("x-ghl-signature", signature).body(body)).await;
+    assert_eq!((answer.status, &answer.body["orders"]), (202, &json!(1)), "{answer:?}");
+    world.database.until_tickets(&id, 1, "live").await;
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use ed25519_dalek::{
     Signer as _, SigningKey,
-    pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _},
+    pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _, EncodePublicKey as _, KeypairBytes},
 };
 
 use crate::random::Seed;
@@ -39,7 +39,9 @@ impl WebhookKey {
     /// # Errors
     /// Where the key can't be encoded.
     pub fn private_base64(&self) -> anyhow::Result<String> {
-        Ok(STANDARD.encode(self.0.to_pkcs8_der()?.as_bytes()))
+        // With the public key in it, it would be of version 2, which OpenSSL, Node and Python don't read.
+        let key = KeypairBytes { secret_key: self.0.to_bytes(), public_key: None };
+        Ok(STANDARD.encode(key.to_pkcs8_der()?.as_bytes()))
     }
 
     /// The public key: base64 of SPKI, the form GHL publishes its own in.

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey};
+use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey, KeypairBytes};
 use ed25519_dalek::{Signer, SigningKey};
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
@@ -103,7 +103,9 @@ impl Keys {
 
     /// The key with which the fake GHL signs webhooks: base64 PKCS#8.
     pub(crate) fn webhook_signing_key(&self) -> Result<String> {
-        let document = self.webhook_key()?.to_pkcs8_der().context("can't encode the webhook key")?;
+        // With the public key in it, it would be of version 2, which OpenSSL, Node and Python don't read.
+        let key = KeypairBytes { secret_key: self.webhook_key()?.to_bytes(), public_key: None };
+        let document = key.to_pkcs8_der().context("can't encode the webhook key")?;
         Ok(STANDARD.encode(document.as_bytes()))
     }
 
@@ -155,7 +157,35 @@ fn uuid() -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::VerifyingKey;
+    use ed25519_dalek::pkcs8::{DecodePrivateKey, DecodePublicKey};
+
     use super::*;
+
+    #[test]
+    fn the_webhook_key_has_the_form_that_every_library_reads() {
+        let none = String::new;
+        let keys = Keys {
+            jwt_secret: none(),
+            webhook_secret: none(),
+            ws_ticket_secret: none(),
+            ghl_token: none(),
+            postgres_password: none(),
+            authenticator_password: none(),
+            admin_password: none(),
+            member_password: none(),
+            admin_id: none(),
+            member_id: none(),
+            webhook_seed: STANDARD.encode([7; 32]),
+        };
+        let der = STANDARD.decode(keys.webhook_signing_key().unwrap()).unwrap();
+        // A sequence that begins with the version, whose number is one less than its name: RFC 5958.
+        assert_eq!(der[..5], [0x30, 46, 0x02, 1, 0]);
+        assert_eq!(der.len(), 48);
+        let public = STANDARD.decode(keys.webhook_public_key().unwrap()).unwrap();
+        let public = VerifyingKey::from_public_key_der(&public).unwrap();
+        assert_eq!(SigningKey::from_pkcs8_der(&der).unwrap().verifying_key(), public);
+    }
 
     #[test]
     fn a_uuid_has_version_and_variant() {

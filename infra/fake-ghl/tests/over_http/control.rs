@@ -5,7 +5,10 @@ use std::{error::Error, io, sync::Arc, time::Duration};
 use crate::caller::Caller;
 use axum::{Json, Router, body::Bytes, extract::State, http::HeaderMap, routing::post};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use ed25519_dalek::{Signature, VerifyingKey, pkcs8::DecodePublicKey as _};
+use ed25519_dalek::{
+    Signature, SigningKey, VerifyingKey,
+    pkcs8::{DecodePrivateKey as _, DecodePublicKey as _},
+};
 use fake_ghl::Options;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -137,9 +140,12 @@ async fn signed_webhooks_verify_and_spoiled_ones_do_not() {
     let (caller, id) = started().await;
     let (url, inbox) = inbox().await;
     caller.control(Method::PATCH, "settings", json!({"webhookUrl": url})).await;
-    let key = caller.control(Method::GET, "webhook-key", Value::Null).await;
-    let key = STANDARD.decode(key["publicKey"].as_str().unwrap()).unwrap();
+    let keys = caller.control(Method::GET, "webhook-key", Value::Null).await;
+    let [key, private] = ["publicKey", "privateKey"].map(|key| STANDARD.decode(keys[key].as_str().unwrap()).unwrap());
     let key = VerifyingKey::from_public_key_der(&key).unwrap();
+    // Version 1: the one that OpenSSL reads.
+    assert_eq!(private[..5], [0x30, 46, 0x02, 1, 0]);
+    assert_eq!(SigningKey::from_pkcs8_der(&private).unwrap().verifying_key(), key);
     for (signature, verifies) in
         [("good", true), ("bad", false), ("reserialized", false), ("na", false), ("absent", false)]
     {
