@@ -1,27 +1,25 @@
-//! chromedriver and one browser.
+//! One browser, fresh for each test.
 
 use std::{
     env, fs, panic,
     path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
+    sync::LazyLock,
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use fantoccini::{Client, ClientBuilder};
+use fantoccini::{Client, ClientBuilder, error::NewSessionError};
 use futures::FutureExt as _;
 use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
-    sync::Mutex,
-    time::timeout,
+use tokio::sync::Mutex;
+
+use crate::{
+    chromedriver::{Chromedriver, INSTALL},
+    page::Page,
+    relay::Relay,
+    stack::Stack,
 };
 
-use crate::{page::Page, relay::Relay, stack::Stack};
-
-const INSTALL: &str = "Install Chromium and its driver: apt-get install chromium chromium-driver";
 const ARGUMENTS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -35,91 +33,72 @@ const ARGUMENTS: [&str; 10] = [
     "--window-size=1200,860",
 ];
 
-/// There is one location and so one run at a time: the tests take turns.
-static TURN: Mutex<()> = Mutex::const_new(());
+/// There is one location and so one run at a time: the tests take turns. Whose turn it is has the driver.
+static TURN: LazyLock<Mutex<Chromedriver>> = LazyLock::new(|| Mutex::new(Chromedriver::installed()));
 
 /// Opens `url` in a fresh browser and closes the browser whatever becomes of the test.
 pub(crate) async fn with_page(stack: &Stack, url: &str, test: impl AsyncFnOnce(&Page)) {
-    let _turn = TURN.lock().await;
+    let mut driver = TURN.lock().await;
     let authority = stack.websocket_url.split('/').nth(2).expect("a WebSocket URL has a host");
     let relay = Relay::to(authority).await;
     let profile = env::temp_dir().join(format!("ghl-sync-browser-{}", relay.address.port()));
-    let mut driver = Driver::start().await;
-    driver.open(&profile, &format!("MAP {authority} {}", relay.address)).await;
+    let browser = Browser::open(&mut driver, &profile, &format!("MAP {authority} {}", relay.address)).await;
 
-    let page = Page { browser: driver, relay };
+    let page = Page { browser, relay };
     let outcome = panic::AssertUnwindSafe(async {
         page.browser.client().goto(url).await.unwrap();
         test(&page).await;
     })
     .catch_unwind()
     .await;
-    if outcome.is_err() {
+    let end = if outcome.is_err() { driver.end_soon().await } else { None };
+    if outcome.is_err() && end.is_none() {
+        eprintln!("{}", driver.account());
         page.browser.screenshot("failure").await;
     }
     page.browser.close().await;
     let _ = fs::remove_dir_all(&profile);
-    outcome.unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+    driver.rest();
+    match (outcome, end) {
+        (Ok(()), _) => {}
+        (Err(_), Some(end)) => panic!("the test failed since {end}"),
+        (Err(panicked), None) => panic::resume_unwind(panicked),
+    }
 }
 
-/// A chromedriver of our own, killed with its handle, and the browser it drives.
-pub(crate) struct Driver {
-    process: Child,
-    url: String,
-    client: Option<Client>,
+/// A browser with a profile of its own.
+pub(crate) struct Browser {
+    driver_url: String,
+    client: Client,
     session: String,
 }
 
-impl Driver {
-    async fn start() -> Self {
-        let mut process = Command::new("chromedriver")
-            .arg("--port=0")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap_or_else(|error| panic!("chromedriver: {error}. {INSTALL}"));
-        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        let port = timeout(Duration::from_secs(30), async {
-            loop {
-                let line = lines.next_line().await.unwrap().expect("chromedriver says its port before it ends");
-                if let Some((_, port)) = line.split_once("started successfully on port ") {
-                    return port.trim_end_matches('.').to_owned();
-                }
-            }
-        });
-        let port = port.await.expect("chromedriver starts within 30 s");
-        let url = format!("http://127.0.0.1:{port}");
-        Self { process, url, client: None, session: String::new() }
-    }
-
-    async fn open(&mut self, profile: &Path, resolver_rules: &str) {
-        let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).to_vec();
-        arguments.push(format!("--user-data-dir={}", profile.display()));
-        arguments.push(format!("--host-resolver-rules={resolver_rules}"));
-        let capabilities =
-            json!({ "goog:chromeOptions": { "args": arguments }, "goog:loggingPrefs": { "browser": "ALL" } });
-        let client = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities.as_object().unwrap().clone())
-            .connect(&self.url)
-            .await
-            .unwrap_or_else(|error| panic!("Chromium doesn't start: {error}. {INSTALL}"));
-        self.session = client.session_id().await.unwrap().expect("a new session has an id");
-        self.client = Some(client);
+impl Browser {
+    async fn open(driver: &mut Chromedriver, profile: &Path, resolver_rules: &str) -> Self {
+        let mut driver_url = driver.url().await;
+        let mut client = connect(&driver_url, profile, resolver_rules).await;
+        if client.is_err() && driver.end_soon().await.is_some() {
+            // It died between its last answer and this question: another one can answer.
+            driver_url = driver.url().await;
+            client = connect(&driver_url, profile, resolver_rules).await;
+        }
+        let client =
+            client.unwrap_or_else(|error| panic!("Chromium doesn't start: {error}. {INSTALL}\n{}", driver.account()));
+        let session = client.session_id().await.unwrap().expect("a new session has an id");
+        Self { driver_url, client, session }
     }
 
     pub(crate) fn client(&self) -> &Client {
-        self.client.as_ref().expect("the browser is open")
+        &self.client
     }
 
     async fn close(&self) {
-        let _ = self.client().clone().close().await;
-        debug_assert!(self.process.id().is_some(), "chromedriver outlives its browser");
+        let _ = self.client.clone().close().await;
     }
 
     /// A command that only Chromium has.
     async fn command(&self, path: &str, body: Value) -> Value {
-        let url = format!("{}/session/{}/{path}", self.url, self.session);
+        let url = format!("{}/session/{}/{path}", self.driver_url, self.session);
         let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
         let mut answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         answer["value"].take()
@@ -155,5 +134,72 @@ impl Driver {
         let picture = self.devtools("Page.captureScreenshot", json!({ "format": "png" })).await;
         let picture = BASE64_STANDARD.decode(picture["data"].as_str().unwrap_or_default()).unwrap();
         fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+    }
+}
+
+async fn connect(driver_url: &str, profile: &Path, resolver_rules: &str) -> Result<Client, NewSessionError> {
+    let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).to_vec();
+    arguments.push(format!("--user-data-dir={}", profile.display()));
+    arguments.push(format!("--host-resolver-rules={resolver_rules}"));
+    let mut options = json!({ "args": arguments });
+    if let Some(chromium) = env::var_os("CHROMIUM") {
+        options["binary"] = json!(chromium.to_string_lossy());
+    }
+    let capabilities = json!({ "goog:chromeOptions": options, "goog:loggingPrefs": { "browser": "ALL" } });
+    ClientBuilder::new(HttpConnector::new())
+        .capabilities(capabilities.as_object().unwrap().clone())
+        .connect(driver_url)
+        .await
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::{
+        Json, Router,
+        routing::{get, post},
+    };
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::chromedriver::tests::{fake, folder};
+
+    #[tokio::test]
+    async fn a_session_that_fails_with_its_driver_is_asked_of_another() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let session = Json(json!({ "value": { "sessionId": "of the second", "capabilities": {} } }));
+        tokio::spawn(axum::serve(listener, Router::new().route("/session", post(async || session))).into_future());
+        let port = url.rsplit(':').next().unwrap();
+        // The first names a port where nobody answers, and is gone.
+        let script = format!(
+            "[ $starts = 1 ] && {{ echo started successfully on port 9.; exit 1; }}
+             echo started successfully on port {port}.; exec sleep 60"
+        );
+        let folder = folder("session");
+        let mut driver = fake(&folder, &script);
+        let browser = Browser::open(&mut driver, &folder, "MAP here there").await;
+        assert_eq!((browser.session.as_str(), &browser.driver_url), ("of the second", &url));
+        fs::remove_dir_all(folder).unwrap();
+    }
+
+    /// The real ones, which need no stack.
+    #[tokio::test]
+    async fn each_test_has_a_fresh_browser_of_the_same_driver() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let page = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(axum::serve(listener, Router::new().route("/", get(async || "a page"))).into_future());
+        let folder = folder("fresh");
+        let mut driver = Chromedriver::installed();
+        let driver_url = driver.url().await;
+        for test in ["first", "second"] {
+            let browser = Browser::open(&mut driver, &folder.join(test), "MAP here there").await;
+            assert_eq!(browser.driver_url, driver_url);
+            browser.client().goto(&page).await.unwrap();
+            let kept = browser.client().execute("return localStorage.kept", vec![]).await.unwrap();
+            assert_eq!(kept, Value::Null, "the {test} one");
+            browser.client().execute("localStorage.kept = 'something'", vec![]).await.unwrap();
+            browser.close().await;
+        }
+        fs::remove_dir_all(folder).unwrap();
     }
 }

@@ -106,3 +106,21 @@ async fn many_failures_are_shown_page_by_page() {
     .await;
     stack.execute(forget).await;
 }
+
+#[tokio::test]
+async fn a_problem_of_the_whole_system_stands_on_the_page_while_it_lasts() {
+    let stack = Stack::running();
+    let late = "insert into public.sync_limiter (location_id) select location_id from public.sync_locations
+                on conflict do nothing;
+                update public.sync_limiter set late_since = clock_timestamp() - interval '90 seconds',
+                late_at = clock_timestamp() + interval '5 minutes'";
+    stack.execute(late).await;
+    with_page(&stack, &stack.member_url(), async |page| {
+        page.until_text("problems", "for a minute the database has answered too slowly", A_MOMENT).await;
+        page.screenshots("problem").await;
+        stack.execute("update public.sync_limiter set late_since = null, late_at = null").await;
+        page.reload().await;
+        page.until("the problem's end", A_MOMENT, async || !page.is_shown("problems").await).await;
+    })
+    .await;
+}

@@ -19,6 +19,19 @@ fn frame(seq: u64, run_id: &str, data: Value) -> Value {
 }
 
 #[tokio::test]
+async fn an_error_says_nothing_of_a_run() {
+    let stack = Stack::running();
+    with_page(&stack, stack.page_url(), async |page| {
+        let nothing = after(page, json!([])).await;
+        for code in ["session_ended", "database_unavailable", "one_of_a_later_version"] {
+            let error = json!({ "event": "error", "data": { "error": "Words for a person", "code": code } });
+            assert_eq!(after(page, json!([error])).await, nothing, "{code}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn frames_are_applied_in_their_order_and_once() {
     let stack = Stack::running();
     with_page(&stack, stack.page_url(), async |page| {

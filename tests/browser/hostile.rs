@@ -1,8 +1,5 @@
 //! Markup in every text that comes from outside: it is shown as it is, and does nothing.
 
-use std::path::Path;
-
-use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
 
 use crate::{chrome::with_page, page::A_MOMENT, page::A_RUN, stack::Stack};
@@ -12,15 +9,8 @@ const MARKUP: &str =
 
 /// A session whose e-mail address is markup; Supabase's user can choose it.
 fn hostile_session(stack: &Stack) -> String {
-    let path = std::env::var_os("STACK_JSON").expect("STACK_JSON is set");
-    let keys = std::fs::read_to_string(Path::new(&path).with_file_name("keys.json")).expect("keys.json is there");
-    let keys: Value = serde_json::from_str(&keys).unwrap();
-    let claims = json!({
-        "iss": format!("{}/auth/v1", stack.supabase_url()), "aud": "authenticated", "sub": "hostile", "email": MARKUP,
-        "exp": get_current_timestamp() + 3600, "app_metadata": { "role": "admin" }, "user_metadata": { "name": MARKUP },
-    });
-    let key = EncodingKey::from_secret(keys["jwt_secret"].as_str().unwrap().as_bytes());
-    let token = encode(&Header::default(), &claims, &key).unwrap();
+    let who = json!({ "sub": "hostile", "email": MARKUP, "user_metadata": { "name": MARKUP } });
+    let token = stack.token(3600, who);
     format!("{}#access_token={token}&token_type=bearer", stack.page_url())
 }
 

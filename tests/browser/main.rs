@@ -6,19 +6,22 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `stack` | the stack under test, and its fake GHL |
-//! | `chrome` | chromedriver and one browser |
+//! | `chromedriver` | the driver that all tests share |
+//! | `chrome` | one browser, fresh for each test |
 //! | `relay` | the network between browser and stack, which can be cut |
 //! | `page` | the admin page, as a person uses it |
-//! | `syncing`, `failing`, `history`, `frames`, `access`, `hostile` | the tests |
+//! | `syncing`, `failing`, `history`, `frames`, `access`, `sessions`, `hostile` | the tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod access;
 mod chrome;
+mod chromedriver;
 mod failing;
 mod frames;
 mod history;
 mod hostile;
 mod page;
 mod relay;
+mod sessions;
 mod stack;
 mod syncing;

@@ -8,7 +8,7 @@ use std::{
 use fantoccini::{Locator, elements::Element};
 use serde_json::Value;
 
-use crate::{chrome::Driver, relay::Relay};
+use crate::{chrome::Browser, relay::Relay};
 
 /// A full sync of the default 150 orders takes two windows of the rate limit.
 pub(crate) const A_RUN: Duration = Duration::from_secs(120);
@@ -17,7 +17,7 @@ pub(crate) const A_COOLDOWN: Duration = Duration::from_secs(60);
 pub(crate) const A_MOMENT: Duration = Duration::from_secs(20);
 
 pub(crate) struct Page {
-    pub(crate) browser: Driver,
+    pub(crate) browser: Browser,
     pub(crate) relay: Relay,
 }
 

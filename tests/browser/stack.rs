@@ -1,8 +1,12 @@
 //! The stack under test, and its fake GHL.
 
-use std::{env, fs, path::PathBuf};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+};
 
-use serde::Deserialize;
+use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 use tokio_postgres::NoTls;
 
@@ -20,13 +24,7 @@ pub(crate) struct Stack {
 
 impl Stack {
     pub(crate) fn running() -> Self {
-        let path = env::var_os("STACK_JSON").map_or_else(
-            || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/local/stack.json"),
-            PathBuf::from,
-        );
-        let text = fs::read_to_string(&path)
-            .unwrap_or_else(|error| panic!("{}: {error}. Start a stack first: cargo xtask up", path.display()));
-        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        read(&described_by())
     }
 
     /// The page's address without the session that `dashboard_url` carries.
@@ -42,6 +40,22 @@ impl Stack {
     /// The page's address with a member's session.
     pub(crate) fn member_url(&self) -> String {
         format!("{}#access_token={}&token_type=bearer", self.page_url(), self.member_token)
+    }
+
+    /// An admin's access token that ends in so many seconds; `changes` are other claims.
+    pub(crate) fn token(&self, seconds: u64, changes: Value) -> String {
+        let mut claims = json!({
+            "iss": format!("{}/auth/v1", self.supabase_url()), "aud": "authenticated", "sub": key("admin_id"),
+            "email": "admin@example.com", "exp": get_current_timestamp() + seconds, "app_metadata": { "role": "admin" },
+        });
+        claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        sign(&claims)
+    }
+
+    /// A refresh token of the admin's, good for so many seconds, which brings access tokens of `valid_for` seconds each.
+    pub(crate) fn refresh_token(seconds: u64, valid_for: u64) -> String {
+        let exp = get_current_timestamp() + seconds;
+        sign(&json!({ "aud": "refresh", "sub": key("admin_id"), "valid_for": valid_for, "exp": exp }))
     }
 
     /// GHL has its first orders again, whatever the tests before this one have left.
@@ -103,4 +117,25 @@ impl Stack {
         let text = answer.unwrap_or_else(|error| panic!("{method} {url}: {error}")).text().await.unwrap();
         serde_json::from_str(&text).unwrap_or_default()
     }
+}
+
+fn described_by() -> PathBuf {
+    env::var_os("STACK_JSON")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/local/stack.json"), PathBuf::from)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> T {
+    let text = fs::read_to_string(path)
+        .unwrap_or_else(|error| panic!("{}: {error}. Start a stack first: cargo xtask up", path.display()));
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// One of the stack's own secrets, for tests that make what only their owner could.
+fn key(name: &str) -> String {
+    let keys: Value = read(&described_by().with_file_name("keys.json"));
+    keys[name].as_str().unwrap_or_else(|| panic!("keys.json has no {name}")).to_owned()
+}
+
+fn sign(claims: &Value) -> String {
+    encode(&Header::default(), claims, &EncodingKey::from_secret(key("jwt_secret").as_bytes())).unwrap()
 }

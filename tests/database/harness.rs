@@ -36,6 +36,15 @@ impl TestDatabase {
         database
     }
 
+    /// A database of the original app, without a row, with all migrations applied.
+    pub(crate) async fn original() -> Self {
+        let database = Self::empty().await;
+        let tables = supabase().join("original/tables.sql");
+        database.execute(&std::fs::read_to_string(tables).expect("the original tables are readable")).await;
+        database.migrate().await;
+        database
+    }
+
     async fn create(options: &str) -> Self {
         let name = format!("test_{:016x}", rand::random::<u64>());
         let admin = connect(None).await;
@@ -224,7 +233,7 @@ fn roles() -> String {
 }
 
 /// Every migration with its file name, in order.
-fn migrations() -> Vec<(String, String)> {
+pub(crate) fn migrations() -> Vec<(String, String)> {
     let mut paths: Vec<_> = std::fs::read_dir(supabase().join("migrations"))
         .expect("the migrations are there")
         .map(|entry| entry.unwrap().path())

@@ -147,6 +147,64 @@ async fn a_slow_answer_invents_no_calls_of_others() {
     assert_eq!(database.call("acquire_slots", observing("priority", 9, others)).await["granted"], 5);
 }
 
+/// Like `request`, with a margin of its own.
+fn with_margin(wanted: u32, margin_ms: u32) -> Value {
+    let mut request = request("priority", wanted);
+    request["limits"]["margin_ms"] = json!(margin_ms);
+    request
+}
+
+/// Grants as if they had been given so long ago.
+async fn age_grants(database: &TestDatabase, ms: u32) {
+    let by = format!("interval '{ms} milliseconds'");
+    let grants = format!(
+        "update sync_limiter set priority_grants = array(select t - {by} from unnest(priority_grants) as t),
+         bulk_grants = array(select t - {by} from unnest(bulk_grants) as t), last_at = last_at - {by},
+         margin_since = margin_since - {by}, late_since = late_since - {by}, late_at = late_at - {by}"
+    );
+    database.execute(&grants).await;
+}
+
+#[tokio::test]
+async fn a_grant_takes_its_slot_as_long_as_its_own_callers_margin() {
+    let database = TestDatabase::new().await;
+    // One caller is far away: it may use its grants three seconds later.
+    assert_eq!(database.call("acquire_slots", with_margin(20, 3_000)).await["granted"], 20);
+    age_grants(&database, 3_000).await;
+    assert_eq!(database.call("acquire_slots", with_margin(1, 50)).await["granted"], 0, "the far one's may yet be sent");
+    age_grants(&database, 400).await;
+    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 20);
+    // The wide margin still counts while a grant of its time could; afterwards it is forgotten.
+    age_grants(&database, 3_400).await;
+    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 20);
+    age_grants(&database, 410).await;
+    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 20);
+}
+
+#[tokio::test]
+async fn how_long_no_grant_came_in_time_is_known_to_everybody() {
+    let database = TestDatabase::new().await;
+    let say = async |late: Value| {
+        let mut request = request("priority", 0);
+        request["late"] = late;
+        database.call("acquire_slots", request).await["late_ms"].clone()
+    };
+    let shown = async || database.call("sync_snapshot", json!({})).await["limiter_late_ms"].clone();
+    assert_eq!((say(Value::Null).await, shown().await), (Value::Null, Value::Null));
+    assert!(say(json!(true)).await.as_u64().unwrap() < 5_000);
+    age_grants(&database, 50_000).await;
+    assert!(say(json!(true)).await.as_u64().unwrap() >= 50_000);
+    age_grants(&database, 20_000).await;
+    assert!(say(Value::Null).await.as_u64().unwrap() >= 70_000);
+    assert!(shown().await.as_u64().unwrap() >= 70_000);
+    assert_eq!((say(json!(false)).await, shown().await), (Value::Null, Value::Null), "one came in time");
+
+    say(json!(true)).await;
+    age_grants(&database, 61_000).await;
+    assert_eq!(shown().await, Value::Null, "nobody has said anything for a minute");
+    assert!(say(json!(true)).await.as_u64().unwrap() < 5_000, "and what was before is another time");
+}
+
 #[tokio::test]
 async fn the_maximum_is_learned_from_ghl() {
     let database = TestDatabase::new().await;

@@ -130,9 +130,12 @@ async fn nothing_changes_unless_agreed_to() {
 
 #[tokio::test]
 async fn the_last_step_comes_only_when_asked_for() {
+    const OPEN: &str = "ghl_qr_orders and ghl_qr_tickets can be read and written with the public (anon) key";
     let database = TestDatabase::empty().await;
+    database.execute(include_str!("../../infra/supabase/original/tables.sql")).await;
     let closed = "select relrowsecurity from pg_class where oid = 'public.ghl_qr_tickets'::regclass";
-    migrate(&database.url(), &["--yes"]).await.says(true, &[]);
+    migrate(&database.url(), &["--yes"]).await.says(true, &[OPEN]);
+    migrate(&database.url(), &[]).await.says(true, &[OPEN, "Nothing to do"]);
     assert_eq!(database.value(closed).await, json!(false));
     for _ in 0..2 {
         migrate(&database.url(), &["--yes", "--last-step"]).await.says(true, &["applied: enable_rls_on"]);

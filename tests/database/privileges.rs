@@ -1,6 +1,6 @@
 //! The anonymous and the signed-in key reach none of our tables and functions.
 
-use crate::harness::{TestDatabase, last_step, sql_state};
+use crate::harness::{TestDatabase, last_step, migrations, sql_state};
 
 #[tokio::test]
 async fn anon_and_authenticated_can_do_nothing_with_what_is_ours() {
@@ -78,9 +78,69 @@ async fn every_table_of_ours_has_row_level_security() {
     assert!(policies.is_empty(), "no policy lets anybody in: {policies:?}");
 }
 
+/// A project's anonymous key is in its page: where our migrations make the tables, buyers were never readable with it.
+#[tokio::test]
+async fn tables_that_a_migration_makes_are_closed_with_their_sequences() {
+    let database = TestDatabase::new().await;
+    let open = database
+        .rows(
+            "select c.relname, r.rolname from pg_class c, pg_roles r
+             where c.relnamespace = 'public'::regnamespace and r.rolname in ('anon', 'authenticated')
+             and case c.relkind
+               when 'r' then not c.relrowsecurity or has_table_privilege(r.oid, c.oid, 'select,insert,update,delete')
+               when 'S' then has_sequence_privilege(r.oid, c.oid, 'usage,select,update') end",
+        )
+        .await;
+    assert!(open.is_empty(), "{open:?}");
+}
+
+/// Each migration by itself: nothing is open between two of them either.
+#[tokio::test]
+async fn no_table_is_open_between_two_migrations() {
+    let database = TestDatabase::empty().await;
+    for (name, migration) in migrations() {
+        database.execute(&migration).await;
+        let open = database
+            .rows(
+                "select c.relname from pg_class c where c.relnamespace = 'public'::regnamespace and c.relkind = 'r'
+                 and (not c.relrowsecurity or has_table_privilege('anon', c.oid, 'select,insert,update,delete'))",
+            )
+            .await;
+        assert!(open.is_empty(), "after {name}: {open:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_tables_of_the_original_app_stay_as_open_as_they_were() {
+    let database = TestDatabase::original().await;
+    let anonymous = database.connect_as("anon").await;
+    anonymous
+        .batch_execute(
+            "insert into public.ghl_qr_orders (order_id) values ('o1');
+             insert into public.ghl_qr_tickets (order_id, ticket_type) values ('o1', 'VIP');
+             update public.ghl_qr_tickets set status = 'used' where order_id = 'o1'",
+        )
+        .await
+        .unwrap();
+    assert_eq!(database.value("select status_by from ghl_qr_tickets").await, "external");
+}
+
+/// Only one of the two may be the original app's.
+#[tokio::test]
+async fn each_table_is_judged_by_itself() {
+    let database = TestDatabase::empty().await;
+    database.execute("create table public.ghl_qr_orders (order_id text primary key, ticket_quantities jsonb, location_id text, inserted_at timestamptz, updated_at timestamptz, payment_status text, order_status text)").await;
+    let first = migrations().remove(0).1;
+    database.execute(&first).await;
+    let can = async |table: &str| {
+        database.value(&format!("select has_table_privilege('anon', 'public.{table}', 'select')")).await
+    };
+    assert_eq!((can("ghl_qr_orders").await, can("ghl_qr_tickets").await), (true.into(), false.into()));
+}
+
 #[tokio::test]
 async fn the_last_step_closes_the_original_tables_and_leaves_the_server_working() {
-    let database = TestDatabase::new().await;
+    let database = TestDatabase::original().await;
     database.execute("insert into ghl_qr_orders (order_id) values ('o1')").await;
     database.execute(&last_step()).await;
     database.execute(&last_step()).await;

@@ -121,7 +121,7 @@ async fn work(role: Role, mut writer: Writer, tables: Tables) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn thirty_two_writers_on_the_same_orders() {
-    let database = TestDatabase::new().await;
+    let database = TestDatabase::original().await;
     database.execute(afterwards::WATCHED).await;
     let writers: usize = ROLES.iter().map(|(_, writers)| writers).sum();
     let postgrest = PostgRest::start(&database, writers + 4).await;

@@ -22,8 +22,12 @@ pub(crate) struct Dashboard {
 impl Dashboard {
     /// Connects and has the snapshot.
     pub(crate) async fn open(world: &World, who: As) -> Self {
-        let ticket = ticket(world, who).await;
-        let socket = connect(world, &ticket, Some(world.origin())).await.expect("a dashboard connects");
+        Self::open_with(world, &ticket(world, who).await).await
+    }
+
+    /// Connects with this ticket and has the snapshot.
+    pub(crate) async fn open_with(world: &World, ticket: &str) -> Self {
+        let socket = connect(world, ticket, Some(world.origin())).await.expect("a dashboard connects");
         let mut dashboard = Self { socket, frames: Vec::new() };
         dashboard.say(json!({ "action": "status" })).await;
         dashboard.until("the snapshot", A_MOMENT, |frame| frame["event"] == "sync_status").await;

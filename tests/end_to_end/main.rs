@@ -28,6 +28,7 @@ mod stack;
 mod waiting;
 mod world;
 
+mod distance;
 mod doors;
 mod endings;
 mod failures;
@@ -39,6 +40,7 @@ mod incremental;
 mod metrics;
 mod operating;
 mod order_cases;
+mod original;
 mod refunds;
 mod rotation;
 mod schedule;

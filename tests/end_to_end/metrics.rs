@@ -13,20 +13,20 @@ use crate::{
 };
 
 /// The functions' output from now on.
-struct Output {
+pub(crate) struct Output {
     path: PathBuf,
     begin: usize,
 }
 
 impl Output {
-    fn from_now() -> Self {
+    pub(crate) fn from_now() -> Self {
         let stack = PathBuf::from(env::var_os("STACK_JSON").expect("World has read it"));
         let path = stack.with_file_name("logs").join("functions.log");
         let begin = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).len();
         Self { path, begin }
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.path).unwrap()[self.begin..]).into_owned()
     }
 

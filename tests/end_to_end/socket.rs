@@ -1,10 +1,13 @@
 //! The WebSocket's door: who gets in, what it answers, and who is forgotten.
 
+use jsonwebtoken::Algorithm;
+use reqwest::Method;
 use serde_json::json;
 
 use crate::{
-    api::As,
+    api::{Answer, As},
     dashboard::{Dashboard, connect, ticket},
+    keys::{Keys, claims, now, sign},
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::World,
 };
@@ -39,6 +42,45 @@ async fn the_socket_answers_status_and_ping() {
     let second = dashboard.until("a second snapshot", A_MOMENT, |frame| frame["event"] == "sync_status").await;
     assert!(second["seq"].as_u64() > first["seq"].as_u64(), "{second} after {first}");
     assert_eq!((&second["runId"], &second["data"]["seq"]), (&first["runId"], &second["seq"]));
+}
+
+#[tokio::test]
+async fn a_session_that_ends_is_told_by_the_next_answer_and_its_connection_closed() {
+    let world = World::with_orders(4).await;
+    let (mut claims, ends) = (claims(&world), now() + 6);
+    claims["exp"] = json!(ends);
+    let token = sign(&claims, Algorithm::HS256, &Keys::of_the_stack().jwt_secret);
+    let ask = async |method: Method, path: &str| {
+        Answer::to(world.api.request(As::Nobody, method, path).bearer_auth(&token)).await
+    };
+    let ticket = ask(Method::POST, "/api/qrapp/ws-ticket").await.ok();
+    let before = world.database.connections().await;
+    let mut dashboard = Dashboard::open_with(&world, ticket["ticket"].as_str().unwrap()).await;
+    let ours = async || {
+        let open = world.database.connections().await;
+        open.into_iter().filter(|id| !before.contains(id)).collect::<Vec<_>>()
+    };
+    assert_eq!(ours().await.len(), 1);
+
+    let told = until("the end is told", A_MOMENT, async || {
+        dashboard.say(json!({ "action": "ping" })).await;
+        let answer = dashboard.next().await;
+        if answer["event"] == "pong" { Err(answer.to_string()) } else { Ok(answer) }
+    })
+    .await;
+    assert!(now() >= ends, "{} s too early: {told}", ends - now());
+    assert_eq!((&told["event"], &told["data"]["code"]), (&json!("error"), &json!("session_ended")), "{told}");
+    assert!(told["data"]["error"].is_string(), "{told}");
+    assert!(dashboard.is_closed_within(A_MOMENT).await);
+    until("it is forgotten", A_MOMENT, async || {
+        let left = ours().await;
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
+
+    // Clocks differ, so requests have a minute's leeway; a ticket would open nothing.
+    assert_eq!(ask(Method::GET, "/api/qrapp/sync-status").await.status, 200);
+    ask(Method::POST, "/api/qrapp/ws-ticket").await.refused(401, "session_ended", &[]);
 }
 
 #[tokio::test]

@@ -32,10 +32,18 @@ impl World {
         let stack = Stack::running();
         let (api, ghl, database) = (Api::new(&stack), FakeGhl::new(&stack), Database::connect(&stack).await);
         let world = Self { stack, api, ghl, database, _turn: turn };
+        world.move_database(0).await;
         world.until_idle().await;
         world.ghl.reset(orders).await;
         world.database.forget_orders().await;
         world
+    }
+
+    /// From now on every call of the database takes so many milliseconds more, as in another region.
+    pub(crate) async fn move_database(&self, latency_ms: u64) {
+        let url = format!("{}/_control", self.postgrest_url.trim_end_matches("/rest/v1"));
+        let answer = reqwest::Client::new().put(url).json(&json!({ "latencyMs": latency_ms })).send().await;
+        assert!(answer.expect("the local Supabase answers").status().is_success());
     }
 
     pub(crate) fn cloud(&self) -> Cloud<'_> {

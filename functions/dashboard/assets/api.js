@@ -41,8 +41,8 @@ export class Api {
   retry = (runId, orderIds) => this.#call("POST", `api/qrapp/runs/${encodeURIComponent(runId)}/retry`, { orderIds });
   ticket = () => this.#call("POST", "api/qrapp/ws-ticket");
 
-  async #call(method, path, body) {
-    const token = await this.#session.token();
+  async #call(method, path, body, again = true) {
+    const token = await this.#session.token().catch(unreachable);
     const headers = { accept: "application/json" };
     if (token) headers.authorization = `Bearer ${token}`;
     if (body) headers["content-type"] = "application/json";
@@ -61,20 +61,32 @@ export class Api {
     }
     const json = await answer.json().catch(() => ({}));
     if (answer.ok) return json;
-    const error = new ApiError(json.error ?? GATEWAY[answer.status] ?? `The server answered ${answer.status}. Try again in a moment.`, {
+    // The gateway's own 403 (it has no code) means that the authorizer refused the token; ours means that the role doesn't suffice.
+    const refused = answer.status === 401 || (answer.status === 403 && !json.code);
+    // Nothing was done: with another token it is asked once more.
+    if (refused && token && again && (await this.#session.hasOtherThan(token).catch(unreachable))) {
+      return this.#call(method, path, body, false);
+    }
+    const ended = refused && (!token || this.#session.hasEnded);
+    const gateway = GATEWAY[ended ? 401 : answer.status];
+    const error = new ApiError(json.error ?? gateway ?? `The server answered ${answer.status}. Try again in a moment.`, {
       status: answer.status,
       code: json.code ?? "unknown",
       requestId: json.requestId ?? answer.headers.get("apigw-requestid"),
       retryAfter: Number(json.retryAfterSeconds ?? answer.headers.get("retry-after")) || null,
       body: json,
     });
-    // The gateway's own 403 (it has no code) means that the authorizer refused the token; ours means that the role doesn't suffice.
-    if (answer.status === 401 || (answer.status === 403 && !json.code)) {
+    if (refused) {
       error.status = 401;
       this.#onSignedOut(error);
     }
     throw error;
   }
+}
+
+// The sign-in service doesn't answer: as with the server itself, nobody is signed out by that.
+function unreachable(error) {
+  throw new ApiError(error.message);
 }
 
 function query(values) {

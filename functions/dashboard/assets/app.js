@@ -10,7 +10,7 @@ import { refreshOpenRuns, showFailures, showLastRun, showRuns } from "./lists.js
 import { NOTHING_YET, applyFrame, isSyncing } from "./progress.js";
 import { Session } from "./session.js";
 import { LiveUpdates } from "./socket.js";
-import { $, block, isBlocked, notice, showConnection, showProgress, showSession } from "./view.js";
+import { $, block, isBlocked, notice, showConnection, showProblems, showProgress, showSession } from "./view.js";
 
 const FAILURES_EVERY_MS = 2_000;
 const ANSWERED_WITHIN_MS = 5_000;
@@ -22,7 +22,7 @@ const session = new Session(config);
 const api = new Api(session, (error) => endSession(error.message));
 const live = new LiveUpdates({
   url: config.websocketUrl,
-  ticket: api.ticket,
+  ticket: async () => ({ ...(await api.ticket()), ends: session.ends }),
   onFrame: take,
   onState: (state) => {
     showConnection(state);
@@ -57,6 +57,7 @@ function endSession(message) {
   cancelling = null;
   [runs, failures] = [{ list: [], next: null }, { list: [], more: false }];
   failuresShown = FAILURES_PER_PAGE;
+  showProblems([]);
   showSession(session, config);
   notice(message);
 }
@@ -79,6 +80,8 @@ $("sign-out").addEventListener("click", () => {
 // --- what the server tells
 
 function take(frame) {
+  // Whoever asks for the status is told of problems, also when nothing else is new.
+  if (frame.event === undefined || frame.event === "sync_status") showProblems(frame.data?.problems ?? []);
   const before = progress;
   progress = applyFrame(progress, frame, Date.now());
   if (progress === before) return;

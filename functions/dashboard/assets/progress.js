@@ -28,13 +28,14 @@ const NEW_RUN = {
 export const NOTHING_YET = { ...NEW_RUN, seq: -1 };
 
 /**
- * The state after a frame. Frames that aren't newer than the last change nothing: they were late, or came twice.
+ * The state after a frame. Frames that aren't newer than the last change nothing: they were late, or came twice. Nor do those
+ * without a number, which tell nothing of a run: errors.
  * `now` is in milliseconds and only used for the end of the cool-down: `delay_in_sec` is what was left of it when the frame was made.
  */
 export function applyFrame(state, frame, now) {
   const data = frame.data ?? {};
-  const seq = frame.seq ?? data.seq ?? 0;
-  if (seq <= state.seq) return state;
+  const seq = frame.seq ?? data.seq;
+  if (seq === undefined || seq <= state.seq) return state;
   const runId = frame.runId ?? data.runId ?? null;
   const before = runId === state.runId ? state : NEW_RUN;
   const next = { ...before, seq, runId };

@@ -2,6 +2,7 @@
 
 const KEY = "ghl-sync.session";
 const REFRESH_BEFORE_MS = 60_000;
+const NO_ANSWER = "The sign-in service doesn't answer. Try again in a moment.";
 
 export class SignInError extends Error {}
 
@@ -24,8 +25,10 @@ export class Session {
     return this.#keep({ access_token: access, refresh_token: given.get("refresh_token") });
   }
 
-  #keep({ access_token, refresh_token }) {
-    this.#tokens = { access: access_token, refresh: refresh_token ?? null };
+  #keep({ access_token, refresh_token, expires_in }) {
+    // By its length, where that is told with a new token: this browser's clock may be hours off.
+    const ends = expires_in ? Date.now() + expires_in * 1000 : null;
+    this.#tokens = { access: access_token, refresh: refresh_token ?? null, ends };
     sessionStorage.setItem(KEY, JSON.stringify(this.#tokens));
     return this.#tokens;
   }
@@ -59,27 +62,62 @@ export class Session {
       throw new SignInError(
         answer.status === 429 ? "Too many attempts. Wait a minute, then try again."
           : answer.status < 500 ? "The e-mail or the password is wrong."
-            : "The sign-in service doesn't answer. Try again in a moment.",
+            : NO_ANSWER,
       );
     }
     this.#keep(await answer.json());
   }
 
-  /** A token that is still valid for a while, refreshed if it can be. `null`: nobody is signed in. */
+  /** When the access token ends, in milliseconds of this browser's clock. */
+  get ends() {
+    return this.#tokens?.ends ?? (this.claims.exp ?? Infinity) * 1000;
+  }
+
+  get hasEnded() {
+    return this.ends <= Date.now();
+  }
+
+  /**
+   * A token that is still valid for a while, refreshed if it can be. `null`: nobody is signed in. Throws a SignInError when the
+   * token has ended and nobody says whether there is another.
+   */
   async token() {
-    if (!this.signedIn) return null;
-    const expires = (this.claims.exp ?? Infinity) * 1000;
-    if (expires - Date.now() < REFRESH_BEFORE_MS && this.#tokens.refresh && this.canSignIn) {
-      this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = null));
-      await this.#refreshing;
+    if (this.#canRefresh && this.ends - Date.now() < REFRESH_BEFORE_MS) {
+      try {
+        await this.#refreshOnce();
+      } catch (error) {
+        if (this.hasEnded) throw error;
+      }
     }
     return this.#tokens?.access ?? null;
   }
 
+  /** After the server refused `token`, which this browser's clock may have taken for valid: is there another now? */
+  async hasOtherThan(token) {
+    if (this.#canRefresh && this.#tokens.access === token) await this.#refreshOnce();
+    return this.signedIn && this.#tokens.access !== token;
+  }
+
+  get #canRefresh() {
+    return Boolean(this.#tokens?.refresh) && this.canSignIn;
+  }
+
+  /** Calls at the same time share one refresh: Supabase takes each refresh token once. */
+  #refreshOnce() {
+    this.#refreshing ??= this.#refresh().finally(() => (this.#refreshing = null));
+    return this.#refreshing;
+  }
+
+  /** A refusal ends the session; no answer is none. */
   async #refresh() {
-    const answer = await this.#auth("token?grant_type=refresh_token", { refresh_token: this.#tokens.refresh });
-    if (answer.ok) this.#keep(await answer.json());
-    else if (answer.status < 500 && answer.status !== 429) this.forget();
+    const before = this.#tokens;
+    const answer = await this.#auth("token?grant_type=refresh_token", { refresh_token: before.refresh });
+    const session = answer.ok ? await answer.json().catch(() => ({})) : null;
+    // Signed out meanwhile, and perhaps somebody else in.
+    if (this.#tokens !== before) return;
+    if (session?.access_token) this.#keep(session);
+    else if (session || answer.status >= 500 || answer.status === 429) throw new SignInError(NO_ANSWER);
+    else this.forget();
   }
 
   async signOut() {

@@ -1,20 +1,25 @@
 // The live connection: opened with a fresh ticket each time, watched, and opened again when it drops.
 
-const PING_EVERY_MS = 5 * 60_000; // API Gateway closes after 10 idle minutes.
+// So often, since only an answer tells that the session has ended: no more frames looks like nothing to tell. It also keeps
+// API Gateway from closing after 10 idle minutes.
+const PING_EVERY_MS = 30_000;
 const ANSWER_WITHIN_MS = 10_000;
 const STEADY_AFTER_MS = 10_000;
 const BACK_OFF = { first: 500, most: 30_000 };
+const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 export class LiveUpdates {
   #options;
   #socket = null;
   #state = "stopped";
   #attempt = 0;
+  #heard = false; // A good frame, since the last time that a session's end made it connect anew.
   #timers = {};
   #generation = 0;
 
   /**
-   * `url`: where to connect. `ticket()`: resolves to a fresh ticket. `onFrame(frame)`: something was received.
+   * `url`: where to connect. `ticket()`: resolves to `{ticket, ends}`, a fresh ticket and when its session ends, in milliseconds.
+   * `onFrame(frame)`: something was received.
    * `onState(state)`: `connecting`, `live`, `waiting` (to reconnect) or `stopped`.
    */
   constructor(options) {
@@ -44,8 +49,9 @@ export class LiveUpdates {
     const generation = this.#generation;
     this.#enter("connecting");
     let ticket;
+    let ends;
     try {
-      ({ ticket } = await this.#options.ticket());
+      ({ ticket, ends } = await this.#options.ticket());
     } catch (error) {
       if (generation === this.#generation) this.#retry(error.retryAfter);
       return;
@@ -60,14 +66,29 @@ export class LiveUpdates {
       this.#enter("live");
       this.#ask("status");
       this.#after("steady", STEADY_AFTER_MS, () => (this.#attempt = 0));
-      this.#timers.ping = setInterval(() => this.#ask("ping"), PING_EVERY_MS);
+      // Every second time for the snapshot: it also brings what no frame tells.
+      let asked = 0;
+      this.#timers.ping = setInterval(() => this.#ask(++asked % 2 ? "ping" : "status"), PING_EVERY_MS);
+      // The session may have a new token by now; what counts for this connection is the one it was opened with.
+      const left = ends - Date.now();
+      if (left > 0) this.#after("end", Math.min(left, LONGEST_TIMER_MS), () => this.#renew());
     };
     socket.onmessage = ({ data }) => {
       clearTimeout(this.#timers.answer);
       const frame = parse(data);
-      if (frame?.event && frame.event !== "pong") this.#options.onFrame(frame);
+      if (frame?.event === "error" && frame.data?.code === "session_ended") return this.#renew();
+      if (!frame?.event) return;
+      this.#heard ||= frame.event !== "error";
+      if (frame.event !== "pong") this.#options.onFrame(frame);
     };
     socket.onclose = () => this.#retry();
+  }
+
+  /** The session ended: with a fresh ticket at once, or by the back-off if the one before was of no use either. */
+  #renew() {
+    if (!this.#heard) return this.#retry();
+    this.#heard = false;
+    this.#connect();
   }
 
   #ask(action) {

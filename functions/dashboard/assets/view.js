@@ -61,9 +61,26 @@ const CONNECTION = {
   stopped: "Not connected",
 };
 
+const UNHEARD_AFTER_MS = 3_000;
+let unheard = null;
+
+/** Without a live connection what stands on the board turns grey after a moment: "Ready" may be long past. */
 export function showConnection(connection) {
   $("connection").dataset.state = connection;
   write("connection", CONNECTION[connection]);
+  if (connection !== "live") {
+    unheard ??= setTimeout(() => ($("board").dataset.heard = "no"), UNHEARD_AFTER_MS);
+    return;
+  }
+  clearTimeout(unheard);
+  unheard = null;
+  $("board").dataset.heard = "yes";
+}
+
+/** What keeps the system from working, each `{code, message}`. */
+export function showProblems(problems) {
+  $("problems").hidden = problems.length === 0;
+  renew($("problems"), problems, ({ code, message }) => element("li", { "data-code": code }, message));
 }
 
 export function showSession(session, config) {

@@ -63,7 +63,7 @@ impl SyncStatus {
                 };
             }
         };
-        json(StatusCode::OK, &frames::status(snapshot.run.as_ref(), snapshot.seq))
+        json(StatusCode::OK, &frames::answer(snapshot.run.as_ref(), snapshot.seq, &snapshot.problems()))
     }
 
     async fn list(&self, request: &Request) -> Result<Response, ApiError> {
@@ -110,6 +110,10 @@ impl SyncStatus {
     }
 
     async fn ws_ticket(&self, caller: &Caller) -> Result<Response, ApiError> {
+        // No socket would take such a ticket, and the page would try again and again instead of asking to sign in.
+        if caller.session_has_ended() {
+            return Err(ApiError::session_ended());
+        }
         let secret =
             self.ws_ticket_secret.get().await.map_err(|error| ApiError::live_updates_unavailable().caused_by(error))?;
         let ticket = ws_ticket::make(&secret, caller, self.database.location_id().as_str());

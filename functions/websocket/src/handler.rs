@@ -44,6 +44,8 @@ struct Refusal {
 
 const SIGNED_OUT: Refusal =
     Refusal { code: "not_authorised", error: "You are not signed in, or your session has ended", status: 403 };
+const SESSION_ENDED: Refusal =
+    Refusal { code: "session_ended", error: "Your session has ended: renew it, then connect again", status: 403 };
 const TOO_MANY: Refusal = Refusal { code: "too_many_connections", error: "Too many dashboards are open", status: 429 };
 const NO_DATABASE: Refusal = Refusal {
     code: "database_unavailable",
@@ -58,7 +60,7 @@ impl Socket {
     pub(crate) async fn handle(&self, event: Event) -> Result<Answer, lambda_runtime::Error> {
         let connection_id = &event.request_context.connection_id;
         let status_code = match event.request_context.route_key.as_str() {
-            "$connect" => match self.register(&event).await {
+            "$connect" => match self.connect(&event).await {
                 Ok(()) => 200,
                 Err(refusal) => refusal.status,
             },
@@ -67,14 +69,8 @@ impl Socket {
                 200
             }
             _ => {
-                match event.message() {
-                    Some(Message::Ping) => self.post(connection_id, &json!({"event": "pong"})).await,
-                    Some(Message::Status) => self.answer_status(&event).await,
-                    // Answered once: who doesn't speak our language may not go on talking at our expense.
-                    None => {
-                        self.post_refusal(connection_id, &UNKNOWN_ACTION).await;
-                        self.pusher.close(connection_id).await;
-                    }
+                if let Err(refusal) = self.answer(&event).await {
+                    self.refuse(connection_id, &refusal).await;
                 }
                 200
             }
@@ -82,15 +78,31 @@ impl Socket {
         Ok(Answer { status_code })
     }
 
+    async fn connect(&self, event: &Event) -> Result<(), Refusal> {
+        self.register(&event.request_context.connection_id, &caller(event)?).await
+    }
+
+    async fn answer(&self, event: &Event) -> Result<(), Refusal> {
+        let connection_id = &event.request_context.connection_id;
+        // Before anything else: whose session has ended gets no more frames, and would take the silence for peace.
+        let caller = caller(event)?;
+        match event.message() {
+            Some(Message::Ping) => {
+                self.post(connection_id, &json!({"event": "pong"})).await;
+                Ok(())
+            }
+            Some(Message::Status) => self.answer_status(connection_id, &caller).await,
+            None => Err(UNKNOWN_ACTION),
+        }
+    }
+
     /// Registers the connection for frames. Doing it again changes nothing.
-    async fn register(&self, event: &Event) -> Result<(), Refusal> {
-        let context = &event.request_context;
-        let caller = Caller::from_context(&context.authorizer).ok_or(SIGNED_OUT)?;
+    async fn register(&self, connection_id: &str, caller: &Caller) -> Result<(), Refusal> {
         let expires_at = Timestamp::from_second(caller.expires_at).map_err(|_| SIGNED_OUT)?;
         let registration = self
             .database
             .add_connection(
-                &context.connection_id,
+                connection_id,
                 &caller.user_id,
                 caller.role.as_str(),
                 expires_at,
@@ -109,32 +121,28 @@ impl Socket {
 
     /// Posts the snapshot. Registers once more before it: a frame posted while the gateway was still connecting is
     /// answered with 410, after which the connection is forgotten.
-    async fn answer_status(&self, event: &Event) {
-        let connection_id = &event.request_context.connection_id;
-        let snapshot = match self.register(event).await {
-            Ok(()) => self.pulses.snapshot(&self.database, true).await.map_err(|error| no_database(&error)),
-            Err(refusal) => Err(refusal),
-        };
-        let snapshot = match snapshot {
-            Ok(snapshot) => snapshot,
-            Err(refusal) => {
-                self.post_refusal(connection_id, &refusal).await;
-                if refusal.status != NO_DATABASE.status {
-                    self.pusher.close(connection_id).await;
-                }
-                return;
-            }
-        };
-        let frame = frames::snapshot(snapshot.run.as_ref(), snapshot.seq);
+    async fn answer_status(&self, connection_id: &str, caller: &Caller) -> Result<(), Refusal> {
+        self.register(connection_id, caller).await?;
+        let snapshot = self.pulses.snapshot(&self.database, true).await.map_err(|error| no_database(&error))?;
+        let frame = frames::snapshot(snapshot.run.as_ref(), snapshot.seq, &snapshot.problems());
         match serde_json::to_value(&frame) {
             Ok(frame) => self.post(connection_id, &frame).await,
             Err(error) => tracing::error!(error = telemetry::chain(&error), "A snapshot is no JSON."),
         }
+        Ok(())
     }
 
-    async fn post_refusal(&self, connection_id: &str, refusal: &Refusal) {
+    /// Tells why by a frame, as the gateway's API can't close a connection with a reason. Only a database that is away leaves
+    /// it open: who doesn't speak our language may not go on talking at our expense.
+    async fn refuse(&self, connection_id: &str, refusal: &Refusal) {
         let data = json!({"error": refusal.error, "code": refusal.code});
         self.post(connection_id, &json!({"event": "error", "data": data})).await;
+        if refusal.status != NO_DATABASE.status {
+            self.pusher.close(connection_id).await;
+            // The gateway may not tell that it is closed, and one whose session has ended is sent no frame by which that
+            // would be found out.
+            self.forget(connection_id).await;
+        }
     }
 
     async fn post(&self, connection_id: &str, frame: &Value) {
@@ -152,6 +160,12 @@ impl Socket {
             tracing::warn!(error = telemetry::chain(&error), "A gone connection could not be removed.");
         }
     }
+}
+
+/// Who speaks, if the session goes on. The gateway repeats what the authorizer said at `$connect`.
+fn caller(event: &Event) -> Result<Caller, Refusal> {
+    let caller = Caller::from_context(&event.request_context.authorizer).ok_or(SIGNED_OUT)?;
+    if caller.session_has_ended() { Err(SESSION_ENDED) } else { Ok(caller) }
 }
 
 fn no_database(error: &database::Error) -> Refusal {

@@ -1,4 +1,8 @@
-//! Signs the demo users in with tokens like those of Supabase Auth.
+//! Signs the demo users in with tokens like those of Supabase Auth, and renews their sessions.
+//!
+//! A refresh token is a JWT that says whose session it renews, how long each access token is valid and when the session ends
+//! for good (as with Supabase's time-boxed sessions). So nothing is kept, sessions outlive a restart, and a test that knows
+//! the secret makes sessions as short as it needs them.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -8,12 +12,18 @@ use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use jsonwebtoken::{EncodingKey, Header, encode};
-use serde::Deserialize;
+use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, decode, encode};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Supabase's default.
 const VALID_FOR_SECONDS: u64 = 3600;
+
+/// How long a session that was signed in can be renewed.
+const SESSION_SECONDS: u64 = 30 * 24 * 3600;
+
+/// Of refresh tokens: neither kind of token passes for the other.
+const REFRESH_AUDIENCE: &str = "refresh";
 
 /// Somebody who may sign in.
 #[derive(Clone)]
@@ -38,6 +48,7 @@ impl FromStr for User {
 
 pub(crate) struct Auth {
     key: EncodingKey,
+    refresh_key: DecodingKey,
     issuer: String,
     users: Vec<User>,
 }
@@ -50,19 +61,56 @@ pub(crate) struct Grant {
 
 #[derive(Deserialize)]
 pub(crate) struct Credentials {
+    #[serde(default)]
     email: String,
+    #[serde(default)]
     password: String,
+    #[serde(default)]
+    refresh_token: String,
+}
+
+/// A refresh token's claims.
+#[derive(Deserialize, Serialize)]
+struct Renewal {
+    aud: String,
+    /// The user's id.
+    sub: String,
+    /// How long an access token is valid, in seconds.
+    valid_for: u64,
+    /// When the session ends for good, in seconds since the Unix epoch.
+    exp: u64,
 }
 
 impl Auth {
     pub(crate) fn new(jwt_secret: &str, supabase_url: &str, users: Vec<User>) -> Self {
         let key = EncodingKey::from_secret(jwt_secret.as_bytes());
-        Self { key, issuer: format!("{supabase_url}/auth/v1"), users }
+        let refresh_key = DecodingKey::from_secret(jwt_secret.as_bytes());
+        Self { key, refresh_key, issuer: format!("{supabase_url}/auth/v1"), users }
     }
 
-    fn session(&self, user: &User) -> Result<Value, jsonwebtoken::errors::Error> {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-        let expires_at = now + VALID_FOR_SECONDS;
+    fn signed_in(&self, credentials: &Credentials) -> Option<(&User, Renewal)> {
+        let known = |user: &&User| user.email == credentials.email && user.password == credentials.password;
+        let user = self.users.iter().find(known)?;
+        let renewal = Renewal {
+            aud: REFRESH_AUDIENCE.to_owned(),
+            sub: user.id.clone(),
+            valid_for: VALID_FOR_SECONDS,
+            exp: now() + SESSION_SECONDS,
+        };
+        Some((user, renewal))
+    }
+
+    fn renewed(&self, refresh_token: &str) -> Option<(&User, Renewal)> {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.leeway = 0;
+        validation.set_audience(&[REFRESH_AUDIENCE]);
+        let renewal = decode::<Renewal>(refresh_token, &self.refresh_key, &validation).ok()?.claims;
+        Some((self.users.iter().find(|user| user.id == renewal.sub)?, renewal))
+    }
+
+    fn session(&self, user: &User, renewal: &Renewal) -> Result<Value, jsonwebtoken::errors::Error> {
+        let now = now();
+        let expires_at = now + renewal.valid_for;
         let claims = json!({
             "iss": self.issuer,
             "sub": user.id,
@@ -77,9 +125,9 @@ impl Auth {
         Ok(json!({
             "access_token": encode(&Header::default(), &claims, &self.key)?,
             "token_type": "bearer",
-            "expires_in": VALID_FOR_SECONDS,
+            "expires_in": renewal.valid_for,
             "expires_at": expires_at,
-            "refresh_token": "",
+            "refresh_token": encode(&Header::default(), renewal, &self.key)?,
             "user": { "id": user.id, "email": user.email, "app_metadata": { "role": user.role } },
         }))
     }
@@ -90,14 +138,18 @@ pub(crate) async fn token(
     Query(grant): Query<Grant>,
     Json(credentials): Json<Credentials>,
 ) -> Response {
-    if grant.grant_type != "password" {
-        return refused("unsupported_grant_type", "Only grant_type=password is served here");
-    }
-    let known = |user: &&User| user.email == credentials.email && user.password == credentials.password;
-    let Some(user) = auth.users.iter().find(known) else {
-        return refused("invalid_credentials", "Invalid login credentials");
+    let granted = match grant.grant_type.as_str() {
+        "password" => auth.signed_in(&credentials).ok_or(("invalid_credentials", "Invalid login credentials")),
+        "refresh_token" => {
+            auth.renewed(&credentials.refresh_token).ok_or(("refresh_token_not_found", "Invalid Refresh Token"))
+        }
+        _ => Err(("unsupported_grant_type", "Only password and refresh_token are served here")),
     };
-    match auth.session(user) {
+    let (user, renewal) = match granted {
+        Ok(granted) => granted,
+        Err((code, message)) => return refused(code, message),
+    };
+    match auth.session(user, &renewal) {
         Ok(session) => Json(session).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
@@ -111,6 +163,10 @@ pub(crate) async fn logout() -> StatusCode {
 /// The tokens are signed with a shared secret, which is no public key.
 pub(crate) async fn jwks() -> Json<Value> {
     Json(json!({ "keys": [] }))
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn refused(code: &str, message: &str) -> Response {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `/rest/v1/...` | passed on to PostgREST over kept connections, streamed both ways ([`proxy`]) |
 //! | `POST /auth/v1/token?grant_type=password` | signs one of the demo users in ([`auth`]) |
+//! | `POST /auth/v1/token?grant_type=refresh_token` | renews a session ([`auth`]) |
 //! | `GET /auth/v1/.well-known/jwks.json` | no keys: the demo tokens are HS256 |
 //! | `GET`, `PUT`, `DELETE /_control` | makes the database slow or unreachable, for tests ([`control`]) |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]

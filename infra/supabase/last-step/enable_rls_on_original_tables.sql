@@ -5,3 +5,9 @@
 alter table public.ghl_qr_orders enable row level security;
 alter table public.ghl_qr_tickets enable row level security;
 revoke all on public.ghl_qr_orders, public.ghl_qr_tickets from public, anon, authenticated;
+do $$
+begin
+  execute format('revoke all on sequence %s from public, anon, authenticated',
+    pg_get_serial_sequence('public.ghl_qr_tickets', 'ticket_id'));
+end
+$$;

@@ -9,6 +9,8 @@ create table if not exists public.sync_locations (
   products_refreshed_at timestamptz,
   created_at timestamptz not null default now()
 );
+alter table public.sync_locations enable row level security;
+revoke all on public.sync_locations from public, anon, authenticated;
 
 -- The shared rate limit: the very times of the last grants, which is exact for any window (a bucket isn't).
 create table if not exists public.sync_limiter (
@@ -20,5 +22,14 @@ create table if not exists public.sync_limiter (
   last_at timestamptz,
   closed_until timestamptz,
   daily_remaining int,
-  daily_observed_at timestamptz
+  daily_observed_at timestamptz,
+  -- The widest margin of the grants since `margin_since`, and of those before it that may still be used.
+  margin_ms numeric not null default 0,
+  margin_before_ms numeric not null default 0,
+  margin_since timestamptz,
+  -- Since when every grant that was told about came too late to be used, and the last such word.
+  late_since timestamptz,
+  late_at timestamptz
 );
+alter table public.sync_limiter enable row level security;
+revoke all on public.sync_limiter from public, anon, authenticated;

@@ -51,6 +51,8 @@ create table if not exists public.sync_runs (
   published_seq bigint not null default 0,
   announced_state text
 );
+alter table public.sync_runs enable row level security;
+revoke all on public.sync_runs from public, anon, authenticated;
 
 create index if not exists sync_runs_newest on public.sync_runs (location_id, started_at desc, run_id desc);
 
@@ -78,6 +80,9 @@ create table if not exists public.sync_outcomes (
   recorded_at timestamptz,
   primary key (run_id, order_id)
 );
+alter table public.sync_outcomes enable row level security;
+revoke all on public.sync_outcomes from public, anon, authenticated;
+revoke all on sequence public.sync_outcomes_position_seq from public, anon, authenticated;
 
 create index if not exists sync_outcomes_waiting
   on public.sync_outcomes (run_id, position) where outcome is null and dispatched_at is null;
@@ -96,6 +101,8 @@ create table if not exists public.sync_issues (
   message text not null,
   noted_at timestamptz not null default clock_timestamp()
 );
+alter table public.sync_issues enable row level security;
+revoke all on public.sync_issues from public, anon, authenticated;
 -- Hashed: a message can be longer than an index entry may be.
 create unique index if not exists sync_issues_once
   on public.sync_issues (run_id, order_id, code, md5(message));
@@ -106,3 +113,5 @@ create table if not exists public.sync_run_labels (
   label_hash text not null,
   primary key (run_id, label_hash)
 );
+alter table public.sync_run_labels enable row level security;
+revoke all on public.sync_run_labels from public, anon, authenticated;

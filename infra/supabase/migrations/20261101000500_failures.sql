@@ -12,3 +12,5 @@ create table if not exists public.sync_failures (
   last_try_at timestamptz not null default clock_timestamp(),
   primary key (location_id, order_id)
 );
+alter table public.sync_failures enable row level security;
+revoke all on public.sync_failures from public, anon, authenticated;

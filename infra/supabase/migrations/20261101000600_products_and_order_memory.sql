@@ -6,6 +6,8 @@ create table if not exists public.sync_products (
   image text,
   primary key (location_id, product_id)
 );
+alter table public.sync_products enable row level security;
+revoke all on public.sync_products from public, anon, authenticated;
 
 -- Every order ever fetched, also the invalid ones that have no row: so that these aren't fetched again until they change,
 -- and so that an unchanged order costs a write here and none in the orders table.
@@ -26,5 +28,7 @@ create table if not exists public.sync_order_memory (
   claimed_until timestamptz,
   primary key (location_id, order_id)
 );
+alter table public.sync_order_memory enable row level security;
+revoke all on public.sync_order_memory from public, anon, authenticated;
 alter table public.sync_order_memory add column if not exists claimed_until timestamptz;
 alter table public.sync_order_memory add column if not exists acted_at timestamptz;

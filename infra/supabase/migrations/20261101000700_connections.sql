@@ -9,3 +9,5 @@ create table if not exists public.sync_connections (
   expires_at timestamptz,
   primary key (location_id, connection_id)
 );
+alter table public.sync_connections enable row level security;
+revoke all on public.sync_connections from public, anon, authenticated;

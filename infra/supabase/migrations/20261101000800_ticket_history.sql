@@ -14,6 +14,9 @@ create table if not exists public.ghl_qr_ticket_changes (
   old_type text,
   new_type text
 );
+alter table public.ghl_qr_ticket_changes enable row level security;
+revoke all on public.ghl_qr_ticket_changes from public, anon, authenticated;
+revoke all on sequence public.ghl_qr_ticket_changes_change_id_seq from public, anon, authenticated;
 create index if not exists ghl_qr_ticket_changes_order on public.ghl_qr_ticket_changes (order_id, changed_at);
 
 -- Orders whose tickets somebody else touched, to be reconciled. Insert-only for the writer: setting tickets_due would
@@ -23,6 +26,9 @@ create table if not exists public.ghl_qr_tickets_touched (
   order_id text not null,
   touched_at timestamptz not null default clock_timestamp()
 );
+alter table public.ghl_qr_tickets_touched enable row level security;
+revoke all on public.ghl_qr_tickets_touched from public, anon, authenticated;
+revoke all on sequence public.ghl_qr_tickets_touched_touch_id_seq from public, anon, authenticated;
 create index if not exists ghl_qr_tickets_touched_order on public.ghl_qr_tickets_touched (order_id);
 
 -- Sync and the gate date every status they set. Who changes a status without dating it is somebody else.

@@ -3,8 +3,9 @@
 
 -- request: {location_id, lane: "bulk"|"priority", wanted, run_id?,
 --   limits: {max, window_ms, margin_ms, bulk_percent, daily_reserve?},
---   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?, took_ms?}}
---   -> {granted, granted_at, wait_ms, daily_remaining, budget_exhausted, run_state}
+--   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?, took_ms?}, late?}
+--   -> {granted, granted_at, wait_ms, daily_remaining, budget_exhausted, run_state, late_ms}
+-- `late` tells whether the caller's last grant came too late to be used; `late_ms`, for how long none has come in time.
 create or replace function public.acquire_slots(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -13,9 +14,7 @@ declare
   v_bulk_lane boolean := sync_internal.required(request, 'lane') = 'bulk';
   v_wanted int := greatest(coalesce((request ->> 'wanted')::int, 0), 0);
   v_observed jsonb := coalesce(nullif(request -> 'observed', 'null'), '{}');
-  v_window interval := sync_internal.milliseconds(
-    (sync_internal.required(request -> 'limits', 'window_ms'))::numeric
-    + coalesce((request -> 'limits' ->> 'margin_ms')::numeric, 0));
+  v_window interval := sync_internal.milliseconds((sync_internal.required(request -> 'limits', 'window_ms'))::numeric);
   v_limiter public.sync_limiter;
   v_now timestamptz;
   v_max int;
@@ -33,6 +32,10 @@ begin
   -- Read after the lock, and never below the last grant: a clock set back must not open a second window.
   v_now := greatest(clock_timestamp(), v_limiter.last_at);
 
+  v_limiter := sync_internal.widest_margin(
+    v_limiter, coalesce((request -> 'limits' ->> 'margin_ms')::numeric, 0), v_now, v_window);
+  v_window := v_window + sync_internal.milliseconds(greatest(v_limiter.margin_ms, v_limiter.margin_before_ms));
+  v_limiter := sync_internal.note_lateness(v_limiter, (request ->> 'late')::boolean, v_now);
   v_limiter := sync_internal.observe(v_limiter, v_observed, v_now, v_window);
   v_max := greatest(coalesce(v_limiter.learned_max, (sync_internal.required(request -> 'limits', 'max'))::int), 1);
   v_bulk_max := greatest(floor(v_max * coalesce((request -> 'limits' ->> 'bulk_percent')::numeric, 80) / 100), 1);
@@ -89,7 +92,9 @@ begin
   update public.sync_limiter
   set learned_max = v_limiter.learned_max, bulk_grants = v_limiter.bulk_grants,
     priority_grants = v_limiter.priority_grants, last_at = v_now, closed_until = v_limiter.closed_until,
-    daily_remaining = v_limiter.daily_remaining, daily_observed_at = v_limiter.daily_observed_at
+    daily_remaining = v_limiter.daily_remaining, daily_observed_at = v_limiter.daily_observed_at,
+    margin_ms = v_limiter.margin_ms, margin_before_ms = v_limiter.margin_before_ms,
+    margin_since = v_limiter.margin_since, late_since = v_limiter.late_since, late_at = v_limiter.late_at
   where location_id = v_location;
 
   return jsonb_build_object(
@@ -99,8 +104,57 @@ begin
       else greatest(ceil(extract(epoch from coalesce(v_free_at, v_now) - v_now) * 1000), 1)::bigint end,
     'daily_remaining', v_daily_remaining,
     'budget_exhausted', v_budget_exhausted,
-    'run_state', v_run_state);
+    'run_state', v_run_state,
+    'late_ms', sync_internal.late_ms(v_limiter, v_now));
 end
+$$;
+
+-- A grant is used within its caller's margin, so its slot is taken for the window and that margin: a caller with a
+-- smaller one must not count it as free before. The widest margin is kept for at least as long as its grants take.
+create or replace function sync_internal.widest_margin(
+  p_limiter public.sync_limiter, p_margin_ms numeric, p_now timestamptz, p_window interval
+) returns public.sync_limiter
+language plpgsql
+as $$
+begin
+  if p_now < p_limiter.margin_since + p_window
+    + sync_internal.milliseconds(greatest(p_limiter.margin_ms, p_limiter.margin_before_ms)) then
+    p_limiter.margin_ms := greatest(p_limiter.margin_ms, p_margin_ms);
+  else
+    p_limiter.margin_before_ms := p_limiter.margin_ms;
+    p_limiter.margin_ms := p_margin_ms;
+    p_limiter.margin_since := p_now;
+  end if;
+  return p_limiter;
+end
+$$;
+
+-- Takes down whether a grant came too late. After a minute without any word the count begins anew.
+create or replace function sync_internal.note_lateness(
+  p_limiter public.sync_limiter, p_late boolean, p_now timestamptz
+) returns public.sync_limiter
+language plpgsql
+as $$
+begin
+  if p_late then
+    if p_limiter.late_since is null or p_limiter.late_at < p_now - interval '1 minute' then
+      p_limiter.late_since := p_now;
+    end if;
+    p_limiter.late_at := p_now;
+  elsif not p_late then
+    p_limiter.late_since := null;
+    p_limiter.late_at := null;
+  end if;
+  return p_limiter;
+end
+$$;
+
+-- For how long no grant has come in time; null if the last one did, or if nobody has said anything for a minute.
+create or replace function sync_internal.late_ms(p_limiter public.sync_limiter, p_now timestamptz) returns bigint
+language sql immutable
+as $$
+  select floor(extract(epoch from p_now - p_limiter.late_since) * 1000)::bigint
+  where p_limiter.late_at > p_now - interval '1 minute'
 $$;
 
 -- Applies what GHL's response headers said, and forgets grants older than two windows.

@@ -38,7 +38,7 @@ as $$
 $$;
 
 -- The current or newest run, and whether its pulse was lost.
--- request: {location_id, next_seq, pulse_lost_after_ms?} -> {seq, run|null, needs_pulse, pulse}
+-- request: {location_id, next_seq, pulse_lost_after_ms?} -> {seq, run|null, needs_pulse, pulse, limiter_late_ms}
 create or replace function public.sync_snapshot(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -64,6 +64,9 @@ begin
       (not sync_internal.is_final(v_run.state) or v_run.announced_state is distinct from v_run.state)
       and coalesce(v_run.last_pulse_at, v_run.started_at) < clock_timestamp()
         - sync_internal.milliseconds(coalesce((request ->> 'pulse_lost_after_ms')::numeric, 30000)), false),
-    'pulse', v_run.pulse + 1);
+    'pulse', v_run.pulse + 1,
+    -- For how long no grant of the rate limit has come in time to be used.
+    'limiter_late_ms', (
+      select sync_internal.late_ms(l, clock_timestamp()) from public.sync_limiter l where l.location_id = v_location));
 end
 $$;

@@ -12,16 +12,7 @@ use crate::stack::Stack;
 
 pub(crate) fn run(quick: bool, largest: u32, parts: &[String], port_base: u16) -> Result<ExitCode> {
     let place = Place::bench()?;
-    let options = StackOptions {
-        orders: 150,
-        seed: 1,
-        ghl_url: None,
-        ghl_latency_ms: 0,
-        port_base,
-        reset: true,
-        brisk: false,
-        by_sam: false,
-    };
+    let options = StackOptions { port_base, reset: true, ..StackOptions::default() };
     let stack = Stack::start(&place, &options, Durability::Scratch)?;
     let mut bench = Command::new("cargo");
     bench.args(["test", "--locked", "--quiet", "--package", "tests", "--bench", "bench", "--"]);

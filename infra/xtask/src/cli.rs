@@ -119,7 +119,7 @@ pub(crate) fn run() -> Result<ExitCode> {
 }
 
 fn up(options: &StackOptions) -> Result<ExitCode> {
-    let place = Place::local()?;
+    let place = options.place()?;
     let mut stack = Stack::start(&place, options, Durability::Kept)?;
     stack.introduce();
     stack.stay()?;

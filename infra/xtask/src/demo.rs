@@ -8,12 +8,11 @@ use serde_json::Value;
 use crate::drive::{self, Outcome};
 use crate::http::{Http, number, text};
 use crate::options::StackOptions;
-use crate::place::Place;
 use crate::postgres::{Durability, Postgres};
 use crate::stack::Stack;
 
 pub(crate) fn run(options: &StackOptions, exit: bool) -> Result<ExitCode> {
-    let place = Place::local()?;
+    let place = options.place()?;
     let mut stack = Stack::start(&place, options, Durability::Kept)?;
     let ghl = options.ghl_url.is_none().then(|| Http::new(&stack.file.ghl_url, None));
     if let Some(ghl) = &ghl {

@@ -68,10 +68,16 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
         if options.last_step { sql_files(&place.project("infra/supabase/last-step"))? } else { Vec::new() };
 
     let session = Session::new(&place, address)?;
-    let state = read(&session)?;
+    let Found { state, open } = read(&session)?;
     let recorded: Vec<_> = serde_json::from_str(&state).context("psql told something else than the records")?;
     let plan = Plan::of(&migrations, &recorded, options.include_all)?;
     show(&plan, &last_steps, session.address());
+    if let (Some(tables), true) = (open, last_steps.is_empty()) {
+        println!(
+            "  {tables} can be read and written with the public (anon) key, as the original app made them; when nothing \
+             writes with it any more, `cargo xtask migrate --last-step` closes them"
+        );
+    }
     if plan.pending.is_empty() && plan.adopted.is_empty() && last_steps.is_empty() {
         println!("Nothing to do.");
     } else if options.dry_run {
@@ -85,11 +91,23 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// The records, as JSON.
-fn read(session: &Session) -> Result<String> {
-    let mut state = String::new();
-    match session.run(script::reading(), &mut |line| line.clone_into(&mut state))? {
-        Ended::Well => Ok(state),
+/// What the database tells before anything is done.
+struct Found {
+    /// The records, as JSON.
+    state: String,
+    /// The names of those of the original app's tables that the public key reaches, in words.
+    open: Option<String>,
+}
+
+fn read(session: &Session) -> Result<Found> {
+    let mut found = Found { state: String::new(), open: None };
+    let ended = session.run(script::reading(), &mut |line| match line.split_once(' ') {
+        Some((script::OPEN, tables)) => found.open = Some(tables.to_owned()).filter(|tables| !tables.is_empty()),
+        _ if line == script::OPEN => {}
+        _ => line.clone_into(&mut found.state),
+    })?;
+    match ended {
+        Ended::Well => Ok(found),
         Ended::Refused(complaint) => {
             bail!("the records of migrations can't be read\n{}\n{}", indented(&complaint), hint(&complaint))
         }

@@ -1,6 +1,9 @@
 //! How a stack is made.
 
+use anyhow::Result;
 use clap::Args;
+
+use crate::place::Place;
 
 /// How the stack of `up` and `demo` is made.
 #[derive(Args)]
@@ -20,9 +23,15 @@ pub(crate) struct StackOptions {
     /// First of five ports: local cloud, Postgres, PostgREST, local Supabase, fake GHL
     #[arg(long, default_value_t = Self::PORT_BASE, value_name = "P")]
     pub(crate) port_base: u16,
+    /// Keep this stack's state apart, in target/local/stacks/NAME: for one beside another, with another --port-base
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
     /// Start with an empty database
     #[arg(long)]
     pub(crate) reset: bool,
+    /// As in a project of the original app: its two tables were there first, and stay open to the anonymous key
+    #[arg(long)]
+    pub(crate) original: bool,
     /// Shorten every wait (cool-down, retries, GHL's window, time-outs), as the fault tests do
     #[arg(long)]
     pub(crate) brisk: bool,
@@ -33,6 +42,11 @@ pub(crate) struct StackOptions {
 
 impl StackOptions {
     pub(crate) const PORT_BASE: u16 = 8400;
+
+    /// Where the stack's state is.
+    pub(crate) fn place(&self) -> Result<Place> {
+        self.name.as_deref().map_or_else(Place::local, Place::beside)
+    }
 }
 
 impl Default for StackOptions {
@@ -43,7 +57,9 @@ impl Default for StackOptions {
             ghl_url: None,
             ghl_latency_ms: 0,
             port_base: Self::PORT_BASE,
+            name: None,
             reset: false,
+            original: false,
             brisk: false,
             by_sam: false,
         }

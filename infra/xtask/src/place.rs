@@ -21,6 +21,14 @@ impl Place {
         Self::under("local")
     }
 
+    /// A stack beside it: `target/local/stacks/<name>`.
+    pub(crate) fn beside(name: &str) -> Result<Self> {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            bail!("--name takes letters, digits and '-'");
+        }
+        Self::under(&format!("local/stacks/{name}"))
+    }
+
     /// The stack that the tests start for themselves, beside one that may be running: `target/local/test`.
     pub(crate) fn test() -> Result<Self> {
         Self::under("local/test")

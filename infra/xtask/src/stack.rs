@@ -20,6 +20,7 @@ use crate::{build, setup, stop};
 pub(crate) struct Stack {
     /// Whether SAM has built and deployed the functions.
     pub(crate) by_sam: bool,
+    named: bool,
     pub(crate) file: StackFile,
     pub(crate) postgres: Postgres,
     pub(crate) keys: Keys,
@@ -62,7 +63,17 @@ impl Stack {
         let services = starting.services;
         file.write(place)?;
         step.done();
-        Ok(Self { by_sam: options.by_sam, file, postgres, keys, ports, services, place: place.clone(), _lock: lock })
+        Ok(Self {
+            by_sam: options.by_sam,
+            named: options.name.is_some(),
+            file,
+            postgres,
+            keys,
+            ports,
+            services,
+            place: place.clone(),
+            _lock: lock,
+        })
     }
 
     /// Says where everything is.
@@ -76,7 +87,10 @@ impl Stack {
         println!("all of it    {}", self.place.stack_file().display());
         println!("logs         {}", self.place.own("logs").display());
         println!();
-        println!("Ready. In another terminal: cargo xtask sync | status | webhook <order-id>. Ctrl-C stops.");
+        // The other commands drive the stack without a name.
+        let others =
+            if self.named { "" } else { " In another terminal: cargo xtask sync | status | webhook <order-id>." };
+        println!("Ready.{others} Ctrl-C stops.");
     }
 
     /// Stays until somebody asks to stop, or a server ends by itself.

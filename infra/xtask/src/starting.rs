@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::TcpStream;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
 use crate::build;
@@ -75,7 +75,7 @@ pub(crate) struct Starting<'a> {
 impl Starting<'_> {
     pub(crate) fn database(&mut self, postgres: &Postgres, durability: Durability) -> Result<()> {
         postgres.start(&mut self.services, durability)?;
-        migrate(self.place, postgres)?;
+        migrate(self.place, postgres, self.options.original)?;
         let password = &self.keys.authenticator_password;
         postgres.query(&format!("alter role authenticator with login password '{password}'"))?;
         Ok(())
@@ -225,11 +225,21 @@ impl Starting<'_> {
     }
 }
 
-/// Supabase's roles, the migrations and the last step, in the order of their names, all or nothing. Each may run again.
-fn migrate(place: &Place, postgres: &Postgres) -> Result<()> {
-    let mut files = Vec::new();
-    for dir in ["local", "migrations", "last-step"] {
-        files.extend(sql_files(&place.project(&format!("infra/supabase/{dir}")))?);
+/// Supabase's roles and the migrations, in the order of their names, all or nothing; with `original` after the original
+/// app's tables. Each may run again.
+fn migrate(place: &Place, postgres: &Postgres, original: bool) -> Result<()> {
+    let mut files = sql_files(&place.project("infra/supabase/local"))?;
+    if original {
+        match postgres.query(ORIGINAL_TABLES)?.as_str() {
+            "none" => files.extend(sql_files(&place.project("infra/supabase/original"))?),
+            "open" => {}
+            _ => bail!("this database was made without --original, its tables are closed: --reset makes a new one"),
+        }
     }
+    files.extend(sql_files(&place.project("infra/supabase/migrations"))?);
     postgres.run_files(&files)
 }
+
+/// Whether the original app's tables are there and open.
+const ORIGINAL_TABLES: &str = "select coalesce((select case when relrowsecurity then 'closed' else 'open' end
+    from pg_class where oid = to_regclass('public.ghl_qr_tickets')), 'none')";

@@ -145,14 +145,11 @@ impl Runner {
         }
         if self.stack.is_none() {
             let options = StackOptions {
-                orders: 150,
-                seed: 1,
-                ghl_url: None,
-                ghl_latency_ms: 0,
                 port_base: self.port_base,
                 reset: true,
                 brisk: kind == Kind::Brisk,
                 by_sam: kind == Kind::BySam,
+                ..StackOptions::default()
             };
             let _ = fs::remove_file(self.place.log("answers")?);
             self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);

@@ -23,7 +23,7 @@ pub struct Limits {
     pub max: u32,
     /// GHL's window, in milliseconds.
     pub window_ms: u32,
-    /// What a grant may be late, in milliseconds: a grant not used within it is void.
+    /// What a grant may be late, in milliseconds: a grant not used within it is void, and it takes its slot that much longer.
     pub margin_ms: u32,
     /// The bulk lane's share, in percent.
     pub bulk_percent: u32,
@@ -70,10 +70,14 @@ pub struct Slots {
     pub budget_exhausted: bool,
     /// The state of the run that was asked for; nothing is granted unless it is `Syncing`.
     pub run_state: Option<String>,
+    /// For how many milliseconds every grant has come too late to be used; `None` when the last one came in time.
+    #[serde(default)]
+    pub late_ms: Option<u64>,
 }
 
 impl Database {
     /// Asks for `wanted` calls to GHL, to be made at once. Grants only what is free now and never reserves the future.
+    /// `late` tells whether this process's last grant came too late to be used, if that hasn't been told yet.
     ///
     /// # Errors
     /// [`Error`].
@@ -84,9 +88,11 @@ impl Database {
         run_id: Option<&str>,
         limits: Limits,
         observed: Observed,
+        late: Option<bool>,
     ) -> Result<Slots, Error> {
-        let request =
-            json!({ "lane": lane, "wanted": wanted, "run_id": run_id, "limits": limits, "observed": observed });
+        let request = json!({
+            "lane": lane, "wanted": wanted, "run_id": run_id, "limits": limits, "observed": observed, "late": late,
+        });
         self.call("acquire_slots", request).await
     }
 }

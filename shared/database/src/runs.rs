@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use domain::frames::Publication;
 use domain::listing::Listing;
-use domain::{Issue, OrderId, Run, RunId, RunKind, RunState};
+use domain::{Issue, OrderId, Problem, Run, RunId, RunKind, RunState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -144,6 +144,18 @@ pub struct Snapshot {
     pub needs_pulse: bool,
     /// The number of that pulse.
     pub pulse: Option<i64>,
+    /// For how many milliseconds no grant of the rate limit has come in time; `None` when the last one did.
+    #[serde(default)]
+    pub limiter_late_ms: Option<u64>,
+}
+
+impl Snapshot {
+    /// What an admin should know beside the run.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let late = self.limiter_late_ms.map(Duration::from_millis);
+        late.and_then(Problem::database_too_slow).into_iter().collect()
+    }
 }
 
 impl Database {

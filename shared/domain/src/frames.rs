@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::ids::{LocationId, RunId};
+use crate::problem::Problem;
 use crate::run::{Run, RunState};
 
 /// Sequence numbers the database sets aside for one publication.
@@ -90,10 +91,20 @@ impl Publication {
     }
 }
 
-/// The frame that answers a client that has just connected.
+/// The frame that answers a client that asks how things stand.
 #[must_use]
-pub fn snapshot(run: Option<&Run>, seq: u64) -> Frame {
-    Frame { event: "sync_status", run_id: run.map(|run| run.run_id.clone()), seq, data: status(run, seq) }
+pub fn snapshot(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Frame {
+    Frame { event: "sync_status", run_id: run.map(|run| run.run_id.clone()), seq, data: answer(run, seq, problems) }
+}
+
+/// The status for whoever asks: the document's data, and `problems` where there are any.
+#[must_use]
+pub fn answer(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Value {
+    let mut data = status(run, seq);
+    if let (Some(object), false) = (data.as_object_mut(), problems.is_empty()) {
+        object.insert("problems".to_owned(), json!(problems));
+    }
+    data
 }
 
 /// The `sync_status` data, which is also `sync_status.json`. No run yet: the idle status.

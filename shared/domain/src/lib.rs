@@ -26,6 +26,7 @@ pub mod items;
 pub mod listing;
 pub mod order;
 pub mod personal;
+pub mod problem;
 pub mod run;
 
 pub use entitlement::{Entitlement, PaymentFacts};
@@ -34,4 +35,5 @@ pub use ids::{LocationId, OrderId, RunId};
 pub use issue::Issue;
 pub use order::Order;
 pub use personal::Personal;
+pub use problem::Problem;
 pub use run::{Run, RunKind, RunState};

@@ -49,12 +49,20 @@ impl Caller {
             return Err(ApiError::not_authorised());
         };
         let fields = context.authorizer.as_ref().map(|authorizer| &authorizer.fields);
-        Self::from_fields(|name| fields?.get(name)).ok_or_else(ApiError::not_authorised)
+        let caller = Self::from_fields(|name| fields?.get(name));
+        // The gateway may use an authorizer's answer for a while after it was made.
+        caller.filter(|caller| !caller.has_ended(LEEWAY_SECONDS)).ok_or_else(ApiError::not_authorised)
     }
 
-    /// The caller in an authorizer's context, such as that of a WebSocket API, or `None` if it isn't whole or has expired.
+    /// The caller in the context that a WebSocket API repeats with every message, or `None` if it isn't whole. The session
+    /// may have ended since: see [`Self::session_has_ended`].
     pub fn from_context(context: &Value) -> Option<Self> {
         Self::from_fields(|name| context.get(name))
+    }
+
+    /// Whether the user's session has ended, to the second: from then on frames aren't sent any more.
+    pub fn session_has_ended(&self) -> bool {
+        self.has_ended(0)
     }
 
     /// The caller, if it has at least this role.
@@ -76,9 +84,14 @@ impl Caller {
         // A WebSocket API hands each value over as a string.
         let expires_at = field("expiresAt")?;
         let expires_at = expires_at.as_i64().or_else(|| expires_at.as_str()?.parse().ok())?;
-        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()?;
-        // The gateway may use an authorizer's answer for a while after it was made.
-        (now < expires_at.saturating_add(LEEWAY_SECONDS)).then_some(Self { user_id, role, expires_at })
+        Some(Self { user_id, role, expires_at })
+    }
+
+    /// A clock that can't be read proves nothing: then it has.
+    fn has_ended(&self, leeway_seconds: i64) -> bool {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+        let now = now.and_then(|now| i64::try_from(now.as_secs()).ok());
+        now.is_none_or(|now| self.expires_at.saturating_add(leeway_seconds) <= now)
     }
 }
 
@@ -144,6 +157,20 @@ mod tests {
             assert_eq!((error.status().as_u16(), error.code()), (403, "not_authorised"), "{context}");
         }
         assert!(Caller::from_request(&Request::default()).is_err(), "no context at all");
+    }
+
+    #[test]
+    fn a_session_ends_to_the_second_and_requests_have_a_leeway() {
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        for (expires_at, has_ended, may_ask) in
+            [(now + 60, false, true), (now, true, true), (now - 30, true, true), (now - 61, true, false)]
+        {
+            let context = json!({"userId": "u1", "role": "admin", "expiresAt": expires_at});
+            assert_eq!(Caller::from_context(&context).unwrap().session_has_ended(), has_ended, "{}", expires_at - now);
+            let request = request_with_context("/x", context);
+            assert_eq!(Caller::from_request(&request).is_ok(), may_ask, "{}", expires_at - now);
+        }
+        assert_eq!(Caller::from_context(&json!({"userId": "u1", "role": "admin"})), None);
     }
 
     #[test]

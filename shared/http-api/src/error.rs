@@ -53,6 +53,11 @@ impl ApiError {
         Self::new(StatusCode::FORBIDDEN, "not_authorised", "You are not signed in, or your session has ended")
     }
 
+    /// 401 `session_ended`: the user's session has ended; its token may still pass for a while, as clocks differ.
+    pub fn session_ended() -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "session_ended", "Your session has ended. Sign in again.")
+    }
+
     /// 403 `admin_required`: a member asks for what only admins may.
     pub fn admin_required() -> Self {
         Self::new(StatusCode::FORBIDDEN, "admin_required", "Only an admin may do this")

@@ -5,12 +5,15 @@ use std::panic::AssertUnwindSafe;
 use std::time::{Duration, Instant};
 
 use database::{Database, Lane, Limits, Observed, Slots};
+use domain::problem::LATE_FOR_TOO_LONG;
 use domain::{FailureClass, OrderId, RunId};
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use settings::Secret;
 use telemetry::metrics::{self, Metric};
+
+use crate::punctuality::Punctuality;
 
 /// What to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,6 +105,7 @@ pub struct Fetcher {
     client: ghl::Client,
     token: Secret,
     limits: Limits,
+    punctuality: Punctuality,
 }
 
 /// The shortest pause before the limiter is asked again.
@@ -110,8 +114,8 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 impl Fetcher {
     /// A fetcher for one location.
     #[must_use]
-    pub const fn new(client: ghl::Client, token: Secret, limits: Limits) -> Self {
-        Self { client, token, limits }
+    pub fn new(client: ghl::Client, token: Secret, limits: Limits) -> Self {
+        Self { client, token, limits, punctuality: Punctuality::default() }
     }
 
     /// Calls that both lanes' windows hold: bounds what a run keeps outstanding.
@@ -151,6 +155,22 @@ impl Fetcher {
         wanted: usize,
         run_id: Option<&RunId>,
     ) -> Result<Slots, database::Error> {
+        // Read before anything is granted: a grant doesn't wait for it. Whoever needs the token learns why there is none.
+        let _read_in_advance = self.token.get().await;
+        if !self.punctuality.is_measured() {
+            // The margin of the very first grant needs a measurement, too.
+            self.acquire(database, lane, 0, run_id).await?;
+        }
+        self.acquire(database, lane, wanted, run_id).await
+    }
+
+    async fn acquire(
+        &self,
+        database: &Database,
+        lane: Lane,
+        wanted: usize,
+        run_id: Option<&RunId>,
+    ) -> Result<Slots, database::Error> {
         let ghl::Seen { rate: seen, age, took } = self.client.take_observed();
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let observed = Observed {
@@ -161,19 +181,39 @@ impl Fetcher {
             took_ms: seen.remaining.map(|_| milliseconds(took)),
             closed_for_ms: seen.closed_for.map(milliseconds),
         };
+        let limits = Limits { margin_ms: self.punctuality.margin_ms(self.limits.margin_ms), ..self.limits };
+        let untold = self.punctuality.untold();
         let asked_at = Instant::now();
-        let mut slots = database.acquire_slots(lane, wanted, run_id.map(RunId::as_str), self.limits, observed).await?;
+        let run_id = run_id.map(RunId::as_str);
+        let mut slots = database.acquire_slots(lane, wanted, run_id, limits, observed, untold).await?;
+        let round_trip = asked_at.elapsed();
+        self.punctuality.told();
+        self.punctuality.measured(round_trip);
         if let Some(remaining) = slots.daily_remaining {
             metrics::value(Metric::GhlDailyRemaining, remaining as f64);
         }
-        if slots.granted > 0 && asked_at.elapsed() > Duration::from_millis(u64::from(self.limits.margin_ms)) {
-            tracing::warn!(
-                granted = slots.granted,
-                elapsed_ms = asked_at.elapsed().as_millis() as u64,
-                "A grant came too late to be used"
+        if slots.granted > 0 {
+            let late = round_trip > Duration::from_millis(u64::from(limits.margin_ms));
+            self.punctuality.granted(late);
+            if late {
+                tracing::warn!(
+                    granted = slots.granted,
+                    elapsed_ms = milliseconds(round_trip),
+                    margin_ms = limits.margin_ms,
+                    "A grant came too late to be used"
+                );
+                slots.granted = 0;
+                slots.wait_ms = slots.wait_ms.max(1);
+            }
+        }
+        let late_for = slots.late_ms.map(Duration::from_millis);
+        if late_for.is_some_and(|late| late >= LATE_FOR_TOO_LONG) && self.punctuality.is_to_be_logged() {
+            metrics::count(Metric::LimiterTooLate, 1);
+            tracing::error!(
+                late_ms = slots.late_ms,
+                elapsed_ms = milliseconds(round_trip),
+                "Nothing can be fetched: the database answers too slowly for the rate limit's grants"
             );
-            slots.granted = 0;
-            slots.wait_ms = slots.wait_ms.max(1);
         }
         Ok(slots)
     }

@@ -8,6 +8,7 @@
 //! | [`prepare`] | an order as read becomes the row to write |
 //! | [`pulses`] | a run's pulses: sent, and found lost |
 //! | [`publish`] | status document and frames |
+//! | `punctuality` | whether the limiter's grants arrive in time |
 //! | [`start`] | starting a run from the HTTP API |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
@@ -17,6 +18,7 @@ pub mod prepare;
 pub mod products;
 pub mod publish;
 pub mod pulses;
+mod punctuality;
 pub mod setup;
 pub mod start;
 

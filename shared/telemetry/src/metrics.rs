@@ -14,6 +14,7 @@
 //! | `GhlThrottled` | Count | | calls that GHL answered with 429; there should be none |
 //! | `GhlDailyRemaining` | Count | | calls that GHL's daily budget leaves, at each request for slots, once GHL has told it |
 //! | `LimiterWaitMs` | Milliseconds | | for each fetched order, how long it waited in its invocation for a slot |
+//! | `LimiterTooLate` | Count | | once a minute and worker while every grant of the rate limit has come too late for a minute |
 //! | `RunSeconds` | Seconds | `Kind`, `State` | length of a run, once (seldom twice), when its end is published |
 //! | `OldestMessageSeconds` | Seconds | `Queue` | age of the oldest message of a batch, deliberate delays included |
 //! | `FramesSent` | Count | | frames that dashboards' connections took |
@@ -48,6 +49,7 @@ pub enum Metric {
     GhlThrottled,
     GhlDailyRemaining,
     LimiterWaitMs,
+    LimiterTooLate,
     RunSeconds,
     OldestMessageSeconds,
     FramesSent,

@@ -169,7 +169,7 @@ impl Writer {
     async fn sync(&mut self, lane: Lane, mut ids: Vec<OrderId>, run: Option<&Run>) -> Result<(), Error> {
         let run_id = run.map(|run| &run.run_id);
         let asking = run_id.map(domain::RunId::as_str);
-        let slots = self.database.acquire_slots(lane, ids.len(), asking, LIMITS, Observed::default()).await?;
+        let slots = self.database.acquire_slots(lane, ids.len(), asking, LIMITS, Observed::default(), None).await?;
         ids.truncate(slots.granted as usize);
         let read = ids.iter().map(|id| OrderUpsert {
             run_id: run_id.cloned(),

@@ -117,18 +117,60 @@ async fn a_ping_is_answered_and_rubbish_once_and_then_closed() {
     server.verify().await;
 }
 
-#[tokio::test]
-async fn a_session_that_ended_is_told_and_closed() {
+/// What a client with this context is told. It is also closed and forgotten, and nothing else is done.
+async fn told_with(authorizer: Value, message: &str) -> Value {
     let (server, socket) = world().await;
     posts(&server, 200).await;
-    Mock::given(method("DELETE")).respond_with(ResponseTemplate::new(204)).expect(1).mount(&server).await;
-    let mut ended = event("$default", r#"{"action":"status"}"#);
-    ended.request_context.authorizer["expiresAt"] = "1000".into();
-    socket.handle(ended).await.unwrap();
+    function(&server, "remove_connections", json!({})).await;
+    let closing = Mock::given(method("DELETE")).and(path("/live/@connections/c1"));
+    closing.respond_with(ResponseTemplate::new(204)).mount(&server).await;
+    let mut event = event("$default", message);
+    event.request_context.authorizer = authorizer;
+    assert_eq!(socket.handle(event).await.unwrap(), Answer { status_code: 200 });
     let requests = server.received_requests().await.unwrap();
-    let frame: Value = serde_json::from_slice(&requests[0].body).unwrap();
-    assert_eq!(frame["data"]["code"], "not_authorised");
-    server.verify().await;
+    let done: Vec<_> = requests.iter().map(|asked| (asked.method.as_str(), asked.url.path())).collect();
+    let (connection, function) = ("/live/@connections/c1", "/rest/v1/rpc/remove_connections");
+    assert_eq!(done, [("POST", connection), ("DELETE", connection), ("POST", function)], "{message}");
+    assert_eq!(sent(&server, "/remove_connections").await[0]["request"]["connection_ids"], json!(["c1"]));
+    serde_json::from_slice(&requests[0].body).unwrap()
+}
+
+#[tokio::test]
+async fn a_session_that_has_ended_is_told_and_closed_whatever_it_asks() {
+    let now = Timestamp::now().as_second();
+    for expires_at in [1000, now - 59, now] {
+        let context = json!({"userId": "u1", "role": "admin", "expiresAt": expires_at.to_string()});
+        for message in [r#"{"action":"ping"}"#, r#"{"action":"status"}"#, "hello"] {
+            let frame = told_with(context.clone(), message).await;
+            let words = "Your session has ended: renew it, then connect again";
+            assert_eq!(
+                frame,
+                json!({"event": "error", "data": {"error": words, "code": "session_ended"}}),
+                "{message}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_is_nobody_is_told_and_closed_whatever_it_asks() {
+    for context in [Value::Null, json!({"userId": "u1", "role": "owner", "expiresAt": "4102444800"})] {
+        for message in [r#"{"action":"ping"}"#, r#"{"action":"status"}"#] {
+            assert_eq!(told_with(context.clone(), message).await["data"]["code"], "not_authorised", "{message}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_ping_of_a_session_that_goes_on_needs_no_database() {
+    let (server, socket) = world().await;
+    posts(&server, 200).await;
+    let mut going_on = event("$default", r#"{"action":"ping"}"#);
+    let soon = Timestamp::now().as_second() + 30;
+    going_on.request_context.authorizer["expiresAt"] = soon.to_string().into();
+    socket.handle(going_on).await.unwrap();
+    assert_eq!(sent(&server, "/c1").await, [json!({"event": "pong"})]);
+    assert_eq!(server.received_requests().await.unwrap().len(), 1);
 }
 
 #[tokio::test]

@@ -13,9 +13,14 @@ pub(crate) const BUSY: &str = "busy";
 /// The records aren't those of the plan.
 pub(crate) const MOVED: &str = "moved";
 
-/// Prints the records, as JSON.
+/// Printed with the names of the original app's tables that the public key still reaches.
+pub(crate) const OPEN: &str = "open";
+
+/// Prints the records, as JSON, and before them which tables are open.
 pub(crate) fn reading() -> String {
-    format!("{}{}\\echo :state\n", include_str!("sql/settings.sql"), include_str!("sql/state.sql"))
+    let (settings, open, state) =
+        (include_str!("sql/settings.sql"), include_str!("sql/open.sql"), include_str!("sql/state.sql"));
+    format!("{settings}{open}\\echo {OPEN} :open\n{state}\\echo :state\n")
 }
 
 /// Applies what is planned. `planned` is what `reading` has printed.

@@ -97,7 +97,7 @@ fn counts_add_up_at_the_end_and_while_listing_the_larger_count_shows() {
 
 #[test]
 fn before_the_first_run_the_status_is_idle() {
-    let frame = snapshot(None, 3);
+    let frame = snapshot(None, 3, &[]);
     assert_eq!((frame.data["status"].as_str(), frame.seq), (Some("Idle"), 3));
 }
 
@@ -108,4 +108,13 @@ fn errors_are_told_in_words() {
     failed.error_code = Some("no_valid_products".into());
     assert_eq!(status(Some(&failed), 1)["error"], "No valid products found");
     assert_eq!(status(Some(&run(RunState::Syncing, None)), 1).get("error"), None);
+}
+
+#[test]
+fn whoever_asks_is_told_of_problems_and_the_document_is_not() {
+    let problem = Problem { code: "database_too_slow", message: "It is slow.".to_owned() };
+    let told = answer(None, 3, std::slice::from_ref(&problem));
+    assert_eq!(told["problems"], json!([{"code": "database_too_slow", "message": "It is slow."}]));
+    assert_eq!(snapshot(None, 3, &[problem]).data, told);
+    assert_eq!(answer(None, 3, &[]), status(None, 3));
 }

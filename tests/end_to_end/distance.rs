@@ -1,0 +1,78 @@
+//! A database that is far away, and one that is too slow.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    fake_ghl::new_id,
+    metrics::Output,
+    waiting::{A_MOMENT, until},
+    world::World,
+};
+
+/// A webhook's order passes some ten calls of the database.
+const A_SLOW_MOMENT: Duration = Duration::from_secs(60);
+
+async fn until_tickets(world: &World, id: &str) {
+    until("a ticket of the order", A_SLOW_MOMENT, async || {
+        let tickets = world.database.rows(&format!("select status from ghl_qr_tickets where order_id = '{id}'")).await;
+        if tickets == [json!({"status": "live"})] { Ok(()) } else { Err(format!("{tickets:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_webhook_gets_its_tickets_also_from_a_database_that_is_far_away() {
+    let world = World::with_orders(4).await;
+    world.move_database(300).await;
+    let id = new_id();
+    world.ghl.put_quantity(&id, 1).await;
+    world.ghl.notify(&id).await;
+    until_tickets(&world, &id).await;
+    assert_eq!(world.status().await.get("problems"), None);
+    world.move_database(0).await;
+}
+
+/// No grant of the rate limit arrives in time: that isn't kept a secret, and ends with its cause.
+#[tokio::test]
+async fn a_database_that_is_too_slow_for_the_rate_limit_is_told_everywhere() {
+    let world = World::with_orders(4).await;
+    // As if the last two minutes had been so already.
+    world
+        .database
+        .execute(&format!(
+            "insert into public.sync_limiter (location_id) values ('{}') on conflict do nothing;
+             update public.sync_limiter set late_since = clock_timestamp() - interval '2 minutes',
+             late_at = clock_timestamp()",
+            world.location_id
+        ))
+        .await;
+    let output = Output::from_now();
+    world.move_database(3_100).await;
+    let id = new_id();
+    world.ghl.put_quantity(&id, 1).await;
+    world.ghl.notify(&id).await;
+    until("a line in the log", A_SLOW_MOMENT, async || {
+        let text = output.text();
+        let line = text.lines().find(|line| line.contains("the database answers too slowly")).map(str::to_owned);
+        line.filter(|line| line.contains("\"level\":\"ERROR\"")).ok_or(text)
+    })
+    .await;
+    let problem = world.status().await["problems"][0].clone();
+    assert_eq!(problem["code"], "database_too_slow", "{problem}");
+    assert!(problem["message"].as_str().unwrap().contains("GoHighLevel"), "{problem}");
+    until("a metric", A_SLOW_MOMENT, async || {
+        let text = output.text();
+        if text.contains("LimiterTooLate") { Ok(()) } else { Err(text) }
+    })
+    .await;
+
+    world.move_database(0).await;
+    until_tickets(&world, &id).await;
+    until("the problem's end", A_MOMENT, async || match world.status().await.get("problems") {
+        None => Ok(()),
+        Some(problems) => Err(Value::to_string(problems)),
+    })
+    .await;
+}

@@ -1,0 +1,151 @@
+//! What the public key reaches: nothing where our migrations made the tables, the original app's own two where it made them.
+
+use std::{env, fs, path::Path, process::Stdio, time::Duration};
+
+use jsonwebtoken::Algorithm;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::{
+    keys::{Keys, now, sign},
+    stack::Stack,
+    world::World,
+};
+
+/// Supabase's public key, in the hands of anybody who has seen the original app's page.
+struct Anonymous {
+    rest: String,
+    key: String,
+}
+
+impl Anonymous {
+    fn of(stack: &Stack, jwt_secret: &str) -> Self {
+        let claims = json!({ "iss": "supabase", "ref": "local", "role": "anon", "exp": now() + 600 });
+        Self { rest: stack.postgrest_url.clone(), key: sign(&claims, Algorithm::HS256, jwt_secret) }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, String) {
+        let url = format!("{}/{path}", self.rest);
+        let request = reqwest::Client::new().request(method, url).header("apikey", &self.key).bearer_auth(&self.key);
+        let request = request.header("prefer", "return=representation");
+        let request = if let Some(body) = body { request.json(&body) } else { request };
+        let answer = request.send().await.expect("PostgREST answers");
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    async fn is_refused(&self, method: Method, path: &str, body: Option<Value>) {
+        let (status, text) = self.ask(method.clone(), path, body).await;
+        assert!(matches!(status.as_u16(), 401 | 403), "{method} {path}: {status} {text}");
+        assert!(text.contains("42501"), "{method} {path}: {text}");
+    }
+}
+
+const SCANNED: &str = "ghl_qr_tickets?order_id=eq.original-1";
+
+#[tokio::test]
+async fn in_a_fresh_database_the_public_key_can_do_nothing() {
+    let world = World::with_orders(4).await;
+    let anonymous = Anonymous::of(&world, &Keys::of_the_stack().jwt_secret);
+    let order = json!({ "order_id": "forged-1", "contact_email": "ada@example.com" });
+    anonymous.is_refused(Method::GET, "ghl_qr_orders?select=contact_email", None).await;
+    anonymous.is_refused(Method::POST, "ghl_qr_orders", Some(order)).await;
+    anonymous.is_refused(Method::POST, "ghl_qr_tickets", Some(json!({ "ticket_type": "VIP" }))).await;
+    anonymous.is_refused(Method::PATCH, SCANNED, Some(json!({ "status": "used" }))).await;
+    anonymous.is_refused(Method::GET, "sync_runs", None).await;
+    anonymous.is_refused(Method::POST, "rpc/validate_ticket", Some(json!({ "request": {} }))).await;
+}
+
+/// A stack beside the one under test, ended with this value.
+struct Beside {
+    process: Child,
+    stack: Stack,
+    jwt_secret: String,
+}
+
+impl Beside {
+    async fn start(arguments: &[&str]) -> Self {
+        const NAME: &str = "end-to-end";
+        let mut command = xtask();
+        command.args(["up", "--name", NAME, "--port-base", "8720", "--orders", "3"]).args(arguments);
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("xtask runs");
+        let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+        let ready = async {
+            while let Some(line) = lines.next_line().await.unwrap() {
+                if line.starts_with("Ready.") {
+                    return;
+                }
+            }
+            panic!("`up` ended before it was ready");
+        };
+        timeout(Duration::from_secs(120), ready).await.expect("`up` is ready within two minutes");
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/local/stacks").join(NAME);
+        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let keys: Value = serde_json::from_str(&read("keys.json")).unwrap();
+        Self {
+            process,
+            stack: serde_json::from_str(&read("stack.json")).unwrap(),
+            jwt_secret: keys["jwt_secret"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// As by Ctrl-C.
+    async fn stop(mut self) {
+        let id = self.process.id().expect("it runs").to_string();
+        Command::new("kill").args(["-INT", &id]).status().await.expect("kill is there");
+        timeout(Duration::from_secs(60), self.process.wait()).await.expect("`up` ends within a minute").unwrap();
+    }
+}
+
+fn xtask() -> Command {
+    let mut command = match env::var_os("XTASK") {
+        Some(program) => Command::new(program),
+        None => {
+            let mut cargo = Command::new("cargo");
+            cargo.args(["run", "--locked", "--quiet", "--package", "xtask", "--"]);
+            cargo
+        }
+    };
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn migrate(database_url: &str, arguments: &[&str]) -> String {
+    let output = xtask().arg("migrate").args(arguments).env("DATABASE_URL", database_url).output().await.unwrap();
+    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    assert!(output.status.success(), "{text}");
+    text
+}
+
+#[tokio::test]
+async fn beside_the_original_app_its_tables_stay_open_until_the_last_step() {
+    // Nothing of the stack under test is used; it only has the processors for itself.
+    let _world = World::with_orders(4).await;
+    let beside = Beside::start(&["--original", "--reset"]).await;
+    let anonymous = Anonymous::of(&beside.stack, &beside.jwt_secret);
+
+    // The app makes an order with its tickets, the scanner lets somebody in.
+    let order = json!({ "order_id": "original-1", "contact_firstname": "Ada" });
+    let (status, text) = anonymous.ask(Method::POST, "ghl_qr_orders", Some(order)).await;
+    assert_eq!(status, StatusCode::CREATED, "{text}");
+    let tickets = json!([{ "order_id": "original-1", "ticket_type": "VIP" }]);
+    let (status, text) = anonymous.ask(Method::POST, "ghl_qr_tickets", Some(tickets)).await;
+    assert_eq!(status, StatusCode::CREATED, "{text}");
+    let (_, text) = anonymous.ask(Method::PATCH, SCANNED, Some(json!({ "status": "used" }))).await;
+    let scanned: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&scanned[0]["status"], &scanned[0]["status_by"]), (&json!("used"), &json!("external")), "{text}");
+    anonymous.is_refused(Method::GET, "ghl_qr_ticket_changes", None).await;
+    anonymous.is_refused(Method::GET, "sync_order_memory", None).await;
+
+    let database_url = &beside.stack.database_url;
+    let text = migrate(database_url, &["--dry-run"]).await;
+    assert!(text.contains("ghl_qr_orders and ghl_qr_tickets can be read and written with the public"), "{text}");
+    let text = migrate(database_url, &["--yes", "--last-step"]).await;
+    assert!(!text.contains("can be read and written"), "{text}");
+    anonymous.is_refused(Method::GET, "ghl_qr_orders?select=contact_email", None).await;
+    anonymous.is_refused(Method::PATCH, SCANNED, Some(json!({ "status": "live" }))).await;
+    assert!(!migrate(database_url, &["--dry-run"]).await.contains("can be read and written"));
+    beside.stop().await;
+}
