@@ -224,7 +224,7 @@ async fn migrate(owner: &Client) {
     }
 }
 
-fn supabase() -> PathBuf {
+pub(crate) fn supabase() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../infra/supabase")
 }
 

@@ -6,6 +6,7 @@
 //! | `orders` | the order and run documents the tests send |
 //! | `postgrest` | a PostgREST before a test's database, for tests that call as production does |
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
+//! | `catalogues` | the schema files and the migrations make the same database |
 //! | `migrating` | `cargo xtask migrate`: what it applies, records and refuses |
 //! | `limiter` | the window is exact, the lanes, 429, calls of others |
 //! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
@@ -34,6 +35,7 @@
 
 mod adoption;
 mod budget;
+mod catalogues;
 mod gate;
 mod harness;
 mod histories;

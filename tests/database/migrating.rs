@@ -8,7 +8,7 @@ use std::process::Stdio;
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::harness::TestDatabase;
+use crate::harness::{TestDatabase, supabase};
 
 const PROJECTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/supabase/migrations");
 /// What `migrate` holds while it applies.
@@ -33,6 +33,10 @@ impl Ran {
 }
 
 async fn migrate(url: &str, arguments: &[&str]) -> Ran {
+    xtask(&[&["migrate"], arguments].concat(), Some(url)).await
+}
+
+async fn xtask(arguments: &[&str], database_url: Option<&str>) -> Ran {
     let mut command = match std::env::var_os("XTASK") {
         Some(program) => Command::new(program),
         None => {
@@ -42,7 +46,11 @@ async fn migrate(url: &str, arguments: &[&str]) -> Ran {
             cargo
         }
     };
-    command.arg("migrate").args(arguments).env("DATABASE_URL", url).stdin(Stdio::null());
+    command.args(arguments).stdin(Stdio::null());
+    match database_url {
+        Some(url) => command.env("DATABASE_URL", url),
+        None => command.env_remove("DATABASE_URL"),
+    };
     let output = command.output().await.expect("xtask runs");
     let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
     Ran { succeeded: output.status.success(), text }
@@ -105,18 +113,141 @@ async fn an_empty_database_gets_all_and_then_nothing_more() {
         .await;
     let column = |name, kind| json!({"name": name, "type": kind});
     assert_eq!(columns, [column("version", "text"), column("statements", "_text"), column("name", "text")]);
-    let record = "select name, statements from supabase_migrations.schema_migrations where version = '20261101002400'";
-    let file = std::fs::read_to_string(Path::new(PROJECTS).join("20261101002400_gate_functions.sql")).unwrap();
-    assert_eq!(database.rows(record).await, [json!({"name": "gate_functions", "statements": [file]})]);
+    let record = "select name, statements from supabase_migrations.schema_migrations where version = '20261128000100'";
+    let file = std::fs::read_to_string(Path::new(PROJECTS).join("20261128000100_initial.sql")).unwrap();
+    assert_eq!(database.rows(record).await, [json!({"name": "initial", "statements": [file]})]);
 }
 
 #[tokio::test]
 async fn a_database_made_with_psql_gets_its_records_and_keeps_its_rows() {
     let database = TestDatabase::new().await;
     database.execute("insert into ghl_qr_orders (order_id, contact_firstname) values ('o1', 'Ada')").await;
-    migrate(&database.url(), &["--yes"]).await.says(true, &["0 of our migrations applied", "Done"]);
+    let words = ["0 of our migrations applied, 0 to apply", "stands already, is only recorded", "Done"];
+    migrate(&database.url(), &["--dry-run"]).await.says(true, &[&words[..2], &["Nothing was changed"]].concat());
+    assert_eq!(database.value("select to_regclass('supabase_migrations.schema_migrations')").await, Value::Null);
+    migrate(&database.url(), &["--yes"]).await.says(true, &words);
     let orders = database.rows("select order_id, contact_firstname from ghl_qr_orders").await;
     assert_eq!(orders, [json!({"order_id": "o1", "contact_firstname": "Ada"})]);
+    migrate(&database.url(), &[]).await.says(true, &["0 to apply", "Nothing to do"]);
+}
+
+/// As of the files that the first migration replaced: what they recorded stays, and it is compared with what is there.
+#[tokio::test]
+async fn a_database_of_other_migrations_is_recorded_only_if_it_is_what_ours_make() {
+    let database = TestDatabase::original().await;
+    database
+        .execute(
+            "create schema supabase_migrations;
+             create table supabase_migrations.schema_migrations (version text not null primary key, statements text[], name text);
+             insert into supabase_migrations.schema_migrations values ('20261101000100'), ('20261101009000');
+             insert into ghl_qr_orders (order_id, contact_firstname) values ('o1', 'Ada');
+             -- Of somebody else in the same database.
+             create table public.somebody_elses (id int);
+             drop index public.sync_runs_newest;
+             alter table public.sync_limiter drop column margin_ms;
+             create or replace function sync_internal.is_final(state text) returns boolean language sql immutable
+               as $$ select state in ('Completed', 'Error') $$;
+             grant select on public.sync_runs to anon",
+        )
+        .await;
+    let differences = [
+        "index public.sync_runs_newest is missing",
+        "column public.sync_limiter.margin_ms is missing",
+        "function sync_internal.is_final(text) differs",
+        "rights table public.sync_runs differs",
+        "Nothing was changed",
+    ];
+    for arguments in [&["--yes"][..], &["--dry-run"]] {
+        migrate(&database.url(), arguments).await.says(false, &differences);
+    }
+    assert_eq!(versions(&database).await, json!(["20261101000100", "20261101009000"]));
+
+    let whole = TestDatabase::new().await;
+    let is_final = whole.value("select pg_get_functiondef('sync_internal.is_final(text)'::regprocedure)").await;
+    database
+        .execute(&format!(
+            "create index sync_runs_newest on public.sync_runs (location_id, started_at desc, run_id desc);
+             alter table public.sync_limiter add column margin_ms numeric not null default 0;
+             {};
+             revoke select on public.sync_runs from anon",
+            is_final.as_str().unwrap()
+        ))
+        .await;
+    migrate(&database.url(), &["--yes"])
+        .await
+        .says(true, &["2 older ones of others", "stands already, is only recorded"]);
+    assert_eq!(versions(&database).await.as_array().map(Vec::len), Some(3));
+    let orders = database.rows("select order_id, contact_firstname from ghl_qr_orders").await;
+    assert_eq!(orders, [json!({"order_id": "o1", "contact_firstname": "Ada"})]);
+}
+
+/// A copy of `infra/supabase`, changed as an author changes it.
+struct Supabase(Directory);
+
+impl Supabase {
+    fn copied() -> Self {
+        let copy = Directory::of(&[]);
+        for name in ["schemas", "migrations"] {
+            std::fs::create_dir(copy.0.join(name)).unwrap();
+            for entry in std::fs::read_dir(supabase().join(name)).unwrap() {
+                let entry = entry.unwrap();
+                std::fs::copy(entry.path(), copy.0.join(name).join(entry.file_name())).unwrap();
+            }
+        }
+        std::fs::copy(supabase().join("config.toml"), copy.0.join("config.toml")).unwrap();
+        Self(copy)
+    }
+
+    fn change(&self, file: &str, from: &str, to: &str) {
+        let path = self.0.0.join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file} has no {from}");
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+    }
+
+    async fn new_migration(&self, name: &str) -> Ran {
+        xtask(&["migration", "new", name, "--supabase", self.0.0.to_str().unwrap()], None).await
+    }
+
+    /// The newest migration and what it says.
+    fn newest(&self) -> (PathBuf, String) {
+        let entries = std::fs::read_dir(self.0.0.join("migrations")).unwrap();
+        let path = entries.map(|entry| entry.unwrap().path()).max().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        (path, text)
+    }
+}
+
+#[tokio::test]
+async fn the_next_migration_is_written_from_what_differs() {
+    let copy = Supabase::copied();
+    copy.new_migration("nothing").await.says(true, &["Nothing to do"]);
+    copy.new_migration("With Spaces").await.says(false, &["lower-case letters"]);
+
+    copy.change("schemas/gate.sql", "'already_validated'", "'let_in_before'");
+    copy.change("schemas/tables.sql", "  validated_by text\n", "  validated_by text,\n  gate_name text not null\n");
+    copy.change(
+        "schemas/gate.sql",
+        "grant execute on function public.undo_ticket(jsonb) to service_role;",
+        "grant execute on function public.undo_ticket(jsonb) to service_role, authenticated;",
+    );
+    let ran = copy.new_migration("name_gates").await;
+    let column = "column public.ghl_qr_tickets.gate_name is new: text not null";
+    ran.says(true, &["_name_gates.sql", "function public.validate_ticket(jsonb) differs", "by you", column]);
+    let (path, text) = copy.newest();
+    assert!(path.to_str().unwrap().ends_with("_name_gates.sql"), "{path:?}");
+    assert!(text.contains("CREATE OR REPLACE FUNCTION public.validate_ticket(request jsonb)"), "{text}");
+    assert!(text.contains("'let_in_before'") && text.contains(column), "{text}");
+    assert!(text.contains("grant execute on function public.undo_ticket(jsonb) to authenticated;"), "{text}");
+    assert_eq!(text.matches("CREATE OR REPLACE").count(), 1, "{text}");
+
+    // Until the author has written the rest, it is asked for; then both ways lead to the same.
+    copy.new_migration("again").await.says(true, &["column public.ghl_qr_tickets.gate_name is missing"]);
+    std::fs::remove_file(copy.newest().0).unwrap();
+    let written = "alter table public.ghl_qr_tickets add column gate_name text not null default '';\n\
+                   alter table public.ghl_qr_tickets alter column gate_name drop default;\n";
+    std::fs::write(&path, text + written).unwrap();
+    copy.new_migration("again").await.says(true, &["Nothing to do"]);
 }
 
 #[tokio::test]

@@ -166,7 +166,7 @@ async fn a_missing_migration_is_named() {
         .await;
     };
     rename("purge", "purge_elsewhere").await;
-    until_said(false, "missing: purge (20261101002500_purge_function.sql): run cargo xtask migrate").await;
+    until_said(false, "missing: purge (20261128000100_initial.sql): run cargo xtask migrate").await;
     rename("purge_elsewhere", "purge").await;
     until_said(true, "SQL functions are there").await;
 }

@@ -10,6 +10,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::{
+    database::Database,
     keys::{Keys, now, sign},
     stack::Stack,
     world::World,
@@ -65,11 +66,18 @@ struct Beside {
     jwt_secret: String,
 }
 
+/// Of the stack beside.
+const NAME: &str = "end-to-end";
+
+fn up(arguments: &[&str]) -> Command {
+    let mut command = xtask();
+    command.args(["up", "--name", NAME, "--port-base", "8720", "--orders", "3"]).args(arguments);
+    command
+}
+
 impl Beside {
     async fn start(arguments: &[&str]) -> Self {
-        const NAME: &str = "end-to-end";
-        let mut command = xtask();
-        command.args(["up", "--name", NAME, "--port-base", "8720", "--orders", "3"]).args(arguments);
+        let mut command = up(arguments);
         let mut process = command.stdout(Stdio::piped()).spawn().expect("xtask runs");
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let ready = async {
@@ -147,5 +155,14 @@ async fn beside_the_original_app_its_tables_stay_open_until_the_last_step() {
     anonymous.is_refused(Method::GET, "ghl_qr_orders?select=contact_email", None).await;
     anonymous.is_refused(Method::PATCH, SCANNED, Some(json!({ "status": "live" }))).await;
     assert!(!migrate(database_url, &["--dry-run"]).await.contains("can be read and written"));
+
+    // Its database has the records that `migrate` keeps. One without them, as stacks of before had, isn't touched.
+    let database = Database::connect(&beside.stack).await;
+    let recorded = database.rows("select version from supabase_migrations.schema_migrations").await;
+    assert_eq!(recorded.len(), 1, "{recorded:?}");
+    database.execute("drop schema supabase_migrations cascade").await;
     beside.stop().await;
+    let output = up(&[]).output().await.unwrap();
+    let text = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && text.contains("with --reset makes an"), "{text}");
 }

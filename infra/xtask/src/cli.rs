@@ -10,7 +10,7 @@ use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::Durability;
 use crate::stack::Stack;
-use crate::{bench, configure, demo, drive, migrate, redrive, sam_local, setup, suites, test};
+use crate::{bench, configure, demo, drive, migrate, migration, redrive, sam_local, setup, suites, test};
 
 /// Runs, tests and drives ghl-sync on this machine.
 #[derive(Parser)]
@@ -83,6 +83,9 @@ enum Task {
     },
     /// Apply the Supabase migrations to a database: shows what is to be done, asks, and applies each in a transaction of its own
     Migrate(migrate::Options),
+    /// Write the next migration
+    #[command(subcommand)]
+    Migration(migration::Task),
     /// Check access to GHL, Supabase and AWS, and write the secrets into AWS's parameter store
     #[command(after_long_help = configure::EXAMPLES)]
     Configure(configure::Options),
@@ -107,6 +110,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         Task::Status => drive::status(),
         Task::Webhook { order_id } => drive::webhook(&order_id),
         Task::Migrate(options) => migrate::run(&options),
+        Task::Migration(task) => migration::run(&task),
         Task::Configure(options) => configure::run(&options),
         Task::Redrive(options) => redrive::run(&options),
         Task::Setup => {

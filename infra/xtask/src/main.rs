@@ -7,7 +7,7 @@
 //! | [`stack`] | puts the whole system up and takes it down; [`starting`] knows each server's settings |
 //! | [`postgres`], [`cloud`], [`services`] | the servers themselves |
 //! | [`demo`], [`drive`] | what an admin does, from the terminal |
-//! | [`migrate`] | applies the migrations to a database |
+//! | [`migrate`], [`migration`] | applies the migrations to a database; writes the next one, from what [`scratch`] databases hold |
 //! | [`configure`], [`redrive`] | what an operator does to a deployed stack, with [`aws`], [`supabase`] and [`ask`] |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`sam_local`] | the functions in containers, by SAM; [`docker`], [`forward`] are what that needs |
@@ -31,6 +31,7 @@ mod forward;
 mod http;
 mod keys;
 mod migrate;
+mod migration;
 mod options;
 mod place;
 mod postgres;
@@ -38,6 +39,7 @@ mod process;
 mod progress;
 mod redrive;
 mod sam_local;
+mod scratch;
 mod secret;
 mod services;
 mod setup;

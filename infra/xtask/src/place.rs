@@ -5,6 +5,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 
 use crate::process::find;
 
@@ -42,6 +45,25 @@ impl Place {
     /// The database that the database tests use: `target/local/test-database`.
     pub(crate) fn scratch_database() -> Result<Self> {
         Self::under("local/test-database")
+    }
+
+    /// This process's own, for a database that lives as long: `target/local/scratch/<process id>`. What killed processes have
+    /// left is removed.
+    pub(crate) fn scratch() -> Result<Self> {
+        let all = Self::under("local/scratch")?;
+        for entry in fs::read_dir(&all.dir)? {
+            let entry = entry?;
+            let owner = entry.file_name().to_str().and_then(|name| name.parse().ok()).map(Pid::from_raw);
+            if owner.is_some_and(|owner| kill(owner, None) == Err(Errno::ESRCH)) {
+                let _ = fs::remove_dir_all(entry.path());
+            }
+        }
+        Self::under(&format!("local/scratch/{}", std::process::id()))
+    }
+
+    /// Forgets the directory.
+    pub(crate) fn remove(&self) {
+        let _ = fs::remove_dir_all(&self.dir);
     }
 
     fn under(name: &str) -> Result<Self> {

@@ -25,6 +25,7 @@ pub(crate) struct Postgres {
     data: PathBuf,
     port: u16,
     password: String,
+    database: String,
 }
 
 /// How much a crash of the machine may lose.
@@ -39,11 +40,31 @@ pub(crate) enum Durability {
 impl Postgres {
     pub(crate) fn new(place: &Place, port: u16, keys: &Keys) -> Self {
         let data = place.own("postgres-data");
-        Self { place: place.clone(), data, port, password: keys.postgres_password.clone() }
+        Self {
+            place: place.clone(),
+            data,
+            port,
+            password: keys.postgres_password.clone(),
+            database: "postgres".to_owned(),
+        }
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}/postgres", self.password, self.port)
+        format!("postgres://postgres:{}@127.0.0.1:{}/{}", self.password, self.port, self.database)
+    }
+
+    /// Another database of the running server, made now.
+    pub(crate) fn make_database(&self, name: &str) -> Result<Self> {
+        let mut createdb = Command::new(self.bin("createdb"));
+        createdb.args(["--maintenance-db", &self.url(), name]);
+        output_of(createdb, "").with_context(|| format!("can't make the database {name}"))?;
+        Ok(Self {
+            place: self.place.clone(),
+            data: self.data.clone(),
+            password: self.password.clone(),
+            database: name.to_owned(),
+            ..*self
+        })
     }
 
     /// Forgets all data.

@@ -95,6 +95,11 @@ impl Drop for Services {
     }
 }
 
+/// A port on which nobody listens.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}
+
 /// Fails with the name of the port and the way out if somebody else listens there.
 pub(crate) fn require_free(port: u16, whose: &str) -> Result<()> {
     match TcpListener::bind(("127.0.0.1", port)) {

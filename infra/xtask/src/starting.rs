@@ -7,7 +7,6 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use crate::build;
 use crate::cloud::{BRISK_WINDOW_MS, Cloud, Deployed, spoken};
 use crate::keys::Keys;
 use crate::options::StackOptions;
@@ -16,6 +15,7 @@ use crate::postgres::{Durability, Postgres, sql_files};
 use crate::process::tied;
 use crate::services::{Services, require_free};
 use crate::stack_file::StackFile;
+use crate::{build, migrate};
 
 const START_UP: Duration = Duration::from_secs(20);
 /// Any 20 letters and digits, as GHL's location ids are.
@@ -75,10 +75,25 @@ pub(crate) struct Starting<'a> {
 impl Starting<'_> {
     pub(crate) fn database(&mut self, postgres: &Postgres, durability: Durability) -> Result<()> {
         postgres.start(&mut self.services, durability)?;
-        migrate(self.place, postgres, self.options.original)?;
+        self.migrate(postgres)?;
         let password = &self.keys.authenticator_password;
         postgres.query(&format!("alter role authenticator with login password '{password}'"))?;
         Ok(())
+    }
+
+    /// Supabase's roles, with `--original` the original app's tables, and what is missing of the migrations.
+    fn migrate(&self, postgres: &Postgres) -> Result<()> {
+        let supabase = self.place.project("infra/supabase");
+        let mut before = sql_files(&supabase.join("local"))?;
+        if self.options.original {
+            match postgres.query(ORIGINAL_TABLES)?.as_str() {
+                "none" => before.extend(sql_files(&supabase.join("original"))?),
+                "open" => {}
+                _ => bail!("this database was made without --original, its tables are closed: --reset makes a new one"),
+            }
+        }
+        postgres.run_files(&before)?;
+        migrate::bring_up_to_date(self.place, &postgres.url())
     }
 
     pub(crate) fn postgrest(&mut self) -> Result<()> {
@@ -223,21 +238,6 @@ impl Starting<'_> {
     fn listening(&mut self, what: &str, port: u16) -> Result<()> {
         self.services.wait_for(what, START_UP, || TcpStream::connect(("127.0.0.1", port)).is_ok())
     }
-}
-
-/// Supabase's roles and the migrations, in the order of their names, all or nothing; with `original` after the original
-/// app's tables. Each may run again.
-fn migrate(place: &Place, postgres: &Postgres, original: bool) -> Result<()> {
-    let mut files = sql_files(&place.project("infra/supabase/local"))?;
-    if original {
-        match postgres.query(ORIGINAL_TABLES)?.as_str() {
-            "none" => files.extend(sql_files(&place.project("infra/supabase/original"))?),
-            "open" => {}
-            _ => bail!("this database was made without --original, its tables are closed: --reset makes a new one"),
-        }
-    }
-    files.extend(sql_files(&place.project("infra/supabase/migrations"))?);
-    postgres.run_files(&files)
 }
 
 /// Whether the original app's tables are there and open.

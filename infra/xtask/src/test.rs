@@ -2,7 +2,6 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 
@@ -16,7 +15,7 @@ use crate::postgres::{Durability, Postgres};
 use crate::process::{find, run_logged, tail};
 use crate::progress::Step;
 use crate::sam_local::SamLocal;
-use crate::services::Services;
+use crate::services::{Services, free_port};
 use crate::stack::Stack;
 use crate::suites::{Counts, Kind, Suite};
 use crate::{build, setup};
@@ -209,10 +208,6 @@ fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
         (Some(chromium), Some(driver)) => Ok(vec![("CHROMIUM", chromium), ("CHROMEDRIVER", driver)]),
         _ => bail!("Chromium or its driver is missing: apt-get install chromium chromium-driver"),
     }
-}
-
-fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 #[cfg(test)]

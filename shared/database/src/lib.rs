@@ -1,8 +1,19 @@
 //! The database: its SQL functions, called over PostgREST (Supabase), one method each.
 //!
-//! Everything that must be atomic is a SQL function (`infra/supabase/migrations`); here there is no SQL, only names, requests and
-//! answers. Every function takes one JSON value named `request` and returns one. Times are UTC; sizes of requests are bounded by
-//! the callers (a batch of messages, a page of a listing), never by the number of orders.
+//! Everything that must be atomic is a SQL function; here there is no SQL, only names, requests and answers. What a function
+//! decides stands in `infra/supabase/schemas`, one file per subject; `infra/supabase/README.md` is the way in.
+//!
+//! | module | its functions stand in `infra/supabase/schemas/` |
+//! |---|---|
+//! | `limiter` | `limiter.sql` |
+//! | `orders` | `orders.sql`, `tickets.sql`, `failures.sql` |
+//! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql`, `products.sql`, `upkeep.sql` |
+//! | `gate` | `gate.sql` |
+//! | `reports` | `reports.sql`, `failures.sql` |
+//! | `connections` | `connections.sql` |
+//!
+//! Every function takes one JSON value named `request` and returns one. Times are UTC; sizes of requests are bounded by the
+//! callers (a batch of messages, a page of a listing), never by the number of orders.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

@@ -14,6 +14,19 @@
 //! | [`listing`] | the next page of a listing, and when it is complete |
 //! | [`run`] | a run as the database keeps it |
 //! | [`frames`] | what dashboards are told, and the published status |
+//! | [`problem`] | what keeps the whole system from working |
+//!
+//! What can only be decided while rows are locked stands in SQL, in `infra/supabase/schemas`:
+//!
+//! | rule | file |
+//! |---|---|
+//! | is what was read newer than what is stored | `orders.sql` (`judge_orders`) |
+//! | which tickets are added, reinstated, cancelled; which excess goes; adoption; labels | `tickets.sql` (`reconcile`) |
+//! | which calls to GHL may be made now | `limiter.sql` (`acquire_slots`) |
+//! | may a run start; when is it over; its lease | `runs.sql`, `outcomes.sql` |
+//! | which listed orders are fetched | `listing.sql` (`triage_listed`) |
+//! | who publishes | `publications.sql` (`grant_publication`) |
+//! | is a ticket admitted; who may take it back | `gate.sql` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

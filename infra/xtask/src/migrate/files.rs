@@ -96,8 +96,8 @@ pub(crate) mod tests {
     #[test]
     fn a_name_is_digits_and_the_rest() {
         let parts = |file| version_and_name(file).map(|(version, name)| format!("{version} {name}"));
-        assert_eq!(parts("20261101000100_original_tables.sql").as_deref(), Some("20261101000100 original_tables"));
-        for file in ["original_tables.sql", "1a_b.sql", "_b.sql", "1_b.txt", "20261101000100.sql"] {
+        assert_eq!(parts("20261128000100_initial.sql").as_deref(), Some("20261128000100 initial"));
+        for file in ["initial.sql", "1a_b.sql", "_b.sql", "1_b.txt", "20261128000100.sql"] {
             assert_eq!(parts(file), None, "{file}");
         }
     }
@@ -120,7 +120,7 @@ pub(crate) mod tests {
     fn the_projects_own_migrations_are_read() {
         let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../supabase/migrations");
         let first = &migrations(&dir).unwrap()[0];
-        assert_eq!((first.version.as_str(), first.name.as_str()), ("20261101000100", "original_tables"));
+        assert_eq!((first.version.as_str(), first.name.as_str()), ("20261128000100", "initial"));
         assert_eq!(first.sha256.len(), 64);
     }
 }

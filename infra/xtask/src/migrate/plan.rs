@@ -21,6 +21,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) applied: usize,
     /// Those among them whose checksum isn't known yet.
     pub(crate) adopted: Vec<&'a Migration>,
+    /// Those that aren't recorded, but whose work was found to be there.
+    pub(crate) standing: Vec<&'a Migration>,
     /// Oldest first.
     pub(crate) pending: Vec<&'a Migration>,
     /// Recorded versions older than our first: other migrations of the same database.
@@ -81,6 +83,21 @@ impl<'a> Plan<'a> {
             }
         }
         Ok(plan)
+    }
+
+    /// Whether nothing is to be done.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pending.is_empty() && self.adopted.is_empty() && self.standing.is_empty()
+    }
+
+    /// Whether not even the first migration is recorded.
+    pub(crate) const fn begins_anew(&self) -> bool {
+        self.applied == 0
+    }
+
+    /// The first so many of the pending stand already.
+    pub(crate) fn take_over(&mut self, standing: usize) {
+        self.standing.extend(self.pending.drain(..standing.min(self.pending.len())));
     }
 }
 

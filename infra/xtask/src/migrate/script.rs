@@ -16,11 +16,23 @@ pub(crate) const MOVED: &str = "moved";
 /// Printed with the names of the original app's tables that the public key still reaches.
 pub(crate) const OPEN: &str = "open";
 
-/// Prints the records, as JSON, and before them which tables are open.
+/// Printed if there are tables of ours.
+pub(crate) const MADE: &str = "made";
+
+/// Prints the records, as JSON, and before them which tables are open and whether there are tables of ours.
 pub(crate) fn reading() -> String {
     let (settings, open, state) =
         (include_str!("sql/settings.sql"), include_str!("sql/open.sql"), include_str!("sql/state.sql"));
-    format!("{settings}{open}\\echo {OPEN} :open\n{state}\\echo :state\n")
+    format!("{settings}{open}\\echo {OPEN} :open\n\\if :made\n\\echo {MADE}\n\\endif\n{state}\\echo :state\n")
+}
+
+/// Prints what the database holds, as JSON.
+pub(crate) fn telling_the_catalogue() -> String {
+    format!(
+        "{}\\pset tuples_only on\n\\pset format unaligned\n{};\n",
+        include_str!("sql/settings.sql"),
+        schema::catalogue::QUERY.trim_end()
+    )
 }
 
 /// Applies what is planned. `planned` is what `reading` has printed.
@@ -35,14 +47,11 @@ pub(crate) fn applying(plan: &Plan<'_>, last_steps: &[impl AsRef<Path>], planned
     for migration in &plan.adopted {
         script.push_str(&checksum(migration));
     }
+    for migration in &plan.standing {
+        script.push_str(&format!("begin;\n{}commit;\n", record(migration)));
+    }
     for migration in &plan.pending {
-        let record = [
-            set("name", &migration.name),
-            set("content", &migration.content),
-            checksum(migration),
-            include_str!("sql/record.sql").to_owned(),
-        ];
-        script.push_str(&in_transaction(&migration.path, &record.concat()));
+        script.push_str(&in_transaction(&migration.path, &record(migration)));
     }
     for file in last_steps {
         script.push_str(&in_transaction(file.as_ref(), ""));
@@ -55,6 +64,11 @@ fn in_transaction(file: &Path, record: &str) -> String {
     let name = quoted(&file_name(file));
     let path = quoted(&file.to_string_lossy());
     format!("\\echo {BEGUN} {name}\n{settings}begin;\n\\i {path}\n{settings}{record}commit;\n\\echo {STANDS} {name}\n")
+}
+
+fn record(migration: &Migration) -> String {
+    let (name, content) = (set("name", &migration.name), set("content", &migration.content));
+    name + &content + &checksum(migration) + include_str!("sql/record.sql")
 }
 
 fn checksum(migration: &Migration) -> String {

@@ -59,6 +59,11 @@ impl Session {
         Ok(Self { psql: bundled(place, "psql"), address })
     }
 
+    /// With the local stack's psql, for the local stack's database.
+    pub(crate) fn bundled(place: &Place, address: Address) -> Self {
+        Self { psql: bundled(place, "psql"), address }
+    }
+
     /// Runs a script up to its first error, and hands each line that it prints to `told`.
     pub(crate) fn run(&self, script: String, told: &mut dyn FnMut(&str)) -> Result<Ended> {
         let mut psql = tied(&self.psql, "TERM");

@@ -7,3 +7,5 @@ where c.oid in (to_regclass('public.ghl_qr_orders'), to_regclass('public.ghl_qr_
     where r.rolname in ('anon', 'authenticated') and has_table_privilege(r.oid, c.oid, privilege))
   -- With row level security a policy has to let them in.
   and (not c.relrowsecurity or exists (select from pg_catalog.pg_policy p where p.polrelid = c.oid)) \gset
+-- Sets `made`: whether there are tables of ours.
+select to_regclass('public.sync_runs') is not null as made \gset

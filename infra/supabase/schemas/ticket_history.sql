@@ -1,37 +1,9 @@
--- Every change of a ticket is recorded, and changes made by others than sync are told apart by triggers:
--- the original app and people in the table editor write with plain UPDATEs and know nothing of our columns.
+-- Every change of a ticket is recorded, and changes made by others than sync are told apart by triggers: the original app
+-- and people in the table editor write with plain UPDATEs and know nothing of our columns.
+-- The triggers only add rows: by them a writer of tickets waits for nobody, so they can't bring about a deadlock.
 
--- No foreign keys: the history outlives a deleted order, and a key would lock the order against its ticket's writer.
-create table if not exists public.ghl_qr_ticket_changes (
-  change_id bigint generated always as identity primary key,
-  ticket_id bigint not null,
-  order_id text,
-  changed_at timestamptz not null default clock_timestamp(),
-  changed_by text not null,
-  reason text,
-  old_status text,
-  new_status text,
-  old_type text,
-  new_type text
-);
-alter table public.ghl_qr_ticket_changes enable row level security;
-revoke all on public.ghl_qr_ticket_changes from public, anon, authenticated;
-revoke all on sequence public.ghl_qr_ticket_changes_change_id_seq from public, anon, authenticated;
-create index if not exists ghl_qr_ticket_changes_order on public.ghl_qr_ticket_changes (order_id, changed_at);
-
--- Orders whose tickets somebody else touched, to be reconciled. Insert-only for the writer: setting tickets_due would
--- take the order's lock after the ticket's, the reverse of what reconciling does, and deadlock with it.
-create table if not exists public.ghl_qr_tickets_touched (
-  touch_id bigint generated always as identity primary key,
-  order_id text not null,
-  touched_at timestamptz not null default clock_timestamp()
-);
-alter table public.ghl_qr_tickets_touched enable row level security;
-revoke all on public.ghl_qr_tickets_touched from public, anon, authenticated;
-revoke all on sequence public.ghl_qr_tickets_touched_touch_id_seq from public, anon, authenticated;
-create index if not exists ghl_qr_tickets_touched_order on public.ghl_qr_tickets_touched (order_id);
-
--- Sync and the gate date every status they set. Who changes a status without dating it is somebody else.
+-- Notes that somebody else changed a status. Sync and the gate date every status they set; who changes one without dating
+-- it is somebody else.
 create or replace function sync_internal.mark_external_status() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -49,12 +21,16 @@ begin
 end
 $$;
 
+revoke all on function sync_internal.mark_external_status() from public, anon, authenticated;
+grant execute on function sync_internal.mark_external_status() to service_role;
+
 create or replace trigger ghl_qr_tickets_mark_external
   before update on public.ghl_qr_tickets
   for each row
   when (new.status is distinct from old.status and new.status_at is not distinct from old.status_at)
   execute function sync_internal.mark_external_status();
 
+-- Records new tickets, and marks the orders to which somebody else added one, so that they are reconciled.
 create or replace function sync_internal.record_ticket_inserts() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -69,6 +45,15 @@ begin
 end
 $$;
 
+revoke all on function sync_internal.record_ticket_inserts() from public, anon, authenticated;
+grant execute on function sync_internal.record_ticket_inserts() to service_role;
+
+create or replace trigger ghl_qr_tickets_record_inserts
+  after insert on public.ghl_qr_tickets
+  referencing new table as added
+  for each statement execute function sync_internal.record_ticket_inserts();
+
+-- Records changes of status and label, and marks the orders of which somebody else changed a ticket's status.
 -- The planner takes both tables for empty; comparing 3,000 tickets row by row with each other would take seconds.
 create or replace function sync_internal.record_ticket_updates() returns trigger
 language plpgsql security definer set search_path = '' set enable_nestloop = off
@@ -91,6 +76,15 @@ begin
 end
 $$;
 
+revoke all on function sync_internal.record_ticket_updates() from public, anon, authenticated;
+grant execute on function sync_internal.record_ticket_updates() to service_role;
+
+create or replace trigger ghl_qr_tickets_record_updates
+  after update on public.ghl_qr_tickets
+  referencing old table as before_update new table as after_update
+  for each statement execute function sync_internal.record_ticket_updates();
+
+-- Records deleted tickets, and marks their orders, so that the tickets come back where they are due.
 create or replace function sync_internal.record_ticket_deletes() returns trigger
 language plpgsql security definer set search_path = ''
 as $$
@@ -105,15 +99,8 @@ begin
 end
 $$;
 
-create or replace trigger ghl_qr_tickets_record_inserts
-  after insert on public.ghl_qr_tickets
-  referencing new table as added
-  for each statement execute function sync_internal.record_ticket_inserts();
-
-create or replace trigger ghl_qr_tickets_record_updates
-  after update on public.ghl_qr_tickets
-  referencing old table as before_update new table as after_update
-  for each statement execute function sync_internal.record_ticket_updates();
+revoke all on function sync_internal.record_ticket_deletes() from public, anon, authenticated;
+grant execute on function sync_internal.record_ticket_deletes() to service_role;
 
 create or replace trigger ghl_qr_tickets_record_deletes
   after delete on public.ghl_qr_tickets

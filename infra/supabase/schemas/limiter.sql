@@ -1,11 +1,13 @@
 -- The shared rate limit. Grants only slots that are free now, never a reservation, so that a bulk caller can't push a
 -- webhook back. The limiter's row is locked by nothing else.
 
+-- Grants as many of the wanted calls to GHL as are free now, and tells how long to wait for one more.
 -- request: {location_id, lane: "bulk"|"priority", wanted, run_id?,
 --   limits: {max, window_ms, margin_ms, bulk_percent, daily_reserve?},
 --   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?, took_ms?}, late?}
 --   -> {granted, granted_at, wait_ms, daily_remaining, budget_exhausted, run_state, late_ms}
 -- `late` tells whether the caller's last grant came too late to be used; `late_ms`, for how long none has come in time.
+-- Locks: the limiter's row.
 create or replace function public.acquire_slots(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -109,6 +111,9 @@ begin
 end
 $$;
 
+revoke all on function public.acquire_slots(jsonb) from public, anon, authenticated;
+grant execute on function public.acquire_slots(jsonb) to service_role;
+
 -- A grant is used within its caller's margin, so its slot is taken for the window and that margin: a caller with a
 -- smaller one must not count it as free before. The widest margin is kept for at least as long as its grants take.
 create or replace function sync_internal.widest_margin(
@@ -128,6 +133,9 @@ begin
   return p_limiter;
 end
 $$;
+
+revoke all on function sync_internal.widest_margin(public.sync_limiter, numeric, timestamptz, interval) from public, anon, authenticated;
+grant execute on function sync_internal.widest_margin(public.sync_limiter, numeric, timestamptz, interval) to service_role;
 
 -- Takes down whether a grant came too late. After a minute without any word the count begins anew.
 create or replace function sync_internal.note_lateness(
@@ -149,13 +157,8 @@ begin
 end
 $$;
 
--- For how long no grant has come in time; null if the last one did, or if nobody has said anything for a minute.
-create or replace function sync_internal.late_ms(p_limiter public.sync_limiter, p_now timestamptz) returns bigint
-language sql immutable
-as $$
-  select floor(extract(epoch from p_now - p_limiter.late_since) * 1000)::bigint
-  where p_limiter.late_at > p_now - interval '1 minute'
-$$;
+revoke all on function sync_internal.note_lateness(public.sync_limiter, boolean, timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.note_lateness(public.sync_limiter, boolean, timestamptz) to service_role;
 
 -- Applies what GHL's response headers said, and forgets grants older than two windows.
 create or replace function sync_internal.observe(
@@ -216,3 +219,17 @@ begin
   return p_limiter;
 end
 $$;
+
+revoke all on function sync_internal.observe(public.sync_limiter, jsonb, timestamptz, interval) from public, anon, authenticated;
+grant execute on function sync_internal.observe(public.sync_limiter, jsonb, timestamptz, interval) to service_role;
+
+-- For how long no grant has come in time; null if the last one did, or if nobody has said anything for a minute.
+create or replace function sync_internal.late_ms(p_limiter public.sync_limiter, p_now timestamptz) returns bigint
+language sql immutable
+as $$
+  select floor(extract(epoch from p_now - p_limiter.late_since) * 1000)::bigint
+  where p_limiter.late_at > p_now - interval '1 minute'
+$$;
+
+revoke all on function sync_internal.late_ms(public.sync_limiter, timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.late_ms(public.sync_limiter, timestamptz) to service_role;

@@ -1,6 +1,8 @@
--- The history of runs, page by page.
+-- The history of runs, page by page, and what there is to report of a run: failures, skips, issues and drift. Only reads.
 
--- Newest first. request: {location_id, before?, limit} -> {runs, next}; `next` is the `before` of the following page.
+-- The runs, newest first.
+-- request: {location_id, before?, limit} -> {runs, next}; `next` is the `before` of the following page.
+-- Locks nothing.
 create or replace function public.list_runs(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -30,10 +32,14 @@ begin
 end
 $$;
 
+revoke all on function public.list_runs(jsonb) from public, anon, authenticated;
+grant execute on function public.list_runs(jsonb) to service_role;
+
 -- One run with what there is to report, by order id.
 -- `only` leaves the other lists out: whoever looks for failures needn't page through everything else.
 -- request: {location_id, run_id, after?, limit, only?: "failures|skips|issues|drift"}
 --   -> {run|null, failures, skips, issues, drift, next}
+-- Locks nothing.
 create or replace function public.get_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -99,23 +105,12 @@ begin
 end
 $$;
 
--- Orders whose tickets weren't what they should be before the run looked, new orders among them.
-create or replace function sync_internal.drift_page(p_run uuid, p_after text, p_until text, p_limit int) returns jsonb
-language sql stable
-as $$
-  select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
-  from (
-    select order_id, tickets_added as added, tickets_reinstated as reinstated, tickets_cancelled as cancelled
-    from public.sync_outcomes
-    where run_id = p_run and order_id > p_after and (p_until is null or order_id <= p_until)
-      and tickets_added + tickets_reinstated + tickets_cancelled > 0
-    order by order_id limit p_limit
-  ) as page
-$$;
+revoke all on function public.get_run(jsonb) from public, anon, authenticated;
+grant execute on function public.get_run(jsonb) to service_role;
 
--- In a run the first outcome stands; `resolved_at` tells of what came after it: when the order was synced since, null if
--- it wasn't. An order's row needs a read that became or agreed with it and tickets that aren't due; an order that isn't
--- ours has no row, and having been read is all there is to do.
+-- The orders that failed in a run. The first outcome stands; `resolved_at` tells of what came after it: when the order was
+-- synced since, null if it wasn't. An order's row needs a read that became or agreed with it and tickets that aren't due; an
+-- order that isn't ours has no row, and having been read is all there is to do.
 create or replace function sync_internal.failures_page(
   p_location text, p_run uuid, p_after text, p_until text, p_limit int
 ) returns jsonb
@@ -138,6 +133,10 @@ as $$
   ) as page
 $$;
 
+revoke all on function sync_internal.failures_page(text, uuid, text, text, int) from public, anon, authenticated;
+grant execute on function sync_internal.failures_page(text, uuid, text, text, int) to service_role;
+
+-- The orders that a run skipped, with the reason.
 create or replace function sync_internal.skips_page(p_run uuid, p_after text, p_until text, p_limit int) returns jsonb
 language sql stable
 as $$
@@ -149,3 +148,23 @@ as $$
     order by order_id limit p_limit
   ) as page
 $$;
+
+revoke all on function sync_internal.skips_page(uuid, text, text, int) from public, anon, authenticated;
+grant execute on function sync_internal.skips_page(uuid, text, text, int) to service_role;
+
+-- Orders whose tickets weren't what they should be before the run looked, new orders among them.
+create or replace function sync_internal.drift_page(p_run uuid, p_after text, p_until text, p_limit int) returns jsonb
+language sql stable
+as $$
+  select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
+  from (
+    select order_id, tickets_added as added, tickets_reinstated as reinstated, tickets_cancelled as cancelled
+    from public.sync_outcomes
+    where run_id = p_run and order_id > p_after and (p_until is null or order_id <= p_until)
+      and tickets_added + tickets_reinstated + tickets_cancelled > 0
+    order by order_id limit p_limit
+  ) as page
+$$;
+
+revoke all on function sync_internal.drift_page(uuid, text, text, int) from public, anon, authenticated;
+grant execute on function sync_internal.drift_page(uuid, text, text, int) to service_role;

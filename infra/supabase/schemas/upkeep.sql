@@ -1,5 +1,10 @@
--- Forgets what nobody asks for any more, a bounded number of rows at a time. Counts stay on the runs; the tickets'
--- history stays for good. request: {location_id, limit} -> {deleted}
+-- How long what nobody asks for any more is kept: outcomes, issues and labels of ended runs, expired connections, and marks of
+-- touched tickets that no order waits for.
+
+-- Forgets what nobody asks for any more, a bounded number of rows of a kind at a time, but labels all at once. Counts stay on
+-- the runs; the tickets' history stays for good.
+-- request: {location_id, limit} -> {deleted}
+-- Locks: the rows it deletes, in no order. It skips those that others have locked, and waits for none but labels.
 create or replace function public.purge(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -58,3 +63,6 @@ begin
   return jsonb_build_object('deleted', v_deleted + v_rows);
 end
 $$;
+
+revoke all on function public.purge(jsonb) from public, anon, authenticated;
+grant execute on function public.purge(jsonb) to service_role;

@@ -1,11 +1,9 @@
--- How results reach a run, how a run ends, and who publishes it.
---
--- Lock order, the same in every function, so that none can deadlock with another: advisory locks; order memory and
--- orders by order_id; tickets by ticket_id; failures by order_id; runs by run_id; the location's row last.
--- A run's outcomes, issues and labels are written only under its row lock.
+-- How results reach a run, and how it ends by itself: with the last of them. A run's outcomes, issues and labels are written
+-- only under its row lock; upkeep.sql deletes them without it, but only once the run is over.
 
 -- Writes outcomes where none stands yet and counts exactly those. Elements of `outcomes`:
 -- {run_id, order_id, outcome, change, class, code, reason, attempts, found, tickets, added, reinstated, cancelled}.
+-- Locks the runs by run_id, then the outcomes.
 create or replace function sync_internal.record_outcomes(p_location text, outcomes jsonb) returns void
 language plpgsql
 as $$
@@ -61,6 +59,9 @@ begin
 end
 $$;
 
+revoke all on function sync_internal.record_outcomes(text, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.record_outcomes(text, jsonb) to service_role;
+
 -- Ends the run once everything listed has its outcome. The caller holds the run's row lock, so exactly one does it.
 create or replace function sync_internal.finish_if_complete(p_run uuid) returns void
 language sql
@@ -71,42 +72,11 @@ as $$
   where run_id = p_run and state = 'Syncing' and listing_complete and listed = synced + failed + skipped
 $$;
 
--- The caller holds the run's row lock.
-create or replace function sync_internal.end_cooldown(p_run uuid) returns void
-language sql
-as $$
-  update public.sync_runs set state = 'Completed', version = version + 1
-  where run_id = p_run and state = 'Delay' and cooldown_until <= clock_timestamp()
-$$;
-
--- Leaves Syncing by Error or Cancelled: what is still open failed as not attempted, in this transaction, so the run
--- adds up. The caller holds the run's row lock. True if it was this call that ended it.
-create or replace function sync_internal.break_off(
-  p_run uuid, p_state text, p_code text, p_message text, p_by text default null
-) returns boolean
-language plpgsql
-as $$
-declare
-  v_open int;
-begin
-  if not exists (select from public.sync_runs where run_id = p_run and state = 'Syncing') then
-    return false;
-  end if;
-  update public.sync_outcomes
-  set outcome = 'failed', class = 'transient', code = 'not_attempted',
-    reason = 'The run ended before this order was synced', recorded_at = clock_timestamp()
-  where run_id = p_run and outcome is null;
-  get diagnostics v_open = row_count;
-
-  update public.sync_runs
-  set state = p_state, ended_at = clock_timestamp(), failed = failed + v_open, version = version + 1,
-    error_code = p_code, error_message = p_message, cancelled_by = p_by
-  where run_id = p_run;
-  return true;
-end
-$$;
+revoke all on function sync_internal.finish_if_complete(uuid) from public, anon, authenticated;
+grant execute on function sync_internal.finish_if_complete(uuid) to service_role;
 
 -- Issues as {run_id, order_id, code, message}, each noted once, while the run is syncing.
+-- Locks the runs by run_id.
 create or replace function sync_internal.note_issues(p_location text, issues jsonb) returns void
 language plpgsql
 as $$
@@ -126,56 +96,5 @@ begin
 end
 $$;
 
--- Hands out at most one publication per interval, to whoever asks when something new is to be said.
--- A change of state is granted at once. What was granted but not confirmed for 2 s is granted anew.
-create or replace function sync_internal.grant_publication(p_location text, p_run uuid) returns jsonb
-language plpgsql
-as $$
-declare
-  v_run public.sync_runs;
-  v_now timestamptz := clock_timestamp();
-  v_unheard boolean;
-  v_seq bigint;
-begin
-  select * into v_run from public.sync_runs where run_id = p_run and location_id = p_location for update;
-  -- A newer run speaks for the location: late words of an older one would put it back on the screen.
-  if not found or v_run.state = 'Skipped' or exists (
-    select from public.sync_runs n
-    where n.location_id = p_location and n.state <> 'Skipped'
-      and (n.started_at, n.run_id) > (v_run.started_at, v_run.run_id)
-  ) then
-    return null;
-  end if;
-
-  v_unheard := v_run.granted_at is null
-    or (v_run.granted_seq > v_run.published_seq and v_run.granted_at <= v_now - interval '2 seconds');
-  if v_run.state is distinct from v_run.announced_state then
-    if v_run.granted_state is not distinct from v_run.state and not v_unheard
-      and not (v_run.granted_seq <= v_run.published_seq) then
-      return null;
-    end if;
-  elsif sync_internal.is_final(v_run.state)
-    or not (v_unheard or v_run.version > v_run.granted_version)
-    or v_run.granted_at > v_now - sync_internal.milliseconds(v_run.publish_interval_ms) then
-    return null;
-  end if;
-
-  update public.sync_locations set seq = seq + 4 where location_id = p_location returning seq into v_seq;
-  update public.sync_runs
-  set granted_version = version, granted_at = v_now, granted_state = state, granted_seq = v_seq - 3
-  where run_id = p_run
-  returning * into v_run;
-  return jsonb_build_object('location_id', p_location, 'seq_first', v_seq - 3, 'run', sync_internal.run_json(v_run));
-end
-$$;
-
--- The publication after a batch that may name several runs (a late message of an older one): the newest one's.
-create or replace function sync_internal.grant_for_batch(p_location text, elements jsonb) returns jsonb
-language sql
-as $$
-  select sync_internal.grant_publication(p_location, (
-    select r.run_id from public.sync_runs r
-    where r.location_id = p_location
-      and r.run_id in (select (e ->> 'run_id')::uuid from jsonb_array_elements(elements) as e)
-    order by r.started_at desc limit 1))
-$$;
+revoke all on function sync_internal.note_issues(text, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.note_issues(text, jsonb) to service_role;

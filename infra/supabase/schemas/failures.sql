@@ -1,6 +1,8 @@
--- What failed for good: within a run its outcome, outside of one a row that stands until the next success.
+-- Orders that failed for good: in a run they are its outcomes, outside of one they stand here until the next success.
 
+-- Records orders that failed for good; what has a run_id becomes an outcome of that run.
 -- request: {location_id, failures: [{order_id, run_id?, cause, class, code, reason, attempts}]} -> {publication}
+-- Locks: failures by order_id, runs by run_id, their outcomes, the location's row.
 create or replace function public.record_failures(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -25,7 +27,12 @@ begin
 end
 $$;
 
+revoke all on function public.record_failures(jsonb) from public, anon, authenticated;
+grant execute on function public.record_failures(jsonb) to service_role;
+
+-- The failures that stand, by order id.
 -- request: {location_id, after?, limit} -> {failures: [...], next}; `next` is the `after` of the following page.
+-- Locks nothing.
 create or replace function public.list_failures(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -45,3 +52,27 @@ begin
     'next', case when jsonb_array_length(v_failures) = v_limit then v_failures -> -1 -> 'order_id' end);
 end
 $$;
+
+revoke all on function public.list_failures(jsonb) from public, anon, authenticated;
+grant execute on function public.list_failures(jsonb) to service_role;
+
+-- These orders' failures are over. Locked in order first, and exactly what was locked goes: a delete alone takes its rows as
+-- they come, also those that were recorded since.
+create or replace function sync_internal.clear_failures(p_location text, p_order_ids text[]) returns void
+language plpgsql
+as $$
+declare
+  v_locked text[];
+begin
+  select array_agg(locked.order_id) into v_locked from (
+    select order_id from public.sync_failures
+    where location_id = p_location and order_id = any (p_order_ids) order by order_id for update
+  ) as locked;
+  if v_locked is not null then
+    delete from public.sync_failures where location_id = p_location and order_id = any (v_locked);
+  end if;
+end
+$$;
+
+revoke all on function sync_internal.clear_failures(text, text[]) from public, anon, authenticated;
+grant execute on function sync_internal.clear_failures(text, text[]) to service_role;

@@ -1,51 +1,8 @@
--- The product list, and who is listening.
+-- The dashboards that are open: where frames are sent, and how many a person and a location may have.
 
--- Makes the list what GHL has now; what didn't change isn't rewritten.
--- request: {location_id, products: [{product_id, name, image}]} -> {count}
-create or replace function public.replace_products(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-declare
-  v_location text := sync_internal.location(request);
-  v_products jsonb := coalesce(nullif(request -> 'products', 'null'), '[]');
-  v_count int;
-begin
-  perform sync_internal.serialize('products', v_location);
-
-  delete from public.sync_products
-  where location_id = v_location
-    and product_id not in (
-      select p ->> 'product_id' from jsonb_array_elements(v_products) as p where p ->> 'product_id' is not null);
-
-  insert into public.sync_products as s (location_id, product_id, name, image)
-  select distinct on (p.product_id) v_location, p.product_id, p.name, p.image
-  from jsonb_to_recordset(v_products) as p (product_id text, name text, image text)
-  where nullif(p.product_id, '') is not null
-  order by p.product_id
-  on conflict (location_id, product_id) do update set name = excluded.name, image = excluded.image
-  where (s.name, s.image) is distinct from (excluded.name, excluded.image);
-
-  update public.sync_locations set products_refreshed_at = clock_timestamp() where location_id = v_location;
-  select count(*) into v_count from public.sync_products where location_id = v_location;
-  return jsonb_build_object('count', v_count);
-end
-$$;
-
--- request: {location_id} -> {product_ids, refreshed_at|null}
-create or replace function public.list_products(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-declare
-  v_location text := sync_internal.location(request);
-begin
-  return jsonb_build_object(
-    'product_ids', (select coalesce(jsonb_agg(product_id order by product_id), '[]')
-      from public.sync_products where location_id = v_location),
-    'refreshed_at', (select products_refreshed_at from public.sync_locations where location_id = v_location));
-end
-$$;
-
+-- Adds a dashboard, unless there are too many; what has expired doesn't count.
 -- request: {location_id, connection_id, user_id, role, expires_at, max_per_user, max_total} -> {accepted, reason}
+-- Locks: the advisory lock 'connections', then the connection's row.
 create or replace function public.add_connection(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -77,7 +34,12 @@ begin
 end
 $$;
 
--- request: {location_id, connection_ids}
+revoke all on function public.add_connection(jsonb) from public, anon, authenticated;
+grant execute on function public.add_connection(jsonb) to service_role;
+
+-- Forgets dashboards that are gone.
+-- request: {location_id, connection_ids} -> {}
+-- Locks: the connections by connection_id.
 create or replace function public.remove_connections(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -95,7 +57,12 @@ begin
 end
 $$;
 
+revoke all on function public.remove_connections(jsonb) from public, anon, authenticated;
+grant execute on function public.remove_connections(jsonb) to service_role;
+
+-- The dashboards that a frame is to be sent to.
 -- request: {location_id} -> {connection_ids}
+-- Locks nothing.
 create or replace function public.list_connections(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -107,3 +74,6 @@ begin
     where location_id = v_location and (expires_at is null or expires_at > clock_timestamp())));
 end
 $$;
+
+revoke all on function public.list_connections(jsonb) from public, anon, authenticated;
+grant execute on function public.list_connections(jsonb) to service_role;

@@ -1,0 +1,350 @@
+-- A run's life: started once, kept alive by numbered pulses, ended by its last outcome, an error, or a person. Decided here:
+-- whether a location can start a run now, which pulse counts, and what becomes of the orders of a run that is broken off.
+-- How a run ends by its last outcome stands in outcomes.sql.
+
+-- Starts a run, or tells why not: one is running or cooling down, the day's budget is short, or there is nothing to retry.
+-- request: {location_id, kind, requested_by, cooldown_ms, lease_ms, publish_interval_ms, order_ids?, retry_of?,
+--   daily_reserve?}
+--   -> {started: true, run, pulse, finished} | {started: false, reason, run, retry_after_seconds, finished?}
+-- `finished`: the last publication of the run before, if it was this call that found it over; to be published first.
+-- Locks: the advisory lock 'start', the newest run, its outcomes, the location's row, older runs not announced, the new run.
+create or replace function public.start_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_kind text := sync_internal.required(request, 'kind');
+  v_retry_of uuid := (request ->> 'retry_of')::uuid;
+  v_ids text[] := sync_internal.texts(request -> 'order_ids');
+  v_run public.sync_runs;
+  v_finished jsonb;
+  v_reason text;
+  v_now timestamptz;
+begin
+  if v_kind not in ('full', 'incremental', 'valid_list', 'retry') then
+    raise exception 'unknown kind of run: %', v_kind using errcode = '22023';
+  end if;
+  perform sync_internal.serialize('start', v_location);
+
+  select * into v_run from public.sync_runs
+  where location_id = v_location and state <> 'Skipped'
+  order by started_at desc, run_id desc limit 1 for update;
+  if found then
+    v_reason := sync_internal.why_busy(v_run);
+    if v_reason is not null then
+      select * into v_run from public.sync_runs where run_id = v_run.run_id;
+      return sync_internal.not_started(v_reason, v_run);
+    end if;
+    v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
+  end if;
+  if sync_internal.lacks_daily_budget(v_location, v_kind, (request ->> 'daily_reserve')::int) then
+    return sync_internal.not_started('daily_budget', v_run) || jsonb_build_object('finished', v_finished);
+  end if;
+
+  if v_kind = 'retry' then
+    select * into v_run from public.sync_runs where run_id = v_retry_of and location_id = v_location;
+    if v_retry_of is not null and not found then
+      return sync_internal.not_started('unknown_run', null);
+    end if;
+    if cardinality(v_ids) = 0 then
+      select coalesce(array_agg(order_id), '{}') into v_ids
+      from public.sync_outcomes where run_id = v_retry_of and outcome = 'failed';
+    end if;
+    if cardinality(v_ids) = 0 then
+      return sync_internal.not_started('nothing_to_retry', v_run);
+    end if;
+  end if;
+
+  -- From now on the new run speaks for the location: whatever the ones before had left to say, nobody waits for it.
+  update public.sync_runs set announced_state = state
+  where location_id = v_location and announced_state is distinct from state and sync_internal.is_final(state);
+
+  v_now := clock_timestamp();
+  insert into public.sync_runs (
+    location_id, kind, state, requested_by, retry_of, cooldown_ms, lease_ms, publish_interval_ms,
+    started_at, last_progress_at, listing_complete)
+  values (
+    v_location, v_kind, 'Syncing', request ->> 'requested_by', v_retry_of,
+    coalesce((request ->> 'cooldown_ms')::bigint, 30000), coalesce((request ->> 'lease_ms')::bigint, 1800000),
+    coalesce((request ->> 'publish_interval_ms')::bigint, 250), v_now, v_now, v_kind = 'retry')
+  returning * into v_run;
+
+  if v_kind = 'retry' then
+    insert into public.sync_outcomes (run_id, order_id)
+    select distinct v_run.run_id, id from unnest(v_ids) as id;
+    update public.sync_runs
+    set listed = (select count(*) from public.sync_outcomes where run_id = v_run.run_id),
+      total_count = (select count(*) from public.sync_outcomes where run_id = v_run.run_id)
+    where run_id = v_run.run_id
+    returning * into v_run;
+  end if;
+  return jsonb_build_object(
+    'started', true, 'run', sync_internal.run_json(v_run), 'pulse', v_run.pulse + 1, 'finished', v_finished);
+end
+$$;
+
+revoke all on function public.start_run(jsonb) from public, anon, authenticated;
+grant execute on function public.start_run(jsonb) to service_role;
+
+-- Why the location can't start a run now; null if it can. Ends a run whose time is over on the way: the clock counts,
+-- whatever the state column still says.
+-- The caller holds the run's row lock.
+create or replace function sync_internal.why_busy(p_run public.sync_runs) returns text
+language plpgsql
+as $$
+begin
+  perform sync_internal.end_if_lease_expired(p_run.run_id);
+  perform sync_internal.end_cooldown(p_run.run_id);
+  return (select case state when 'Syncing' then 'running' when 'Delay' then 'cooldown' end
+    from public.sync_runs where run_id = p_run.run_id);
+end
+$$;
+
+revoke all on function sync_internal.why_busy(public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.why_busy(public.sync_runs) to service_role;
+
+-- What start_run answers when it starts nothing, with the time after which another try makes sense.
+create or replace function sync_internal.not_started(p_reason text, p_run public.sync_runs) returns jsonb
+language sql volatile
+as $$
+  select jsonb_build_object('started', false, 'reason', p_reason, 'run', sync_internal.run_json(p_run),
+    'retry_after_seconds', case p_reason
+      when 'cooldown' then greatest(ceil(extract(epoch from p_run.cooldown_until - clock_timestamp())), 1)::int
+      -- Nobody knows when a run ends; its cool-down follows in any case.
+      when 'running' then greatest(ceil(p_run.cooldown_ms / 1000.0), 1)::int
+      else 0 end)
+$$;
+
+revoke all on function sync_internal.not_started(text, public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.not_started(text, public.sync_runs) to service_role;
+
+-- Whether the calls a run will probably make are over half of what is left of the day's budget beside the reserve. Asked
+-- for scheduled starts only: a person may spend what is left. Where nothing new is known, there is enough: when GHL's day
+-- ends isn't known, so a start now and then must find out.
+create or replace function sync_internal.lacks_daily_budget(p_location text, p_kind text, p_reserve int) returns boolean
+language sql stable
+as $$
+  select coalesce((
+    -- Pages of 100 overlap by 10; a listing of refunds, of products, and a few changed orders come on top.
+    select 10 + n.listed / 45.0 + case when p_kind = 'full' then n.listed else n.listed * 0.02 end
+      > greatest(l.daily_remaining - p_reserve, 0) / 2.0
+    from public.sync_limiter l
+    cross join lateral (
+      select r.listed from public.sync_runs r
+      where r.location_id = p_location and r.listing_complete and r.kind in ('full', 'incremental')
+        and r.state in ('Delay', 'Completed')
+      order by r.started_at desc limit 1
+    ) as n
+    where l.location_id = p_location and l.daily_observed_at > clock_timestamp() - interval '6 hours'
+      and p_reserve is not null
+  ), false)
+$$;
+
+revoke all on function sync_internal.lacks_daily_budget(text, text, int) from public, anon, authenticated;
+grant execute on function sync_internal.lacks_daily_budget(text, text, int) to service_role;
+
+-- A scheduled start that was not made, so that the list of runs says why.
+-- request: {location_id, kind, reason} -> {}
+-- Locks nothing but the row it adds.
+create or replace function public.skip_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+begin
+  insert into public.sync_runs (
+    location_id, kind, state, requested_by, ended_at, listing_complete, error_code, error_message, announced_state)
+  values (v_location, sync_internal.required(request, 'kind'), 'Skipped', 'schedule', clock_timestamp(), true,
+    'skipped', request ->> 'reason', 'Skipped');
+  return '{}';
+end
+$$;
+
+revoke all on function public.skip_run(jsonb) from public, anon, authenticated;
+grant execute on function public.skip_run(jsonb) to service_role;
+
+-- Compare-and-set on the pulse's number: a redelivered older pulse dies here, so a run never has two chains of pulses.
+-- Also ends a run whose lease or cool-down is over.
+-- request: {location_id, run_id, pulse, claim_ms} -> {accepted, run, publication}
+-- Locks: the run, its open outcomes if its lease is over, the location's row.
+create or replace function public.begin_pulse(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_pulse bigint := (sync_internal.required(request, 'pulse'))::bigint;
+  v_run public.sync_runs;
+  v_now timestamptz;
+  v_publication jsonb;
+begin
+  select * into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
+  v_now := clock_timestamp();
+  if not found
+    or v_pulse < v_run.pulse
+    or (v_pulse = v_run.pulse and v_run.claimed_until > v_now)
+    or (sync_internal.is_final(v_run.state) and v_run.announced_state is not distinct from v_run.state) then
+    return jsonb_build_object('accepted', false, 'run', sync_internal.run_json(v_run), 'publication', null);
+  end if;
+
+  update public.sync_runs
+  set pulse = v_pulse, last_pulse_at = v_now,
+    claimed_until = v_now + sync_internal.milliseconds(coalesce((request ->> 'claim_ms')::numeric, 0))
+  where run_id = v_run.run_id;
+  perform sync_internal.end_if_lease_expired(v_run.run_id);
+  perform sync_internal.end_cooldown(v_run.run_id);
+
+  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  return jsonb_build_object('accepted', true, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+end
+$$;
+
+revoke all on function public.begin_pulse(jsonb) from public, anon, authenticated;
+grant execute on function public.begin_pulse(jsonb) to service_role;
+
+-- Ends a run that made no progress for as long as its lease allows. The caller holds the run's row lock.
+create or replace function sync_internal.end_if_lease_expired(p_run uuid) returns void
+language plpgsql
+as $$
+begin
+  if exists (
+    select from public.sync_runs
+    where run_id = p_run and state = 'Syncing'
+      and last_progress_at + sync_internal.milliseconds(lease_ms) <= clock_timestamp()
+  ) then
+    perform sync_internal.break_off(p_run, 'Error', 'lease_expired', 'The run made no progress for too long and was ended');
+  end if;
+end
+$$;
+
+revoke all on function sync_internal.end_if_lease_expired(uuid) from public, anon, authenticated;
+grant execute on function sync_internal.end_if_lease_expired(uuid) to service_role;
+
+-- Completes a run whose cool-down is over. The caller holds the run's row lock.
+create or replace function sync_internal.end_cooldown(p_run uuid) returns void
+language sql
+as $$
+  update public.sync_runs set state = 'Completed', version = version + 1
+  where run_id = p_run and state = 'Delay' and cooldown_until <= clock_timestamp()
+$$;
+
+revoke all on function sync_internal.end_cooldown(uuid) from public, anon, authenticated;
+grant execute on function sync_internal.end_cooldown(uuid) to service_role;
+
+-- Ends a run before its last outcome, on account of an error or because it was cancelled.
+-- request: {location_id, run_id, state: "Error"|"Cancelled", code, message} -> {ended, run, publication}
+-- Locks: the run, its open outcomes, the location's row.
+create or replace function public.end_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_run public.sync_runs;
+  v_ended boolean := false;
+  v_publication jsonb;
+begin
+  if sync_internal.required(request, 'state') not in ('Error', 'Cancelled') then
+    raise exception 'a run can only be ended as Error or Cancelled' using errcode = '22023';
+  end if;
+  select * into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
+  if found then
+    v_ended := sync_internal.break_off(v_run.run_id, request ->> 'state', request ->> 'code', request ->> 'message');
+    v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+    select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  end if;
+  return jsonb_build_object('ended', v_ended, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+end
+$$;
+
+revoke all on function public.end_run(jsonb) from public, anon, authenticated;
+grant execute on function public.end_run(jsonb) to service_role;
+
+-- Cancels whatever run of the location is syncing, for somebody who doesn't know its id.
+-- request: {location_id, requested_by} -> {cancelled, run|null, publication}
+-- Locks: the run, its open outcomes, the location's row.
+create or replace function public.cancel_run(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_run public.sync_runs;
+  v_cancelled boolean;
+  v_publication jsonb;
+begin
+  select * into v_run from public.sync_runs where location_id = v_location and state = 'Syncing' for update;
+  if not found then
+    return jsonb_build_object('cancelled', false, 'run', null, 'publication', null);
+  end if;
+  v_cancelled := sync_internal.break_off(v_run.run_id, 'Cancelled', null, null, request ->> 'requested_by');
+  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  return jsonb_build_object('cancelled', v_cancelled, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+end
+$$;
+
+revoke all on function public.cancel_run(jsonb) from public, anon, authenticated;
+grant execute on function public.cancel_run(jsonb) to service_role;
+
+-- Leaves Syncing by Error or Cancelled: what is still open failed as not attempted, in this transaction, so the run
+-- adds up. The caller holds the run's row lock. True if it was this call that ended it.
+create or replace function sync_internal.break_off(
+  p_run uuid, p_state text, p_code text, p_message text, p_by text default null
+) returns boolean
+language plpgsql
+as $$
+declare
+  v_open int;
+begin
+  if not exists (select from public.sync_runs where run_id = p_run and state = 'Syncing') then
+    return false;
+  end if;
+  update public.sync_outcomes
+  set outcome = 'failed', class = 'transient', code = 'not_attempted',
+    reason = 'The run ended before this order was synced', recorded_at = clock_timestamp()
+  where run_id = p_run and outcome is null;
+  get diagnostics v_open = row_count;
+
+  update public.sync_runs
+  set state = p_state, ended_at = clock_timestamp(), failed = failed + v_open, version = version + 1,
+    error_code = p_code, error_message = p_message, cancelled_by = p_by
+  where run_id = p_run;
+  return true;
+end
+$$;
+
+revoke all on function sync_internal.break_off(uuid, text, text, text, text) from public, anon, authenticated;
+grant execute on function sync_internal.break_off(uuid, text, text, text, text) to service_role;
+
+-- Whether a run stays in this state for good.
+create or replace function sync_internal.is_final(state text) returns boolean
+language sql immutable
+as $$
+  select state in ('Completed', 'Error', 'Cancelled', 'Skipped')
+$$;
+
+revoke all on function sync_internal.is_final(text) from public, anon, authenticated;
+grant execute on function sync_internal.is_final(text) to service_role;
+
+-- A run as callers get it, null if there is none; with the database's time, since callers' clocks differ.
+create or replace function sync_internal.run_json(r public.sync_runs) returns jsonb
+language sql volatile
+as $$
+  select case when r.run_id is not null then jsonb_build_object(
+    'run_id', r.run_id, 'location_id', r.location_id, 'kind', r.kind, 'state', r.state,
+    'started_at', r.started_at, 'ended_at', r.ended_at, 'cooldown_until', r.cooldown_until,
+    'listing', r.listing, 'listing_complete', r.listing_complete, 'total_count', r.total_count,
+    'listed', r.listed, 'synced', r.synced, 'failed', r.failed, 'skipped', r.skipped, 'unchanged', r.unchanged,
+    'tickets_total', r.tickets_total, 'tickets_checked', r.tickets_checked, 'ticket_types', r.ticket_types,
+    'tickets_added', r.tickets_added, 'tickets_reinstated', r.tickets_reinstated,
+    'tickets_cancelled', r.tickets_cancelled, 'drift_orders', r.drift_orders,
+    'error_code', r.error_code, 'error_message', r.error_message,
+    'requested_by', r.requested_by, 'cancelled_by', r.cancelled_by, 'retry_of', r.retry_of,
+    'pulse', r.pulse, 'last_pulse_at', r.last_pulse_at, 'last_progress_at', r.last_progress_at,
+    'announced_state', r.announced_state, 'now', clock_timestamp()
+  ) end
+$$;
+
+revoke all on function sync_internal.run_json(public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.run_json(public.sync_runs) to service_role;
