@@ -103,6 +103,58 @@ async fn of_two_last_outcomes_one_ends_the_run() {
     assert_eq!(answer["publication"]["run"]["failed"], 2);
 }
 
+/// The runs' locks are taken once and in their order: with issues of one run first and outcomes of another after them, two
+/// batches could wait for each other.
+#[tokio::test]
+async fn batches_over_the_same_runs_never_wait_for_each_other() {
+    let database = TestDatabase::new().await;
+    let [first, second] = ["00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b"];
+    database
+        .execute(&format!(
+            "insert into sync_runs (run_id, location_id, kind, state)
+             values ('{first}', '{LOCATION}', 'full', 'Error'), ('{second}', '{LOCATION}', 'full', 'Syncing')"
+        ))
+        .await;
+    sync(&database, order("o1", &[line("p1", "vip", "VIP", 1)])).await;
+    // Validated, and no longer on the order: an issue of the second run.
+    sync(&database, order("o2", &[line("p1", "vip", "VIP", 1)])).await;
+    database.execute("update ghl_qr_tickets set status = 'used' where order_id = 'o2'").await;
+    let none = with(order("o2", &[line("p1", "vip", "VIP", 0)]), json!({"source_updated_at": "2026-03-02T00:00:00Z"}));
+    upsert(&database, none).await;
+
+    let (failing, reconciling) = (database.another_server().await, database.another_server().await);
+    database.execute("begin").await;
+    database.execute(&format!("select from sync_runs where run_id = '{first}' for update")).await;
+    let failures = json!({"failures": [
+        {"order_id": "o3", "run_id": first, "class": "permanent", "code": "x"},
+        {"order_id": "o4", "run_id": second, "class": "permanent", "code": "x"},
+    ]});
+    let failed = tokio::spawn(async move { try_call(&failing, "record_failures", failures).await });
+    until_waiting(&database, 1).await;
+    let orders = json!({"orders": [
+        {"order_id": "o1", "run_id": first, "change": "written"},
+        {"order_id": "o2", "run_id": second, "change": "written"},
+    ]});
+    let reconciled = tokio::spawn(async move { try_call(&reconciling, "reconcile_tickets", orders).await });
+    until_waiting(&database, 2).await;
+    database.execute("commit").await;
+    failed.await.unwrap().unwrap();
+    reconciled.await.unwrap().unwrap();
+}
+
+/// What somebody sends of another location's run changes nothing of it.
+#[tokio::test]
+async fn a_run_of_another_location_is_left_alone() {
+    let database = TestDatabase::new().await;
+    let run_id = crate::orders::start(&database, "full").await;
+    // Everything has its outcome, and nobody has ended the run: as if a worker had died just then.
+    database.execute("update sync_runs set listing_complete = true").await;
+    let failures =
+        json!({"location_id": "AnotherLocation", "failures": [{"order_id": "o", "run_id": run_id, "code": "x"}]});
+    database.call("record_failures", failures).await;
+    assert_eq!(crate::orders::run(&database, &run_id).await["run"]["state"], "Syncing");
+}
+
 /// The failures' lock: what was recorded after it was taken stays, or clearing would take its rows in whatever order.
 #[tokio::test]
 async fn clearing_failures_takes_only_those_it_has_locked() {

@@ -846,7 +846,7 @@ grant execute on function public.plan_orders(jsonb) to service_role;
 -- request: {location_id, orders: [{order_id, run_id?, cause, fetched_at, source_updated_at?, foreign, valid, remember_only,
 --   force, attempts, product_ids, lines_readable, lines, ticket_quantities, entitled, entitlement_reason?, live_mode,
 --   issues, row}]} -> {orders: [{order_id, result, reason?, issues}], publication}
--- Locks: order memory, orders, failures, each by order_id; runs with issues, with outcomes, the newest; the location's row.
+-- Locks: order memory, orders, failures, each by order_id; runs by run_id; the location's row.
 create or replace function public.upsert_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -1086,7 +1086,7 @@ revoke all on function sync_internal.quantities_by_label(jsonb) from public, ano
 grant execute on function sync_internal.quantities_by_label(jsonb) to service_role;
 
 -- What an upsert alone settles: orders that need no tickets have their outcome, and their failure is over.
--- Locks failures by order_id, then runs with issues by run_id, then runs with outcomes by run_id.
+-- Locks failures by order_id, then the runs by run_id.
 create or replace function sync_internal.settle_upserted(p_location text, orders jsonb, results jsonb) returns void
 language plpgsql
 as $$
@@ -1097,6 +1097,7 @@ begin
   from jsonb_array_elements(results) as r where r ->> 'result' = 'skipped' or (r ->> 'remember_only')::boolean;
   perform sync_internal.clear_failures(p_location, v_settled);
 
+  perform sync_internal.lock_runs(p_location, orders);
   -- Issues first: the last outcome ends the run, and an ended run takes no more issues.
   perform sync_internal.note_issues(p_location, coalesce((
     select jsonb_agg(i || jsonb_build_object('run_id', o ->> 'run_id', 'order_id', o ->> 'order_id'))
@@ -1466,7 +1467,7 @@ revoke all on function sync_internal.ticket_issues(int, jsonb) from public, anon
 grant execute on function sync_internal.ticket_issues(int, jsonb) to service_role;
 
 -- What runs are told once tickets are reconciled: issues, labels, and the outcome `synced`.
--- Locks runs with issues by run_id, then all of them by run_id.
+-- Locks the runs by run_id.
 create or replace function sync_internal.settle_reconciled(p_location text, orders jsonb, results jsonb) returns void
 language plpgsql
 as $$
@@ -1480,6 +1481,7 @@ begin
   join jsonb_array_elements(results) as r on r ->> 'order_id' = o ->> 'order_id'
   where o ->> 'run_id' is not null;
 
+  perform sync_internal.lock_runs(p_location, orders);
   -- Issues and labels first: the last outcome ends the run.
   perform sync_internal.note_issues(p_location, coalesce((
     select jsonb_agg(i || jsonb_build_object('run_id', j ->> 'run_id', 'order_id', j ->> 'order_id'))
@@ -1497,9 +1499,7 @@ create or replace function sync_internal.note_labels(p_location text, joined jso
 language plpgsql
 as $$
 begin
-  perform from public.sync_runs
-  where run_id in (select (j ->> 'run_id')::uuid from jsonb_array_elements(joined) as j) and location_id = p_location
-  order by run_id for update;
+  perform sync_internal.lock_runs(p_location, joined);
 
   with met as (
     select distinct r.run_id, md5(t.ticket_type) as label_hash
@@ -2332,6 +2332,22 @@ grant execute on function public.valid_orders(jsonb) to service_role;
 -- How results reach a run, and how it ends by itself: with the last of them. A run's outcomes, issues and labels are written
 -- only under its row lock; upkeep.sql deletes them without it, but only once the run is over.
 
+-- Whatever a batch writes of its runs, it locks them once and in this order first. Those of other locations aren't ours to lock.
+-- `elements` may have a run_id each. Locks the runs by run_id.
+create or replace function sync_internal.lock_runs(p_location text, elements jsonb) returns uuid[]
+language sql
+as $$
+  select coalesce(array_agg(run_id), '{}')
+  from (
+    select run_id from public.sync_runs
+    where run_id in (select (e ->> 'run_id')::uuid from jsonb_array_elements(elements) as e) and location_id = p_location
+    order by run_id for update
+  ) as locked
+$$;
+
+revoke all on function sync_internal.lock_runs(text, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.lock_runs(text, jsonb) to service_role;
+
 -- Writes outcomes where none stands yet and counts exactly those. Elements of `outcomes`:
 -- {run_id, order_id, outcome, change, class, code, reason, attempts, found, tickets, added, reinstated, cancelled}.
 -- Locks the runs by run_id, then the outcomes.
@@ -2339,16 +2355,11 @@ create or replace function sync_internal.record_outcomes(p_location text, outcom
 language plpgsql
 as $$
 declare
-  v_runs uuid[];
+  v_runs uuid[] := sync_internal.lock_runs(p_location, outcomes);
 begin
-  select array_agg(distinct (o ->> 'run_id')::uuid) into v_runs
-  from jsonb_array_elements(outcomes) as o where o ->> 'run_id' is not null;
-  if v_runs is null then
+  if v_runs = '{}' then
     return;
   end if;
-  perform from public.sync_runs
-  where run_id = any (v_runs) and location_id = p_location order by run_id for update;
-
   with incoming as (
     select distinct on (i.run_id, i.order_id) i.*
     from jsonb_to_recordset(outcomes) as i (
@@ -2415,9 +2426,7 @@ begin
   if not exists (select from jsonb_array_elements(issues) as i where i ->> 'run_id' is not null) then
     return;
   end if;
-  perform from public.sync_runs
-  where run_id in (select (i ->> 'run_id')::uuid from jsonb_array_elements(issues) as i) and location_id = p_location
-  order by run_id for update;
+  perform sync_internal.lock_runs(p_location, issues);
 
   insert into public.sync_issues (run_id, order_id, code, message)
   select i.run_id, coalesce(i.order_id, ''), coalesce(i.code, 'unknown'), coalesce(i.message, '')

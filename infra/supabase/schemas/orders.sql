@@ -65,7 +65,7 @@ grant execute on function public.plan_orders(jsonb) to service_role;
 -- request: {location_id, orders: [{order_id, run_id?, cause, fetched_at, source_updated_at?, foreign, valid, remember_only,
 --   force, attempts, product_ids, lines_readable, lines, ticket_quantities, entitled, entitlement_reason?, live_mode,
 --   issues, row}]} -> {orders: [{order_id, result, reason?, issues}], publication}
--- Locks: order memory, orders, failures, each by order_id; runs with issues, with outcomes, the newest; the location's row.
+-- Locks: order memory, orders, failures, each by order_id; runs by run_id; the location's row.
 create or replace function public.upsert_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -305,7 +305,7 @@ revoke all on function sync_internal.quantities_by_label(jsonb) from public, ano
 grant execute on function sync_internal.quantities_by_label(jsonb) to service_role;
 
 -- What an upsert alone settles: orders that need no tickets have their outcome, and their failure is over.
--- Locks failures by order_id, then runs with issues by run_id, then runs with outcomes by run_id.
+-- Locks failures by order_id, then the runs by run_id.
 create or replace function sync_internal.settle_upserted(p_location text, orders jsonb, results jsonb) returns void
 language plpgsql
 as $$
@@ -316,6 +316,7 @@ begin
   from jsonb_array_elements(results) as r where r ->> 'result' = 'skipped' or (r ->> 'remember_only')::boolean;
   perform sync_internal.clear_failures(p_location, v_settled);
 
+  perform sync_internal.lock_runs(p_location, orders);
   -- Issues first: the last outcome ends the run, and an ended run takes no more issues.
   perform sync_internal.note_issues(p_location, coalesce((
     select jsonb_agg(i || jsonb_build_object('run_id', o ->> 'run_id', 'order_id', o ->> 'order_id'))

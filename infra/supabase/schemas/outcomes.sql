@@ -1,6 +1,22 @@
 -- How results reach a run, and how it ends by itself: with the last of them. A run's outcomes, issues and labels are written
 -- only under its row lock; upkeep.sql deletes them without it, but only once the run is over.
 
+-- Whatever a batch writes of its runs, it locks them once and in this order first. Those of other locations aren't ours to lock.
+-- `elements` may have a run_id each. Locks the runs by run_id.
+create or replace function sync_internal.lock_runs(p_location text, elements jsonb) returns uuid[]
+language sql
+as $$
+  select coalesce(array_agg(run_id), '{}')
+  from (
+    select run_id from public.sync_runs
+    where run_id in (select (e ->> 'run_id')::uuid from jsonb_array_elements(elements) as e) and location_id = p_location
+    order by run_id for update
+  ) as locked
+$$;
+
+revoke all on function sync_internal.lock_runs(text, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.lock_runs(text, jsonb) to service_role;
+
 -- Writes outcomes where none stands yet and counts exactly those. Elements of `outcomes`:
 -- {run_id, order_id, outcome, change, class, code, reason, attempts, found, tickets, added, reinstated, cancelled}.
 -- Locks the runs by run_id, then the outcomes.
@@ -8,16 +24,11 @@ create or replace function sync_internal.record_outcomes(p_location text, outcom
 language plpgsql
 as $$
 declare
-  v_runs uuid[];
+  v_runs uuid[] := sync_internal.lock_runs(p_location, outcomes);
 begin
-  select array_agg(distinct (o ->> 'run_id')::uuid) into v_runs
-  from jsonb_array_elements(outcomes) as o where o ->> 'run_id' is not null;
-  if v_runs is null then
+  if v_runs = '{}' then
     return;
   end if;
-  perform from public.sync_runs
-  where run_id = any (v_runs) and location_id = p_location order by run_id for update;
-
   with incoming as (
     select distinct on (i.run_id, i.order_id) i.*
     from jsonb_to_recordset(outcomes) as i (
@@ -84,9 +95,7 @@ begin
   if not exists (select from jsonb_array_elements(issues) as i where i ->> 'run_id' is not null) then
     return;
   end if;
-  perform from public.sync_runs
-  where run_id in (select (i ->> 'run_id')::uuid from jsonb_array_elements(issues) as i) and location_id = p_location
-  order by run_id for update;
+  perform sync_internal.lock_runs(p_location, issues);
 
   insert into public.sync_issues (run_id, order_id, code, message)
   select i.run_id, coalesce(i.order_id, ''), coalesce(i.code, 'unknown'), coalesce(i.message, '')

@@ -342,7 +342,7 @@ revoke all on function sync_internal.ticket_issues(int, jsonb) from public, anon
 grant execute on function sync_internal.ticket_issues(int, jsonb) to service_role;
 
 -- What runs are told once tickets are reconciled: issues, labels, and the outcome `synced`.
--- Locks runs with issues by run_id, then all of them by run_id.
+-- Locks the runs by run_id.
 create or replace function sync_internal.settle_reconciled(p_location text, orders jsonb, results jsonb) returns void
 language plpgsql
 as $$
@@ -356,6 +356,7 @@ begin
   join jsonb_array_elements(results) as r on r ->> 'order_id' = o ->> 'order_id'
   where o ->> 'run_id' is not null;
 
+  perform sync_internal.lock_runs(p_location, orders);
   -- Issues and labels first: the last outcome ends the run.
   perform sync_internal.note_issues(p_location, coalesce((
     select jsonb_agg(i || jsonb_build_object('run_id', j ->> 'run_id', 'order_id', j ->> 'order_id'))
@@ -373,9 +374,7 @@ create or replace function sync_internal.note_labels(p_location text, joined jso
 language plpgsql
 as $$
 begin
-  perform from public.sync_runs
-  where run_id in (select (j ->> 'run_id')::uuid from jsonb_array_elements(joined) as j) and location_id = p_location
-  order by run_id for update;
+  perform sync_internal.lock_runs(p_location, joined);
 
   with met as (
     select distinct r.run_id, md5(t.ticket_type) as label_hash
