@@ -37,6 +37,11 @@ impl Place {
         Self::under("local/test")
     }
 
+    /// The other stacks that the fault tests run beside it: `target/local/test-2`, ...
+    pub(crate) fn test_beside(number: u16) -> Result<Self> {
+        Self::under(&format!("local/test-{number}"))
+    }
+
     /// The stack of the benchmark: `target/local/bench`.
     pub(crate) fn bench() -> Result<Self> {
         Self::under("local/bench")

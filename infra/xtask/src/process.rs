@@ -5,7 +5,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, killpg};
@@ -32,8 +32,29 @@ pub(crate) fn step(place: &Place, title: &str, log_name: &str, command: Command,
     Ok(())
 }
 
+/// How a command ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// With status 0.
+    Well,
+    /// With another one.
+    Badly,
+    /// By us, since its time was over.
+    TooLate,
+}
+
 /// Runs `command` with both outputs in `log`. True if it ended with status 0.
-pub(crate) fn run_logged(log: &Path, mut command: Command, note: &mut dyn FnMut(&str)) -> Result<bool> {
+pub(crate) fn run_logged(log: &Path, command: Command, note: &mut dyn FnMut(&str)) -> Result<bool> {
+    Ok(run_within(None, log, command, note)? == Ended::Well)
+}
+
+/// Runs `command` with both outputs in `log`, for `limit` at most.
+pub(crate) fn run_within(
+    limit: Option<Duration>,
+    log: &Path,
+    mut command: Command,
+    note: &mut dyn FnMut(&str),
+) -> Result<Ended> {
     let file = File::create(log).with_context(|| format!("can't write {}", log.display()))?;
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command
@@ -43,9 +64,14 @@ pub(crate) fn run_logged(log: &Path, mut command: Command, note: &mut dyn FnMut(
         .process_group(0)
         .spawn()
         .with_context(|| format!("can't run {program}"))?;
+    let begun = Instant::now();
     loop {
         if let Some(status) = child.try_wait()? {
-            return Ok(status.success());
+            return Ok(if status.success() { Ended::Well } else { Ended::Badly });
+        }
+        if limit.is_some_and(|limit| begun.elapsed() > limit) {
+            end_group(&mut child, Signal::SIGTERM, Duration::from_secs(5));
+            return Ok(Ended::TooLate);
         }
         if let Err(interrupted) = stop::sleep(LOOK_EVERY) {
             end_group(&mut child, Signal::SIGTERM, Duration::from_secs(5));
@@ -81,8 +107,8 @@ pub(crate) fn output_of(mut command: Command, input: &str) -> Result<String> {
 pub(crate) fn end_group(child: &mut Child, signal: Signal, patience: Duration) {
     let group = Pid::from_raw(child.id().cast_signed());
     let _ = killpg(group, signal);
-    let until = std::time::Instant::now() + patience;
-    while matches!(child.try_wait(), Ok(None)) && std::time::Instant::now() < until {
+    let until = Instant::now() + patience;
+    while matches!(child.try_wait(), Ok(None)) && Instant::now() < until {
         std::thread::sleep(Duration::from_millis(20));
     }
     let _ = killpg(group, Signal::SIGKILL);

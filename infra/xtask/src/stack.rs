@@ -102,6 +102,10 @@ impl Stack {
         Ok(())
     }
 
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
     pub(crate) fn check(&mut self) -> Result<()> {
         self.services.check()
     }

@@ -1,6 +1,9 @@
 //! The suites of `test`, and how to read what their runners print.
 
+use std::fmt;
+use std::ops::AddAssign;
 use std::process::Command;
+use std::time::Duration;
 
 use clap::ValueEnum;
 
@@ -122,14 +125,31 @@ impl Suite {
         }
     }
 
+    /// How long it may take; several times what it takes on two busy processors, compilation included.
+    pub(crate) const fn limit(self) -> Duration {
+        let minutes = match self {
+            Self::Mends | Self::Sam | Self::Contract | Self::Traces => 15,
+            Self::Unit
+            | Self::Property
+            | Self::Fuzz
+            | Self::Database
+            | Self::Browser
+            | Self::SamDeploy
+            | Self::SamLocal => 25,
+            Self::EndToEnd => 30,
+            Self::Faults => 40,
+        };
+        Duration::from_secs(minutes * 60)
+    }
+
     /// Passed and failed, by what the runner printed.
     pub(crate) fn count(self, output: &str, succeeded: bool) -> Counts {
         let mut counts = match self {
             Self::Mends | Self::Sam => Counts::of_unittest(output),
             _ => Counts::of_cargo(output),
         };
-        // A suite that didn't build or that crashed printed no count.
-        if !succeeded && counts.failed == 0 {
+        // A suite that didn't build or that crashed printed no count, and one without a test shows nothing.
+        if counts.failed == 0 && (!succeeded || counts.passed == 0) {
             counts.failed = 1;
         }
         counts
@@ -148,9 +168,31 @@ fn unittest(place: &Place, modules: &[&str]) -> Command {
 pub(crate) struct Counts {
     pub(crate) passed: u64,
     pub(crate) failed: u64,
+    /// Suites that something is missing for.
+    pub(crate) skipped: u64,
+}
+
+impl AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped += other.skipped;
+    }
+}
+
+impl fmt::Display for Counts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)?;
+        if self.skipped > 0 {
+            write!(f, ", {} skipped", self.skipped)?;
+        }
+        Ok(())
+    }
 }
 
 impl Counts {
+    pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
+
     /// Sums the `test result:` lines, one for each test binary.
     fn of_cargo(output: &str) -> Self {
         let mut counts = Self::default();
@@ -166,7 +208,7 @@ impl Counts {
         let ran = output.lines().rev().find(|line| line.starts_with("Ran ")).map_or(0, |line| before(line, "test"));
         let verdict = output.lines().rev().find(|line| line.starts_with("FAILED (")).unwrap_or("");
         let failed = ["failures=", "errors="].iter().map(|key| after(verdict, key)).sum::<u64>().min(ran);
-        Self { passed: ran - failed, failed }
+        Self { passed: ran - failed, failed, skipped: 0 }
     }
 }
 
@@ -192,18 +234,35 @@ mod tests {
         let output = "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured\n\
                       noise: 9 passed\n\
                       test result: FAILED. 1 passed; 2 failed; 0 ignored; 0 measured\n";
-        assert_eq!(Suite::Unit.count(output, false), Counts { passed: 4, failed: 2 });
+        assert_eq!(Suite::Unit.count(output, false), Counts { passed: 4, failed: 2, skipped: 0 });
+    }
+
+    #[test]
+    fn a_suite_without_a_test_failed() {
+        let output = "running 0 tests\n\ntest result: ok. 0 passed; 0 failed; 0 ignored; 0 measured\n";
+        assert_eq!(Suite::Contract.count(output, true), Counts { passed: 0, failed: 1, skipped: 0 });
+    }
+
+    #[test]
+    fn what_was_skipped_is_told() {
+        let mut counts = Counts { passed: 3, failed: 0, skipped: 0 };
+        assert_eq!(counts.to_string(), "3 passed, 0 failed");
+        counts += Counts::SKIPPED;
+        assert_eq!(counts.to_string(), "3 passed, 0 failed, 1 skipped");
     }
 
     #[test]
     fn a_suite_that_did_not_build_failed() {
-        assert_eq!(Suite::Database.count("error: could not compile", false), Counts { passed: 0, failed: 1 });
+        assert_eq!(
+            Suite::Database.count("error: could not compile", false),
+            Counts { passed: 0, failed: 1, skipped: 0 }
+        );
     }
 
     #[test]
     fn unittest_results_are_read() {
         let failed = "Ran 7 tests in 0.2s\n\nFAILED (failures=1, errors=1)\n";
-        assert_eq!(Suite::Mends.count(failed, false), Counts { passed: 5, failed: 2 });
-        assert_eq!(Suite::Mends.count("Ran 1 test in 0.0s\n\nOK\n", true), Counts { passed: 1, failed: 0 });
+        assert_eq!(Suite::Mends.count(failed, false), Counts { passed: 5, failed: 2, skipped: 0 });
+        assert_eq!(Suite::Mends.count("Ran 1 test in 0.0s\n\nOK\n", true), Counts { passed: 1, failed: 0, skipped: 0 });
     }
 }
