@@ -1,11 +1,10 @@
-//! Calls to GHL and to the database, and how slow both are.
+//! Calls to GHL and to the database.
 
 use std::collections::BTreeMap;
 
 use reqwest::Method;
-use serde_json::{Value, json};
-
-use crate::world::World;
+use serde_json::Value;
+use tests::world::World;
 
 /// Calls since the last [`begin`].
 pub(crate) struct Calls {
@@ -30,7 +29,7 @@ impl Calls {
 /// Begins to count anew.
 pub(crate) async fn begin(world: &World) {
     world.ghl.clear_counters().await;
-    supabase(world, Method::DELETE, "/_control/calls", None).await;
+    calls_of_the_database(world, Method::DELETE).await;
 }
 
 pub(crate) async fn calls(world: &World) -> Calls {
@@ -39,20 +38,20 @@ pub(crate) async fn calls(world: &World) -> Calls {
     Calls {
         ghl: requests.iter().map(|(endpoint, calls)| (endpoint.clone(), calls.as_u64().unwrap())).collect(),
         throttled: ghl["status"]["429"].as_u64().unwrap_or(0),
-        database: serde_json::from_value(supabase(world, Method::GET, "/_control/calls", None).await).unwrap(),
+        database: serde_json::from_value(calls_of_the_database(world, Method::GET).await).unwrap(),
     }
 }
 
-/// How long the database takes to answer from now on.
-pub(crate) async fn slow_database(world: &World, database_ms: u64) {
-    supabase(world, Method::PUT, "/_control", Some(json!({ "latencyMs": database_ms }))).await;
-}
-
-async fn supabase(world: &World, method: Method, path: &str, body: Option<Value>) -> Value {
-    let url = format!("{}{path}", world.postgrest_url.trim_end_matches("/rest/v1"));
-    let request = reqwest::Client::new().request(method, url);
-    let request = if let Some(body) = body { request.json(&body) } else { request };
-    request.send().await.expect("the local Supabase answers").json().await.expect("JSON")
+async fn calls_of_the_database(world: &World, method: Method) -> Value {
+    let url = format!("{}/_control/calls", world.supabase_url());
+    reqwest::Client::new()
+        .request(method, url)
+        .send()
+        .await
+        .expect("the local Supabase answers")
+        .json()
+        .await
+        .expect("JSON")
 }
 
 /// A quantile of durations in any order, in the unit they have.

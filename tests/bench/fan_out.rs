@@ -6,16 +6,18 @@ use std::time::{Duration, Instant};
 use futures::{SinkExt, StreamExt, future::join_all, stream};
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
+use tests::{
+    dashboard::connect,
+    keys::{Keys, now, sign},
+    world::World,
+};
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_tungstenite::tungstenite::Message;
 
 use crate::counting::quantile;
-use crate::dashboard::connect;
 use crate::full::{follow, prepare};
-use crate::keys::{Keys, now, sign};
 use crate::like_ghl;
 use crate::report::Report;
-use crate::world::World;
 
 /// When each frame of a run came to a dashboard, by its number.
 type Received = BTreeMap<u64, Instant>;

@@ -3,13 +3,15 @@
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tests::{
+    api::As,
+    dashboard::Dashboard,
+    world::{World, assert_adds_up},
+};
 
-use crate::api::As;
 use crate::counting::{self, Calls, calls};
-use crate::dashboard::Dashboard;
 use crate::report::Report;
 use crate::seed::Seed;
-use crate::world::{World, assert_adds_up};
 use crate::{GHL_LATENCY_MS, like_ghl, processes};
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use futures::{StreamExt, stream};
 use serde_json::json;
+use tests::world::World;
 
 use crate::counting::{self, calls};
 use crate::full::{follow, seconds};
 use crate::report::Report;
-use crate::world::World;
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=incremental";
 

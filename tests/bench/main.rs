@@ -16,30 +16,7 @@
 //! | `simulation` | a million orders on a virtual clock, and what they cost |
 //! | `counting`, `processes` | calls to GHL and the database; memory and time of the functions |
 //! | `report` | the table of results, and the plot |
-//! | the others | shared with the end-to-end and fault tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::print_stdout)]
-#![allow(dead_code, reason = "the shared modules also hold what only the end-to-end tests need")]
-
-#[path = "../end_to_end/api.rs"]
-mod api;
-#[path = "../end_to_end/cloud.rs"]
-mod cloud;
-#[path = "../end_to_end/dashboard.rs"]
-mod dashboard;
-#[path = "../end_to_end/database.rs"]
-mod database;
-#[path = "../end_to_end/fake_ghl.rs"]
-mod fake_ghl;
-#[path = "../end_to_end/keys.rs"]
-mod keys;
-#[path = "../end_to_end/stack.rs"]
-mod stack;
-#[path = "../end_to_end/waiting.rs"]
-mod waiting;
-#[path = "../faults/workers.rs"]
-mod workers;
-#[path = "../end_to_end/world.rs"]
-mod world;
 
 mod counting;
 mod fan_out;
@@ -55,7 +32,7 @@ mod webhooks;
 
 use report::Report;
 use serde_json::{Value, json};
-use world::World;
+use tests::world::World;
 
 /// GHL's median latency here, with a long tail.
 const GHL_LATENCY_MS: u64 = 400;
@@ -83,7 +60,7 @@ fn main() {
 /// What doesn't depend on the machine: a count that has grown is a regression.
 async fn measure_counts() {
     let world = World::with_orders(150).await;
-    counting::slow_database(&world, 5).await;
+    world.move_database(5).await;
     let run = full::sync(&world, 150, &json!({ "latencyMs": 50 })).await;
     run.print();
     run.assert_counts();
@@ -99,14 +76,14 @@ async fn measure_everything(largest: u32) {
     let world = World::with_orders(150).await;
     let mut report = Report::new(&world).await;
     start_up::measure(&mut report).await;
-    counting::slow_database(&world, DATABASE_LATENCY_MS).await;
+    world.move_database(DATABASE_LATENCY_MS).await;
     let seed = seed::sync(&world, 150).await;
     let runs = full::measure(&world, &mut report, &seed, largest).await;
     // The orders of the last and largest full sync are stored now.
     incremental::measure(&world, &mut report).await;
     webhooks::measure(&world, &mut report).await;
     throughput::measure(&world, &mut report).await;
-    counting::slow_database(&world, DATABASE_LATENCY_MS).await;
+    world.move_database(DATABASE_LATENCY_MS).await;
     let of_1000 = runs.iter().find(|run| run.orders == 1_000).expect("it was measured");
     simulation::measure(&mut report, of_1000.seconds);
     report.write(&runs, &seed);
@@ -119,7 +96,7 @@ async fn measure_everything(largest: u32) {
 async fn measure_parts(parts: &[&str]) {
     let world = World::with_orders(150).await;
     let mut report = Report::new(&world).await;
-    counting::slow_database(&world, DATABASE_LATENCY_MS).await;
+    world.move_database(DATABASE_LATENCY_MS).await;
     for part in parts {
         match *part {
             "full" => {
@@ -144,7 +121,7 @@ async fn measure_parts(parts: &[&str]) {
             "simulation" => simulation::measure(&mut report, f64::NAN),
             other => panic!("{other}: no such part of the benchmark"),
         }
-        counting::slow_database(&world, DATABASE_LATENCY_MS).await;
+        world.move_database(DATABASE_LATENCY_MS).await;
     }
     report.print();
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use crate::workers::workers;
-use crate::world::World;
+use tests::{workers::workers, world::World};
 
 /// Clock ticks per second, in which /proc tells processor time: 100 on every Linux.
 const TICKS: f64 = 100.0;

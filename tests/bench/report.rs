@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use plotters::prelude::*;
+use tests::world::World;
 
 use crate::full::Run;
 use crate::seed::Seed;
-use crate::world::World;
 
 /// Which run the plot shows.
 const PLOTTED_ORDERS: u32 = 1_000;

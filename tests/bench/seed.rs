@@ -4,11 +4,14 @@ use std::time::Instant;
 
 use reqwest::Client;
 use serde_json::{Value, json};
+use tests::{
+    keys::Keys,
+    waiting::{A_MOMENT, until},
+    world::World,
+};
 
 use crate::full::prepare;
-use crate::keys::Keys;
 use crate::like_ghl;
-use crate::world::World;
 
 /// What it took.
 pub(crate) struct Seed {
@@ -32,7 +35,7 @@ pub(crate) async fn sync(world: &World, orders: u32) -> Seed {
     let ids = world.ghl.census().await.ordinary;
     let (http, token) = (Client::new(), Keys::of_the_stack().ghl_token);
     // PostgREST reads its schema anew.
-    crate::waiting::until("the tables", crate::waiting::A_MOMENT, async || {
+    until("the tables", A_MOMENT, async || {
         let answer = rest(&http, world, "GET", "bench_orders?limit=1", &Value::Null).await;
         if answer.is_array() { Ok(()) } else { Err(answer.to_string()) }
     })

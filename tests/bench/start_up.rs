@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use tests::stack::Stack;
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpListener;
 use tokio::process::Command;
@@ -12,7 +13,6 @@ use tokio::process::Command;
 use crate::counting::quantile;
 use crate::processes::peak_of;
 use crate::report::Report;
-use crate::stack::Stack;
 
 const STARTS: usize = 15;
 /// A function that does nothing, built the same way.
@@ -63,7 +63,6 @@ async fn start(path: &PathBuf, environment: &BTreeMap<String, String>) -> (f64, 
 /// What the local cloud gives a function, as far as starting needs it.
 fn environment(name: &str) -> BTreeMap<String, String> {
     let stack = Stack::running();
-    let supabase = stack.postgrest_url.trim_end_matches("/rest/v1").to_owned();
     let queue = format!("{}/000000000000/q", stack.aws_endpoint_url);
     let mut variables: BTreeMap<_, _> = [
         ("AWS_LAMBDA_FUNCTION_NAME", name),
@@ -77,7 +76,7 @@ fn environment(name: &str) -> BTreeMap<String, String> {
         ("AWS_ENDPOINT_URL", &stack.aws_endpoint_url),
         ("GHL_LOCATION_ID", &stack.location_id),
         ("GHL_API_BASE_URL", &stack.ghl_url),
-        ("SUPABASE_URL", &supabase),
+        ("SUPABASE_URL", stack.supabase_url()),
         ("STATUS_BUCKET", &stack.bucket),
         ("WEBSOCKET_ENDPOINT", &stack.aws_endpoint_url),
         ("WEBSOCKET_URL", &stack.websocket_url),

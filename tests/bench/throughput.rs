@@ -1,12 +1,11 @@
 //! The pipeline without a limit and without latency: what each order costs us.
 
 use serde_json::json;
+use tests::world::World;
 
-use crate::counting;
 use crate::full::{Run, sync};
 use crate::processes::cpu_seconds;
 use crate::report::Report;
-use crate::world::World;
 
 /// Calls to the database per order in a run without a limit: the goal for all of them, and what is a regression for those of batches.
 /// How full batches are depends on who is faster, the lister or the workers.
@@ -14,7 +13,7 @@ const GOAL: f64 = 0.3;
 const MOST_CALLS_OF_BATCHES: f64 = 0.35;
 
 pub(crate) async fn measure(world: &World, report: &mut Report) {
-    counting::slow_database(world, 0).await;
+    world.move_database(0).await;
     let mut rows = Vec::new();
     for orders in [250, 1_000, 4_000] {
         let (run, cpu) = unlimited(world, orders).await;
@@ -45,7 +44,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
 /// Calls to the database follow batches, not orders. Those that follow time, such as publications, are left out: on a slow machine
 /// there are more of them.
 pub(crate) async fn assert_counts(world: &World) {
-    counting::slow_database(world, 0).await;
+    world.move_database(0).await;
     let (small, _) = unlimited(world, 250).await;
     let (large, _) = unlimited(world, 1_000).await;
     small.print();

@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use futures::{StreamExt, stream};
 use serde_json::json;
+use tests::{api::As, fake_ghl::new_id, waiting::until, world::World};
 
 use crate::counting::quantile;
-use crate::fake_ghl::new_id;
 use crate::report::Report;
-use crate::world::World;
 
 const WEBHOOKS: usize = 200;
 const ORDERS: usize = 30;
@@ -33,8 +32,7 @@ async fn acknowledgements(world: &World, at_once: usize) -> Vec<f64> {
         }
     };
     let times = stream::iter(0..WEBHOOKS).map(send).buffer_unordered(at_once).collect().await;
-    crate::waiting::until("an empty queue", Duration::from_secs(60), async || world.cloud().is_empty("orders").await)
-        .await;
+    until("an empty queue", Duration::from_secs(60), async || world.cloud().is_empty("orders").await).await;
     times
 }
 
@@ -71,14 +69,12 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     let during = to_the_tickets(world).await;
     row("tickets in the database, during a full run".to_owned(), &during);
     let still = world.database.run(&run_id).await["state"] == "Syncing";
-    world.api.post(crate::api::As::Admin, "/api/ghl/orders/sync/cancel").await;
+    world.api.post(As::Admin, "/api/ghl/orders/sync/cancel").await;
     world.database.end_cooldown().await;
     // What the run has under way would meet whoever forgets its orders next.
     for queue in ["runs", "orders-bulk", "tickets"] {
-        crate::waiting::until("the end of what was under way", Duration::from_secs(90), async || {
-            world.cloud().is_empty(queue).await
-        })
-        .await;
+        until("the end of what was under way", Duration::from_secs(90), async || world.cloud().is_empty(queue).await)
+            .await;
     }
     assert!(still, "the run was over before the webhooks were");
     let (idle, during) = (quantile(&idle, 0.99), quantile(&during, 0.99));

@@ -1,11 +1,11 @@
 //! Who may see and do what.
 
-use crate::{chrome::with_page, page::A_MOMENT, stack::Stack};
+use crate::{chrome::with_page, page::A_MOMENT, site::Site};
 
 #[tokio::test]
 async fn a_member_watches_but_has_nothing_to_start() {
-    let stack = Stack::running();
-    with_page(&stack, &stack.member_url(), async |page| {
+    let site = Site::running();
+    with_page(&site, &site.member_url(), async |page| {
         page.until_connection("live").await;
         assert!(page.is_shown("status").await);
         assert!(page.is_shown("member-help").await);
@@ -24,8 +24,8 @@ async fn a_member_watches_but_has_nothing_to_start() {
 
 #[tokio::test]
 async fn a_session_leaves_the_address_bar_survives_a_reload_and_ends_with_sign_out() {
-    let stack = Stack::running();
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_connection("live").await;
         assert_eq!(page.run("return location.hash").await, "");
 
@@ -43,9 +43,9 @@ async fn a_session_leaves_the_address_bar_survives_a_reload_and_ends_with_sign_o
 
 #[tokio::test]
 async fn a_session_that_is_refused_leads_back_to_the_sign_in() {
-    let stack = Stack::running();
-    let url = format!("{}#access_token=not.a.token", stack.page_url());
-    with_page(&stack, &url, async |page| {
+    let site = Site::running();
+    let url = format!("{}#access_token=not.a.token", site.page_url());
+    with_page(&site, &url, async |page| {
         page.until("sign-in", A_MOMENT, async || page.is_shown("sign-in").await).await;
         page.until_text("notice", "Sign in again", A_MOMENT).await;
     })

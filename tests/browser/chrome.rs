@@ -17,7 +17,7 @@ use crate::{
     chromedriver::{Chromedriver, INSTALL},
     page::Page,
     relay::Relay,
-    stack::Stack,
+    site::Site,
 };
 
 const ARGUMENTS: [&str; 10] = [
@@ -37,9 +37,9 @@ const ARGUMENTS: [&str; 10] = [
 static TURN: LazyLock<Mutex<Chromedriver>> = LazyLock::new(|| Mutex::new(Chromedriver::installed()));
 
 /// Opens `url` in a fresh browser and closes the browser whatever becomes of the test.
-pub(crate) async fn with_page(stack: &Stack, url: &str, test: impl AsyncFnOnce(&Page)) {
+pub(crate) async fn with_page(site: &Site, url: &str, test: impl AsyncFnOnce(&Page)) {
     let mut driver = TURN.lock().await;
-    let authority = stack.websocket_url.split('/').nth(2).expect("a WebSocket URL has a host");
+    let authority = site.websocket_url.split('/').nth(2).expect("a WebSocket URL has a host");
     let relay = Relay::to(authority).await;
     let profile = env::temp_dir().join(format!("ghl-sync-browser-{}", relay.address.port()));
     let browser = Browser::open(&mut driver, &profile, &format!("MAP {authority} {}", relay.address)).await;

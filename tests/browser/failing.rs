@@ -1,9 +1,11 @@
 //! What went wrong, and trying it again.
 
+use serde_json::json;
+
 use crate::{
     chrome::with_page,
     page::{A_MOMENT, A_RUN, Page},
-    stack::Stack,
+    site::Site,
 };
 
 /// The orders under "Needs attention" that are among these.
@@ -22,22 +24,22 @@ fn sorted(orders: &[String]) -> Vec<String> {
 
 #[tokio::test]
 async fn failed_orders_are_tried_again_one_by_one_or_all_and_only_those_that_still_fail() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
-    stack.execute("delete from public.sync_failures").await;
-    let orders = stack.some_orders().await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    site.ghl.restart().await;
+    site.execute("delete from public.sync_failures").await;
+    let orders = site.some_orders().await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
         for order_id in &orders {
-            stack.touch(order_id).await;
-            stack.lose(order_id).await;
+            site.ghl.put(order_id, json!({})).await;
+            site.lose(order_id).await;
         }
         page.click("start-incremental").await;
         page.until_status("Delay", A_RUN).await;
         page.until("they are listed", A_MOMENT, async || listed(page, &orders).await == sorted(&orders)).await;
         assert!(page.texts("#failures-list p").await.iter().all(|reason| !reason.is_empty()));
         page.screenshots("failures").await;
-        stack.heal().await;
+        site.ghl.heal().await;
 
         let [one, others @ ..] = &orders;
         page.press(&format!("[aria-label='Retry order {one}']")).await;
@@ -62,7 +64,7 @@ async fn failed_orders_are_tried_again_one_by_one_or_all_and_only_those_that_sti
         page.until_status("Delay", A_RUN).await;
         page.until("nothing fails any more", A_MOMENT, async || listed(page, &orders).await.is_empty()).await;
         let newest = "select listed from public.sync_runs where kind = 'retry' order by started_at desc limit 1";
-        assert_eq!(stack.value(newest).await, "2", "what was synced since isn't tried again");
+        assert_eq!(site.value(newest).await, "2", "what was synced since isn't tried again");
         page.reload().await;
         page.until_text("failures", "Nothing failed.", A_MOMENT).await;
         page.assert_clean_console().await;
@@ -72,17 +74,16 @@ async fn failed_orders_are_tried_again_one_by_one_or_all_and_only_those_that_sti
 
 #[tokio::test]
 async fn many_failures_are_shown_page_by_page() {
-    let stack = Stack::running();
+    let site = Site::running();
     let forget = "delete from public.sync_failures where order_id like 'ManyFailures%'";
-    stack
-        .execute(&format!(
-            "{forget}; insert into public.sync_failures (location_id, order_id, cause, class, code, reason, attempts)
+    site.execute(&format!(
+        "{forget}; insert into public.sync_failures (location_id, order_id, cause, class, code, reason, attempts)
              select '{}', 'ManyFailures' || to_char(n, 'FM0000'), 'webhook', 'transient', 'ghl_unavailable',
                'Failed to fetch order details', 5 from generate_series(1, 230) as n",
-            stack.location_id
-        ))
-        .await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+        site.location_id
+    ))
+    .await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_connection("live").await;
         page.until_text("failures-badge", "+", A_MOMENT).await;
         let shown = async || {
@@ -104,21 +105,21 @@ async fn many_failures_are_shown_page_by_page() {
         page.assert_clean_console().await;
     })
     .await;
-    stack.execute(forget).await;
+    site.execute(forget).await;
 }
 
 #[tokio::test]
 async fn a_problem_of_the_whole_system_stands_on_the_page_while_it_lasts() {
-    let stack = Stack::running();
+    let site = Site::running();
     let late = "insert into public.sync_limiter (location_id) select location_id from public.sync_locations
                 on conflict do nothing;
                 update public.sync_limiter set late_since = clock_timestamp() - interval '90 seconds',
                 late_at = clock_timestamp() + interval '5 minutes'";
-    stack.execute(late).await;
-    with_page(&stack, &stack.member_url(), async |page| {
+    site.execute(late).await;
+    with_page(&site, &site.member_url(), async |page| {
         page.until_text("problems", "for a minute the database has answered too slowly", A_MOMENT).await;
         page.screenshots("problem").await;
-        stack.execute("update public.sync_limiter set late_since = null, late_at = null").await;
+        site.execute("update public.sync_limiter set late_since = null, late_at = null").await;
         page.reload().await;
         page.until("the problem's end", A_MOMENT, async || !page.is_shown("problems").await).await;
     })

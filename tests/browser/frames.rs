@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{chrome::with_page, page::Page, stack::Stack};
+use crate::{chrome::with_page, page::Page, site::Site};
 
 /// The state after these frames, and the per cents shown for it.
 async fn after(page: &Page, frames: Value) -> Value {
@@ -20,8 +20,8 @@ fn frame(seq: u64, run_id: &str, data: Value) -> Value {
 
 #[tokio::test]
 async fn an_error_says_nothing_of_a_run() {
-    let stack = Stack::running();
-    with_page(&stack, stack.page_url(), async |page| {
+    let site = Site::running();
+    with_page(&site, site.page_url(), async |page| {
         let nothing = after(page, json!([])).await;
         for code in ["session_ended", "database_unavailable", "one_of_a_later_version"] {
             let error = json!({ "event": "error", "data": { "error": "Words for a person", "code": code } });
@@ -33,8 +33,8 @@ async fn an_error_says_nothing_of_a_run() {
 
 #[tokio::test]
 async fn frames_are_applied_in_their_order_and_once() {
-    let stack = Stack::running();
-    with_page(&stack, stack.page_url(), async |page| {
+    let site = Site::running();
+    with_page(&site, site.page_url(), async |page| {
         let syncing = |synced: u32| json!({ "status": "Syncing", "totalOrders": 10, "syncedOrders": synced });
         let (first, late, last) = (frame(5, "a", syncing(2)), frame(6, "a", syncing(4)), frame(7, "a", syncing(6)));
 
@@ -54,8 +54,8 @@ async fn frames_are_applied_in_their_order_and_once() {
 
 #[tokio::test]
 async fn the_ticket_bar_never_goes_back_and_ends_full() {
-    let stack = Stack::running();
-    with_page(&stack, stack.page_url(), async |page| {
+    let site = Site::running();
+    with_page(&site, site.page_url(), async |page| {
         let orders = |synced: u32, tickets: u32| {
             json!({ "status": "Syncing", "totalOrders": 10, "syncedOrders": synced, "totalTickets": tickets })
         };

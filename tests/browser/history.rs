@@ -3,7 +3,7 @@
 use crate::{
     chrome::with_page,
     page::{A_MOMENT, Page},
-    stack::Stack,
+    site::Site,
 };
 
 /// A run of long ago in which 240 orders failed, 120 had their tickets changed, and 30 were skipped.
@@ -12,9 +12,9 @@ const LONG_RUN: &str = "0a0a0a0a-0000-4000-8000-000000000000";
 const FORGET: &str = "delete from public.sync_runs where run_id::text like '0a0a0a0a-%'";
 
 /// 34 short runs of long ago around the long one.
-async fn seed(stack: &Stack) {
-    let location_id = &stack.location_id;
-    stack
+async fn seed(site: &Site) {
+    let location_id = &site.location_id;
+    site
         .execute(&format!(
             "{FORGET};
              insert into public.sync_runs (run_id, location_id, kind, state, started_at, ended_at, listing_complete,
@@ -44,9 +44,9 @@ async fn runs_shown(page: &Page) -> Vec<String> {
 
 #[tokio::test]
 async fn every_run_and_all_of_its_details_can_be_read_page_by_page() {
-    let stack = Stack::running();
-    seed(&stack).await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    seed(&site).await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
         page.until("there are older runs", A_MOMENT, async || page.is_shown("older").await).await;
         while page.is_shown("older").await {
@@ -57,7 +57,7 @@ async fn every_run_and_all_of_its_details_can_be_read_page_by_page() {
         }
         let newest_first =
             "select string_agg(run_id::text, ' ' order by started_at desc, run_id desc) from public.sync_runs";
-        let expected = stack.value(newest_first).await;
+        let expected = site.value(newest_first).await;
         assert_eq!(runs_shown(page).await.join(" "), expected);
 
         let details = format!("#runs details[data-run='{LONG_RUN}']");
@@ -83,26 +83,26 @@ async fn every_run_and_all_of_its_details_can_be_read_page_by_page() {
                 "select string_agg(order_id, ' ' order by order_id) from public.sync_outcomes
                  where run_id = '{LONG_RUN}' and outcome = '{outcome}'"
             );
-            assert_eq!(shown().await.join(" "), stack.value(&expected).await, "{outcome}");
+            assert_eq!(shown().await.join(" "), site.value(&expected).await, "{outcome}");
         }
         page.run(&format!("document.querySelector(`{details}`).scrollIntoView()")).await;
         page.screenshots("long-run-whole").await;
         page.assert_clean_console().await;
     })
     .await;
-    stack.execute(FORGET).await;
+    site.execute(FORGET).await;
 }
 
 #[tokio::test]
 async fn a_scheduled_start_that_was_skipped_says_why_and_is_not_the_last_run() {
-    let stack = Stack::running();
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
         let before = page.text("last-run").await;
         for (kind, reason) in [("incremental", "running"), ("full", "daily_budget"), ("incremental", "cooldown")] {
             let request =
-                format!(r#"{{"location_id": "{}", "kind": "{kind}", "reason": "{reason}"}}"#, stack.location_id);
-            stack.execute(&format!("select public.skip_run('{request}')")).await;
+                format!(r#"{{"location_id": "{}", "kind": "{kind}", "reason": "{reason}"}}"#, site.location_id);
+            site.execute(&format!("select public.skip_run('{request}')")).await;
         }
         page.reload().await;
         for (row, words) in [

@@ -2,36 +2,36 @@
 
 use serde_json::{Value, json};
 
-use crate::{chrome::with_page, page::A_MOMENT, page::A_RUN, stack::Stack};
+use crate::{chrome::with_page, page::A_MOMENT, page::A_RUN, site::Site};
 
 const MARKUP: &str =
     "<img src=x onerror=\"window.pwned=1\"><script>window.pwned=2</script><s>struck</s> & \"quoted\" 'too'";
 
 /// A session whose e-mail address is markup; Supabase's user can choose it.
-fn hostile_session(stack: &Stack) -> String {
+fn hostile_session(site: &Site) -> String {
     let who = json!({ "sub": "hostile", "email": MARKUP, "user_metadata": { "name": MARKUP } });
-    let token = stack.token(3600, who);
-    format!("{}#access_token={token}&token_type=bearer", stack.page_url())
+    let token = site.token(3600, who);
+    format!("{}#access_token={token}&token_type=bearer", site.page_url())
 }
 
 #[tokio::test]
 async fn markup_is_shown_and_does_nothing() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
+    let site = Site::running();
+    site.ghl.restart().await;
     let quoted = MARKUP.replace('\'', "''");
     let forget = "delete from public.sync_failures where order_id like 'Hostile%'";
     let failure = format!(
         "{forget}; insert into public.sync_failures
         (location_id, order_id, cause, class, code, reason, attempts)
         values ('{}', 'Hostile1', 'webhook', 'permanent', '{quoted}', '{quoted}', 1)",
-        stack.location_id
+        site.location_id
     );
-    stack.execute(&failure).await;
-    let [order_id, ..] = stack.some_orders().await;
+    site.execute(&failure).await;
+    let [order_id, ..] = site.some_orders().await;
     let contact = json!({ "firstName": MARKUP, "lastName": MARKUP, "email": MARKUP, "phone": MARKUP });
-    stack.change(&order_id, json!({ "contactSnapshot": contact, "currency": MARKUP, "status": MARKUP })).await;
+    site.ghl.put(&order_id, json!({ "contactSnapshot": contact, "currency": MARKUP, "status": MARKUP })).await;
 
-    with_page(&stack, &hostile_session(&stack), async |page| {
+    with_page(&site, &hostile_session(&site), async |page| {
         page.until_ready().await;
         page.click("start-incremental").await;
         page.until_status("Delay", A_RUN).await;
@@ -40,7 +40,7 @@ async fn markup_is_shown_and_does_nothing() {
 
         // What the newest run noticed and why it failed, in its details.
         let run = "(select run_id from public.sync_runs order by started_at desc limit 1)";
-        stack
+        site
             .execute(&format!(
                 "insert into public.sync_issues (run_id, order_id, code, message)
                  values ({run}, 'Hostile1', 'hostile', '{quoted}')"
@@ -57,5 +57,5 @@ async fn markup_is_shown_and_does_nothing() {
         page.assert_clean_console().await;
     })
     .await;
-    stack.execute(forget).await;
+    site.execute(forget).await;
 }

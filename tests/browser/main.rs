@@ -5,7 +5,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `stack` | the stack under test, and its fake GHL |
+//! | `site` | the stack under test: sessions for its pages, and the GHL and database behind them |
 //! | `chromedriver` | the driver that all tests share |
 //! | `chrome` | one browser, fresh for each test |
 //! | `relay` | the network between browser and stack, which can be cut |
@@ -23,5 +23,5 @@ mod hostile;
 mod page;
 mod relay;
 mod sessions;
-mod stack;
+mod site;
 mod syncing;

@@ -10,7 +10,7 @@ use serde_json::json;
 use crate::{
     chrome::with_page,
     page::{A_MOMENT, A_RUN, Page},
-    stack::Stack,
+    site::Site,
 };
 
 const ENDED: &str = "Your session has ended. Sign in again.";
@@ -38,12 +38,12 @@ async fn assert_nothing_uncaught(page: &Page) {
 
 #[tokio::test]
 async fn a_session_that_ends_during_a_run_leads_to_the_sign_in() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    site.ghl.restart().await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
         let ends = Instant::now() + Duration::from_secs(10);
-        enter(page, &stack.token(10, json!({})), None).await;
+        enter(page, &site.token(10, json!({})), None).await;
         page.click("start-full").await;
         page.until_status("Syncing", A_MOMENT).await;
         assert_signed_out(page).await;
@@ -55,11 +55,11 @@ async fn a_session_that_ends_during_a_run_leads_to_the_sign_in() {
 
 #[tokio::test]
 async fn a_session_is_renewed_during_a_run_and_nothing_of_it_is_missed() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    site.ghl.restart().await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
-        enter(page, &stack.token(6, json!({})), Some(&Stack::refresh_token(3600, 6))).await;
+        enter(page, &site.token(6, json!({})), Some(&Site::refresh_token(3600, 6))).await;
         page.record_text("connection").await;
         page.click("start-full").await;
         page.until_status("Syncing", A_MOMENT).await;
@@ -76,10 +76,10 @@ async fn a_session_is_renewed_during_a_run_and_nothing_of_it_is_missed() {
 
 #[tokio::test]
 async fn a_session_that_is_not_renewed_leads_to_the_sign_in() {
-    let stack = Stack::running();
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_connection("live").await;
-        enter(page, &stack.token(5, json!({})), Some(&Stack::refresh_token(10, 5))).await;
+        enter(page, &site.token(5, json!({})), Some(&Site::refresh_token(10, 5))).await;
         assert_signed_out(page).await;
         assert_nothing_uncaught(page).await;
     })
@@ -88,10 +88,10 @@ async fn a_session_that_is_not_renewed_leads_to_the_sign_in() {
 
 #[tokio::test]
 async fn nobody_is_signed_out_because_the_sign_in_service_is_away() {
-    let stack = Stack::running();
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_connection("live").await;
-        enter(page, &stack.token(6, json!({})), Some(&Stack::refresh_token(3600, 6))).await;
+        enter(page, &site.token(6, json!({})), Some(&Site::refresh_token(3600, 6))).await;
         assert_eq!(page.attribute("board", "data-heard").await, "yes");
         page.run(
             "window.connected = window.fetch;
@@ -117,10 +117,10 @@ async fn nobody_is_signed_out_because_the_sign_in_service_is_away() {
 
 #[tokio::test]
 async fn a_browser_whose_clock_is_behind_is_told_of_the_end_by_the_server() {
-    let stack = Stack::running();
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_connection("live").await;
-        let (access, refresh) = (stack.token(8, json!({})), Stack::refresh_token(3600, 3600));
+        let (access, refresh) = (site.token(8, json!({})), Site::refresh_token(3600, 3600));
         page.run(&format!(
             "sessionStorage.setItem('ghl-sync.session',
                  JSON.stringify({{ access: '{access}', refresh: '{refresh}', ends: Date.now() + 3600e3 }}))"

@@ -5,14 +5,14 @@ use fantoccini::key::Key;
 use crate::{
     chrome::with_page,
     page::{A_COOLDOWN, A_MOMENT, A_RUN},
-    stack::Stack,
+    site::Site,
 };
 
 #[tokio::test]
 async fn a_full_sync_started_by_click_is_seen_to_its_end_through_a_dropped_connection() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    site.ghl.restart().await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
         page.assert_clean_console().await;
         let before = page.text("last-run").await;
@@ -63,9 +63,9 @@ async fn a_full_sync_started_by_click_is_seen_to_its_end_through_a_dropped_conne
 
 #[tokio::test]
 async fn a_sync_is_cancelled_by_keyboard_after_a_confirmation() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    site.ghl.restart().await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
         page.element("start-full").await.send_keys(&Key::Enter.to_string()).await.unwrap();
         page.until_status("Syncing", A_MOMENT).await;
@@ -108,9 +108,9 @@ async fn a_sync_is_cancelled_by_keyboard_after_a_confirmation() {
 
 #[tokio::test]
 async fn a_refusal_is_told_in_words() {
-    let stack = Stack::running();
-    stack.reset_ghl().await;
-    with_page(&stack, &stack.dashboard_url, async |page| {
+    let site = Site::running();
+    site.ghl.restart().await;
+    with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
         page.click("start-full").await;
         page.until_status("Syncing", A_MOMENT).await;

@@ -1,12 +1,9 @@
 //! `cargo xtask migrate`, as an operator runs it.
-//!
-//! `XTASK` names the program; without it, cargo builds it.
 
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
 use serde_json::{Value, json};
-use tokio::process::Command;
+use tests::xtask::Said;
 
 use crate::harness::{TestDatabase, supabase};
 
@@ -16,44 +13,18 @@ const LOCK: &str = "select pg_try_advisory_lock(7266432802)";
 const TABLES: &str = "select table_name as name from information_schema.tables
                       where table_schema in ('public', 'supabase_migrations') order by table_schema, table_name";
 
-struct Ran {
-    succeeded: bool,
-    /// Both outputs.
-    text: String,
-}
-
-impl Ran {
-    #[track_caller]
-    fn says(&self, succeeded: bool, words: &[&str]) {
-        assert_eq!(self.succeeded, succeeded, "{}", self.text);
-        for words in words {
-            assert!(self.text.contains(words), "{words} isn't in:\n{}", self.text);
-        }
-    }
-}
-
-async fn migrate(url: &str, arguments: &[&str]) -> Ran {
+async fn migrate(url: &str, arguments: &[&str]) -> Said {
     xtask(&[&["migrate"], arguments].concat(), Some(url)).await
 }
 
-async fn xtask(arguments: &[&str], database_url: Option<&str>) -> Ran {
-    let mut command = match std::env::var_os("XTASK") {
-        Some(program) => Command::new(program),
-        None => {
-            let mut cargo = Command::new("cargo");
-            cargo.args(["run", "--locked", "--quiet", "--package", "xtask", "--"]);
-            cargo.current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
-            cargo
-        }
-    };
-    command.args(arguments).stdin(Stdio::null());
+async fn xtask(arguments: &[&str], database_url: Option<&str>) -> Said {
+    let mut command = tests::xtask::xtask();
+    command.args(arguments);
     match database_url {
         Some(url) => command.env("DATABASE_URL", url),
         None => command.env_remove("DATABASE_URL"),
     };
-    let output = command.output().await.expect("xtask runs");
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-    Ran { succeeded: output.status.success(), text }
+    Said::by(command).await
 }
 
 /// Migrations of a test, removed with this value.
@@ -73,12 +44,12 @@ impl Directory {
         std::fs::write(self.0.join(name), content).unwrap();
     }
 
-    async fn migrate(&self, database: &TestDatabase, arguments: &[&str]) -> Ran {
+    async fn migrate(&self, database: &TestDatabase, arguments: &[&str]) -> Said {
         let directory = ["--migrations", self.0.to_str().unwrap()];
         migrate(&database.url(), &[&directory[..], arguments].concat()).await
     }
 
-    async fn migrate_as(&self, database: &TestDatabase, user: &str, password: &str) -> Ran {
+    async fn migrate_as(&self, database: &TestDatabase, user: &str, password: &str) -> Said {
         let url = format!("postgres://{user}:{password}@{}/{}", database.server(), database.name());
         migrate(&url, &["--yes", "--migrations", self.0.to_str().unwrap()]).await
     }
@@ -205,7 +176,7 @@ impl Supabase {
         std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
     }
 
-    async fn new_migration(&self, name: &str) -> Ran {
+    async fn new_migration(&self, name: &str) -> Said {
         xtask(&["migration", "new", name, "--supabase", self.0.0.to_str().unwrap()], None).await
     }
 

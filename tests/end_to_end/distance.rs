@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     fake_ghl::new_id,
-    metrics::Output,
+    output::Output,
     waiting::{A_MOMENT, until},
     world::World,
 };

@@ -1,8 +1,7 @@
 //! Who may pass which door of the HTTP API, and what bad requests are told.
 
 use reqwest::Method;
-
-use crate::{
+use tests::{
     api::{Answer, As},
     world::World,
 };

@@ -1,8 +1,7 @@
 //! Runs that don't reach their goal still end, add up, and say why.
 
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     api::As,
     dashboard::Dashboard,
     waiting::{A_MOMENT, A_SMALL_RUN, until},

@@ -1,8 +1,7 @@
 //! Orders that can't be fetched are named with their reason, and can be tried again.
 
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     api::As,
     dashboard::Dashboard,
     fake_ghl::new_id,
@@ -106,7 +105,7 @@ async fn a_webhook_order_that_fails_stands_among_the_failures_until_it_succeeds(
     world.ghl.fail(json!({ "endpoint": "detail", "orderId": id, "fault": { "kind": "status", "status": 401 } })).await;
     world.ghl.notify(&id).await;
     let failures = async || world.api.get(As::Member, "/api/qrapp/failures").await.ok();
-    crate::waiting::until("the failure", A_MOMENT, async || {
+    until("the failure", A_MOMENT, async || {
         let failures = failures().await;
         let found = &failures["failures"][0];
         if found["orderId"] != id.as_str() {

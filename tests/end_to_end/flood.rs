@@ -6,16 +6,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use serde_json::json;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
-
-use crate::{
+use tests::{
     accounts::assert_tickets,
     api::As,
     fake_ghl::new_id,
     waiting::A_RUN,
     world::{World, assert_adds_up},
 };
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 const PER_SECOND: u32 = 2_000;
 /// What the route lets through in that time and in the second around it: 100 per second, after a burst of 200.

@@ -3,8 +3,7 @@
 use jsonwebtoken::Algorithm;
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     api::{Answer, As},
     dashboard::{connect, ticket},
     fake_ghl::new_id,

@@ -1,8 +1,7 @@
 //! A full run of 162 orders, watched from every side at once.
 
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     accounts::{assert_every_account_agrees, assert_tickets},
     api::As,
     dashboard::Dashboard,

@@ -2,8 +2,7 @@
 
 use futures::future::join_all;
 use serde_json::json;
-
-use crate::{api::As, fake_ghl::new_id, world::World};
+use tests::{api::As, fake_ghl::new_id, world::World};
 
 fn door(ticket: &serde_json::Value, action: &str) -> String {
     format!("/api/qrapp/tickets/{ticket}/{action}")

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-
-use crate::{fake_ghl::new_id, waiting::A_SMALL_RUN, world::World};
+use tests::{fake_ghl::new_id, waiting::A_SMALL_RUN, world::World};
 
 const FULL: &str = "/api/ghl/orders/sync?mode=full";
 const INCREMENTAL: &str = "/api/ghl/orders/sync?mode=incremental";

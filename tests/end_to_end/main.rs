@@ -1,32 +1,17 @@
 //! The whole system over its outside doors: HTTP API, WebSocket API, published JSON, database, and a GHL that misbehaves on
 //! request.
 //!
-//! `STACK_JSON` names the file that describes the stack under test (`cargo xtask up` writes `target/local/stack.json`).
-//! One stack has one location, and a location one run at a time: every test that touches it takes its [`world::World`] and
-//! has it alone until it ends.
+//! `STACK_JSON` names the file that describes the stack under test. A test that touches it takes its [`tests::world::World`] and has it
+//! alone until it ends; the crate `tests` has what they do it with.
 //!
-//! | module | what it is for |
+//! | module | what it tests |
 //! |---|---|
-//! | `world`, `stack` | the stack under test, idle and alone |
-//! | `api`, `dashboard` | an admin or member, by HTTP and by WebSocket |
-//! | `fake_ghl` | changing orders, ordering failures, counting calls |
-//! | `database`, `cloud` | what is stored and published; AWS's own doors |
-//! | `keys` | the stack's own secrets, for forgers |
-//! | `accounts` | frames, documents, API and database tell the same |
-//! | `waiting` | awaiting a condition, and saying what was seen instead |
-//! | the others | the tests, by what is tested |
+//! | `full`, `incremental`, `single`, `valid_list` | what each kind of sync does |
+//! | `schedule`, `steering`, `endings`, `failures` | how runs start, are steered, end and fail |
+//! | `webhooks`, `flood`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
+//! | `doors`, `socket`, `forgeries`, `tricks`, `rotation`, `original` | who gets in, by which door and with which key |
+//! | `metrics`, `distance`, `startup`, `operating` | what operators see and do, and a database that is far away |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-
-mod accounts;
-mod api;
-mod cloud;
-mod dashboard;
-mod database;
-mod fake_ghl;
-mod keys;
-mod stack;
-mod waiting;
-mod world;
 
 mod distance;
 mod doors;

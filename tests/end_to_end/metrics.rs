@@ -1,43 +1,16 @@
 //! What the functions print: metrics that agree with the run's row and with GHL's own count, and lines that can be found.
 
-use std::{collections::BTreeMap, env, fs, path::PathBuf};
+use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     api::As,
     dashboard::Dashboard,
     fake_ghl::new_id,
+    output::Output,
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::World,
 };
-
-/// The functions' output from now on.
-pub(crate) struct Output {
-    path: PathBuf,
-    begin: usize,
-}
-
-impl Output {
-    pub(crate) fn from_now() -> Self {
-        let stack = PathBuf::from(env::var_os("STACK_JSON").expect("World has read it"));
-        let path = stack.with_file_name("logs").join("functions.log");
-        let begin = fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())).len();
-        Self { path, begin }
-    }
-
-    pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&fs::read(&self.path).unwrap()[self.begin..]).into_owned()
-    }
-
-    /// Metrics and log lines. Each line has its function's name before it; one that is being written counts as none.
-    fn read(&self) -> (Vec<Value>, Vec<Value>) {
-        let text = self.text();
-        let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
-        let lines = whole.lines().filter_map(|line| serde_json::from_str::<Value>(line.split_once(' ')?.1).ok());
-        lines.filter(Value::is_object).partition(|line| line.get("_aws").is_some())
-    }
-}
 
 /// The numbers of each metric, by its name and the values of its dimensions: `GhlCalls 200`.
 fn numbers(metrics: &[Value], location_id: &str) -> BTreeMap<String, Vec<f64>> {

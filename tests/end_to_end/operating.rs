@@ -1,49 +1,23 @@
 //! An operator's commands, `cargo xtask configure` and `redrive`, as they are run against a deployed stack.
-//!
-//! `XTASK` names the program; else cargo runs it.
 
-use std::{env, fs, os::unix::fs::OpenOptionsExt, path::PathBuf, process::Stdio};
+use std::{env, fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
-use tokio::process::Command;
-
-use crate::{
+use tests::{
     api::As,
     fake_ghl::new_id,
     keys::{Keys, now, sign},
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::World,
+    xtask::{Said, xtask},
 };
 
-/// What a command printed, and whether it said that all is well.
-struct Said {
-    well: bool,
-    text: String,
-}
-
-impl Said {
-    #[track_caller]
-    fn says(&self, well: bool, words: &[&str]) {
-        assert_eq!(self.well, well, "{}", self.text);
-        for words in words {
-            assert!(self.text.contains(words), "no {words:?} in: {}", self.text);
-        }
-    }
-}
-
 /// Runs a command with the credentials of the local cloud's owner. It may show no secret of the stack, nor one of these.
-async fn xtask(world: &World, arguments: &[&str], environment: &[(&str, &str)], secrets: &[&str]) -> Said {
-    let mut command = match env::var_os("XTASK") {
-        Some(program) => Command::new(program),
-        None => {
-            let mut cargo = Command::new("cargo");
-            cargo.args(["run", "--locked", "--quiet", "--package", "xtask", "--"]);
-            cargo
-        }
-    };
-    command.args(arguments).stdin(Stdio::null());
+async fn operate(world: &World, arguments: &[&str], environment: &[(&str, &str)], secrets: &[&str]) -> Said {
+    let mut command = xtask();
     command
+        .args(arguments)
         .env("AWS_ENDPOINT_URL", &world.aws_endpoint_url)
         .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test"), ("AWS_REGION", "us-east-1")])
         // Nothing of whoever runs the tests.
@@ -57,14 +31,13 @@ async fn xtask(world: &World, arguments: &[&str], environment: &[(&str, &str)], 
             command.env(name, value);
         }
     }
-    let output = command.output().await.expect("xtask runs");
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+    let said = Said::by(command).await;
     let keys = Keys::of_the_stack();
     let own = [&keys.jwt_secret, &keys.ghl_token, &keys.webhook_secret, &keys.ws_ticket_secret, &world.service_key];
     for secret in own.into_iter().map(String::as_str).chain(secrets.iter().copied()) {
-        assert!(!text.contains(secret), "a secret is shown");
+        assert!(!said.text.contains(secret), "a secret is shown");
     }
-    Said { well: output.status.success(), text }
+    said
 }
 
 /// A file of values, removed at the end of its test.
@@ -74,12 +47,11 @@ impl Given {
     /// The stack's own values, with these changed; an empty one is left out.
     fn with(world: &World, changes: &[(&str, &str)]) -> Self {
         let keys = Keys::of_the_stack();
-        let supabase = world.postgrest_url.trim_end_matches("/rest/v1");
         let mut values = vec![
             ("GHL_LOCATION_ID", world.location_id.as_str()),
             ("GHL_API_BASE_URL", &world.ghl_url),
             ("GHL_ACCESS_TOKEN", &keys.ghl_token),
-            ("SUPABASE_URL", supabase),
+            ("SUPABASE_URL", world.supabase_url()),
             ("SUPABASE_SERVICE_ROLE_KEY", &world.service_key),
             ("SUPABASE_JWT_SECRET", &keys.jwt_secret),
         ];
@@ -108,7 +80,7 @@ async fn check(world: &World, changes: &[(&str, &str)], prefix: &str) -> Said {
     let secrets: Vec<_> = changes.iter().filter(|(name, _)| name.ends_with("KEY") || name.ends_with("TOKEN")).collect();
     let secrets: Vec<_> = secrets.into_iter().map(|(_, value)| *value).filter(|value| !value.is_empty()).collect();
     let arguments = ["configure", "--from", given.path(), "--check", "--prefix", prefix];
-    xtask(world, &arguments, &[], &secrets).await
+    operate(world, &arguments, &[], &secrets).await
 }
 
 #[tokio::test]
@@ -161,7 +133,7 @@ async fn a_missing_migration_is_named() {
     let until_said = async |well: bool, words: &str| {
         until(words, A_MOMENT, async || {
             let said = check(&world, &[], "/ghl-sync").await;
-            if said.well == well && said.text.contains(words) { Ok(()) } else { Err(said.text) }
+            if said.succeeded == well && said.text.contains(words) { Ok(()) } else { Err(said.text) }
         })
         .await;
     };
@@ -179,7 +151,7 @@ async fn secrets_are_written_once_confirmed_and_read_by_nobody() {
     let given = Given::with(&world, &[]);
     let configure = async |given: &Given, more: &[&str]| {
         let arguments = [&["configure", "--from", given.path(), "--prefix", prefix.as_str()], more].concat();
-        xtask(&world, &arguments, &[], &[]).await
+        operate(&world, &arguments, &[], &[]).await
     };
     let stored = async |name: &str| world.cloud().secret(&format!("{prefix}/{name}")).await;
     let names = ["ghl-access-token", "supabase-service-role-key", "supabase-jwt-secret", "ws-ticket-secret"];
@@ -225,15 +197,15 @@ async fn what_is_wrong_with_aws_is_told() {
     let configure = ["configure", "--from", given.path(), "--check"];
     let without_keys = [("AWS_ACCESS_KEY_ID", ""), ("AWS_SECRET_ACCESS_KEY", "")];
     // The other checks go on.
-    let said = xtask(&world, &configure, &without_keys, &[]).await;
+    let said = operate(&world, &configure, &without_keys, &[]).await;
     said.says(false, &["no AWS credentials", "reads orders of"]);
-    let said = xtask(&world, &configure, &[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "")], &[]).await;
+    let said = operate(&world, &configure, &[("AWS_REGION", ""), ("AWS_DEFAULT_REGION", "")], &[]).await;
     said.says(false, &["no AWS region"]);
     let redrive = ["redrive", "--stack", "elsewhere"];
-    xtask(&world, &redrive, &[], &[]).await.says(false, &["no stack elsewhere", "us-east-1"]);
+    operate(&world, &redrive, &[], &[]).await.says(false, &["no stack elsewhere", "us-east-1"]);
     let nowhere = [("AWS_ENDPOINT_URL", "http://127.0.0.1:9")];
-    xtask(&world, &redrive, &nowhere, &[]).await.says(false, &["doesn't answer in region us-east-1"]);
-    xtask(&world, &redrive, &without_keys, &[]).await.says(false, &["no AWS credentials"]);
+    operate(&world, &redrive, &nowhere, &[]).await.says(false, &["doesn't answer in region us-east-1"]);
+    operate(&world, &redrive, &without_keys, &[]).await.says(false, &["no AWS credentials"]);
 }
 
 /// A world whose earlier runs left nothing to send again: the orders of other tests are gone, their outcomes aren't.
@@ -244,7 +216,7 @@ async fn without_failures(orders: u32) -> World {
 }
 
 async fn redrive(world: &World, more: &[&str]) -> Said {
-    xtask(world, &[&["redrive", "--stack", "ghl-sync"], more].concat(), &[], &[]).await
+    operate(world, &[&["redrive", "--stack", "ghl-sync"], more].concat(), &[], &[]).await
 }
 
 async fn failures(world: &World) -> Value {

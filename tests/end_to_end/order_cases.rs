@@ -11,12 +11,12 @@ mod judge;
 mod names;
 
 use serde_json::{Value, json};
+use tests::{api::As, fake_ghl::new_id, waiting::A_RUN, world::World};
 
 use self::{
     fixture::{Case, Expected, cases},
     judge::{Stored, issue_differences, lacks, same},
 };
-use crate::{api::As, fake_ghl::new_id, waiting::A_RUN, world::World};
 
 /// Everything that isn't as a fixture says, so that one run of the tests shows it all.
 #[derive(Default)]

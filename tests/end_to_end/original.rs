@@ -1,20 +1,21 @@
 //! What the public key reaches: nothing where our migrations made the tables, the original app's own two where it made them.
 
-use std::{env, fs, path::Path, process::Stdio, time::Duration};
+use std::{process::Stdio, time::Duration};
 
 use jsonwebtoken::Algorithm;
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use tests::{
+    database::Database,
+    keys::{Keys, now, sign},
+    project,
+    stack::Stack,
+    world::World,
+    xtask::{Said, xtask},
+};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
-
-use crate::{
-    database::Database,
-    keys::{Keys, now, sign},
-    stack::Stack,
-    world::World,
-};
 
 /// Supabase's public key, in the hands of anybody who has seen the original app's page.
 struct Anonymous {
@@ -89,14 +90,9 @@ impl Beside {
             panic!("`up` ended before it was ready");
         };
         timeout(Duration::from_secs(120), ready).await.expect("`up` is ready within two minutes");
-        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/local/stacks").join(NAME);
-        let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let keys: Value = serde_json::from_str(&read("keys.json")).unwrap();
-        Self {
-            process,
-            stack: serde_json::from_str(&read("stack.json")).unwrap(),
-            jwt_secret: keys["jwt_secret"].as_str().unwrap().to_owned(),
-        }
+        let directory = project("target/local/stacks").join(NAME);
+        let keys = Keys::at(&directory.join("keys.json"));
+        Self { process, stack: Stack::at(&directory.join("stack.json")), jwt_secret: keys.jwt_secret }
     }
 
     /// As by Ctrl-C.
@@ -107,24 +103,12 @@ impl Beside {
     }
 }
 
-fn xtask() -> Command {
-    let mut command = match env::var_os("XTASK") {
-        Some(program) => Command::new(program),
-        None => {
-            let mut cargo = Command::new("cargo");
-            cargo.args(["run", "--locked", "--quiet", "--package", "xtask", "--"]);
-            cargo
-        }
-    };
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    command
-}
-
 async fn migrate(database_url: &str, arguments: &[&str]) -> String {
-    let output = xtask().arg("migrate").args(arguments).env("DATABASE_URL", database_url).output().await.unwrap();
-    let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
-    assert!(output.status.success(), "{text}");
-    text
+    let mut command = xtask();
+    command.arg("migrate").args(arguments).env("DATABASE_URL", database_url);
+    let said = Said::by(command).await;
+    said.says(true, &[]);
+    said.text
 }
 
 #[tokio::test]

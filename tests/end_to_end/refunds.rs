@@ -1,8 +1,7 @@
 //! A refund takes tickets away, and its reversal brings the very same ones back.
 
 use serde_json::json;
-
-use crate::{fake_ghl::new_id, world::World};
+use tests::{api::As, fake_ghl::new_id, world::World};
 
 #[tokio::test]
 async fn a_refund_cancels_the_tickets_and_its_reversal_reinstates_the_same() {
@@ -31,7 +30,7 @@ async fn a_validated_ticket_outlives_a_refund() {
     world.api.sync(&id).await;
     let tickets = world.database.until_tickets(&id, 1, "live").await;
     let validate = format!("/api/qrapp/tickets/{}/validate", tickets[0]["ticket_id"]);
-    world.api.post(crate::api::As::Member, &validate).await.ok();
+    world.api.post(As::Member, &validate).await.ok();
 
     world.ghl.put(&id, json!({ "paymentStatus": "refunded" })).await;
     let answer = world.api.sync(&id).await;

@@ -5,8 +5,7 @@ use std::panic::AssertUnwindSafe;
 use futures::{FutureExt, future::join_all};
 use reqwest::Method;
 use serde_json::json;
-
-use crate::{
+use tests::{
     api::{Answer, As},
     fake_ghl::new_id,
     keys::{Keys, claims, sign},

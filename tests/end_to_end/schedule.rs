@@ -1,8 +1,7 @@
 //! Runs that start by themselves.
 
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     api::As,
     dashboard::Dashboard,
     waiting::{A_MOMENT, A_SMALL_RUN, until},

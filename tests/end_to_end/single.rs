@@ -1,8 +1,7 @@
 //! `POST /api/ghl/orders/{id}`: one order while the caller waits.
 
 use serde_json::{Value, json};
-
-use crate::{api::As, fake_ghl::new_id, waiting::A_SMALL_RUN, world::World};
+use tests::{api::As, fake_ghl::new_id, waiting::A_SMALL_RUN, world::World};
 
 fn path(order_id: &str) -> String {
     format!("/api/ghl/orders/{order_id}")

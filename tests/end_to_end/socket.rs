@@ -3,8 +3,7 @@
 use jsonwebtoken::Algorithm;
 use reqwest::Method;
 use serde_json::json;
-
-use crate::{
+use tests::{
     api::{Answer, As},
     dashboard::{Dashboard, connect, ticket},
     keys::{Keys, claims, now, sign},

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, env, path::PathBuf, process::Output, time::Duration};
 
+use tests::project;
 use tokio::{process::Command, time::timeout};
 
 /// What each function can't do without, beside [`DATABASE`] where it says so.
@@ -82,8 +83,7 @@ fn good(variable: &str) -> &'static str {
 }
 
 async fn start(function: &str, environment: BTreeMap<&str, &str>) -> Output {
-    let directory = env::var_os("LAMBDA_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/lambda"), PathBuf::from);
+    let directory = env::var_os("LAMBDA_DIR").map_or_else(|| project("target/lambda"), PathBuf::from);
     let program = directory.join(function).join("bootstrap");
     assert!(
         program.is_file(),

@@ -2,15 +2,14 @@
 
 use futures::future::join;
 use serde_json::{Value, json};
-use tokio::time::Instant;
-
-use crate::{
+use tests::{
     api::As,
     database::Database,
     fake_ghl::new_id,
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::{World, assert_adds_up},
 };
+use tokio::time::Instant;
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
 const CANCEL: &str = "/api/ghl/orders/sync/cancel";

@@ -2,14 +2,13 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
-use crate::{
+use tests::{
     api::{Answer, As},
     fake_ghl::new_id,
     world::World,
 };
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 /// Texts for the place of an id: none of them is one, whatever happens to them on the way.
 fn ids() -> Vec<String> {

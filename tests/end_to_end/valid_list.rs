@@ -1,8 +1,7 @@
 //! `POST /api/ghl/orders`: the list of valid orders, and nothing else.
 
 use serde_json::json;
-
-use crate::{
+use tests::{
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::World,
 };

@@ -3,14 +3,14 @@
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::process::Command;
-
-use crate::{
+use tests::{
     api::{Answer, As},
     fake_ghl::new_id,
+    stack::described_by,
     waiting::{A_MOMENT, until},
     world::World,
 };
+use tokio::process::Command;
 
 const DOOR: &str = "/api/ghl/webhook-qr";
 
@@ -61,7 +61,9 @@ async fn a_webhook_is_signed_by_node_with_the_key_of_the_stack() {
     world.ghl.put(&id, json!({})).await;
     let body = json!({ "type": "OrderStatusUpdate", "locationId": world.location_id, "_id": id }).to_string();
 
-    let signed = Command::new("node").args(["-e", SIGN, &body]).output().await.expect("Node.js is installed");
+    let mut node = Command::new("node");
+    node.args(["-e", SIGN, &body]).env("STACK_JSON", described_by());
+    let signed = node.output().await.expect("Node.js is installed");
     assert!(signed.status.success(), "{}", String::from_utf8_lossy(&signed.stderr));
     let signature = String::from_utf8(signed.stdout).unwrap();
     let request = world.api.request(As::Nobody, Method::POST, DOOR).header("content-type", "application/json");

@@ -1,9 +1,8 @@
 //! Doing harm to the running stack, and undoing it.
 
 use serde_json::{Value, json};
+use tests::{workers::workers, world::World};
 use tokio::process::Command;
-
-use crate::{workers::workers, world::World};
 
 /// Orders a fault of the local cloud (`infra/local/faults.py`).
 pub(crate) async fn cloud(world: &World, fault: &Value) {
@@ -14,7 +13,7 @@ pub(crate) async fn cloud(world: &World, fault: &Value) {
 
 /// The database is out of reach for so long, as when Supabase's PostgREST is away.
 pub(crate) async fn outage(world: &World, ms: u64) {
-    let url = format!("{}/_control", supabase(world));
+    let url = format!("{}/_control", world.supabase_url());
     let answer = reqwest::Client::new().put(url).json(&json!({ "refuseForMs": ms })).send().await.expect("it answers");
     assert!(answer.status().is_success());
 }
@@ -44,13 +43,9 @@ async fn kill(pids: &[u64]) {
 pub(crate) async fn heal(world: &World) {
     world.ghl.heal().await;
     reqwest::Client::new().delete(faults_url(world)).send().await.expect("the local cloud answers");
-    reqwest::Client::new().delete(format!("{}/_control", supabase(world))).send().await.expect("it answers");
+    reqwest::Client::new().delete(format!("{}/_control", world.supabase_url())).send().await.expect("it answers");
 }
 
 fn faults_url(world: &World) -> String {
     format!("{}/_local/faults", world.aws_endpoint_url)
-}
-
-fn supabase(world: &World) -> &str {
-    world.postgrest_url.trim_end_matches("/rest/v1")
 }

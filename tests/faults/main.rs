@@ -10,37 +10,14 @@
 //! | `cases` | the faults, one by one, and how a run is to end |
 //! | `scene` | one case: a run, its fault, what must hold afterwards |
 //! | `harm` | ordering faults from GHL, the cloud and the database; killing workers |
-//! | `workers` | the processes that the functions run in; the benchmark looks at them too |
 //! | `soak` | many runs with random faults, webhooks and kills |
-//! | the others | shared with the end-to-end tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-#![allow(dead_code, reason = "the shared modules also hold what only the end-to-end tests need")]
-
-#[path = "../end_to_end/accounts.rs"]
-mod accounts;
-#[path = "../end_to_end/api.rs"]
-mod api;
-#[path = "../end_to_end/cloud.rs"]
-mod cloud;
-#[path = "../end_to_end/dashboard.rs"]
-mod dashboard;
-#[path = "../end_to_end/database.rs"]
-mod database;
-#[path = "../end_to_end/fake_ghl.rs"]
-mod fake_ghl;
-#[path = "../end_to_end/stack.rs"]
-mod stack;
-#[path = "../end_to_end/waiting.rs"]
-mod waiting;
-#[path = "../end_to_end/world.rs"]
-mod world;
 
 mod cases;
 mod harm;
 mod matrix;
 mod scene;
 mod soak;
-mod workers;
 
 /// Whether everything runs, or a minute's worth.
 fn all() -> bool {

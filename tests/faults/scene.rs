@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tests::{
+    accounts::{assert_every_account_agrees, assert_tickets},
+    api::As,
+    dashboard::Dashboard,
+    database::Database,
+    waiting::until,
+    world::World,
+};
 use tokio::time::timeout;
 
-use crate::accounts::{assert_every_account_agrees, assert_tickets};
-use crate::api::As;
-use crate::dashboard::Dashboard;
-use crate::database::Database;
 use crate::harm;
-use crate::waiting::until;
-use crate::world::World;
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
 const ORDERS: u32 = 20;

@@ -5,12 +5,14 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::json;
+use tests::{
+    api::As,
+    waiting::until,
+    world::{World, assert_adds_up},
+};
 
-use crate::api::As;
 use crate::harm;
 use crate::scene::assert_nothing_lost;
-use crate::waiting::until;
-use crate::world::{World, assert_adds_up};
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
 const ORDERS: u32 = 500;

@@ -6,15 +6,16 @@
 use std::{collections::BTreeMap, fs, process::Command};
 
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     api::As,
     dashboard::{Dashboard, ticket},
     fake_ghl::new_id,
-    sam::{Template, invoke, project, read_json, told},
+    project,
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::{World, assert_adds_up},
 };
+
+use crate::sam::{Template, invoke, read_json, told};
 
 /// What stands in the files.
 const ORDER: &str = "64f1c0de0000000000000001";
@@ -260,7 +261,10 @@ fn every_function_has_an_event_and_every_event_a_function() {
 fn an_event_can_be_invoked_by_hand() {
     let mut sam = Command::new(told("SAM"));
     sam.args(["local", "invoke", "DashboardFunction", "--skip-pull-image", "--region", "us-east-1"]);
-    sam.args(["--config-file", &project("samconfig.toml"), "--event", &project("tests/events/dashboard.page.json")]);
+    sam.arg("--config-file")
+        .arg(project("samconfig.toml"))
+        .arg("--event")
+        .arg(project("tests/events/dashboard.page.json"));
     sam.args(["--template", &told("SAM_TEMPLATE"), "--env-vars", &told("SAM_ENV_VARS")]);
     sam.envs([("SAM_CLI_TELEMETRY", "0"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
     let done = sam.output().expect("sam runs");

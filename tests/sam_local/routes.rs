@@ -2,15 +2,15 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-
-use crate::{
+use tests::{
     api::{Answer, Api, As},
     dashboard::connect,
     fake_ghl::new_id,
-    sam::{Route, Template, http_api, told},
     waiting::A_SMALL_RUN,
     world::{World, assert_adds_up},
 };
+
+use crate::sam::{Route, Template, http_api, told};
 
 /// What the routes are asked about.
 struct Scene {

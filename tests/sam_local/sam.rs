@@ -3,17 +3,11 @@
 use std::{collections::BTreeMap, env, fs, path::Path};
 
 use serde_json::{Value, json};
-
-use crate::{api::Api, stack::Stack};
+use tests::{api::Api, stack::Stack};
 
 /// What `cargo xtask` says of SAM.
 pub(crate) fn told(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run cargo xtask test sam-local"))
-}
-
-/// A path of the repository.
-pub(crate) fn project(path: &str) -> String {
-    format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))
 }
 
 pub(crate) fn read_json(path: impl AsRef<Path>) -> Value {

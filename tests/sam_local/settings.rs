@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use tests::project;
 
-use crate::sam::{project, read_json, told};
+use crate::sam::{read_json, told};
 
 /// What only the stack of the tests sets, to shorten waits.
 const FOR_TESTS: [&str; 4] = ["WAITS_PERCENT", "GHL_TIMEOUT_SECONDS", "LEASE_SECONDS", "RATE_LIMIT_WINDOW_MS"];

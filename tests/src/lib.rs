@@ -1,1 +1,44 @@
-//! End-to-end, database, contract and browser tests.
+//! What the test targets and the benchmark share: the stack under test, by its outside doors.
+//!
+//! `STACK_JSON` names the file that describes it (default: `target/local/stack.json`, which `cargo xtask up` writes). One stack has
+//! one location, and a location one run at a time: every test that touches it takes its [`world::World`] and has it alone until it ends.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | `stack`, `keys` | where the stack is; its own secrets, for forgers |
+//! | `world` | the stack idle and alone |
+//! | `api`, `dashboard` | an admin or member, by HTTP and by WebSocket |
+//! | `fake_ghl` | changing orders, ordering failures, counting calls |
+//! | `database`, `cloud` | what is stored and published; AWS's own doors |
+//! | `accounts` | frames, documents, API and database tell the same |
+//! | `output`, `workers` | what the functions print, and the processes they run in |
+//! | `xtask` | an operator's commands |
+//! | `waiting` | awaiting a condition, and saying what was seen instead |
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
+use std::path::{Path, PathBuf};
+
+pub mod accounts;
+pub mod api;
+pub mod cloud;
+pub mod dashboard;
+pub mod database;
+pub mod fake_ghl;
+pub mod keys;
+pub mod output;
+pub mod stack;
+pub mod waiting;
+pub mod workers;
+pub mod world;
+pub mod xtask;
+
+/// A path of the repository.
+pub fn project(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}

@@ -9,16 +9,7 @@
 //! | `privacy` | no name, e-mail address, phone number, token or key |
 //! | `privileges` | each role's permissions, and which of them were used |
 //! | `secrets` | what must not be found, and where it would be found |
-//! | the others | shared with the end-to-end tests |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
-#![allow(dead_code, reason = "the shared modules also hold what only the end-to-end tests need")]
-
-#[path = "../end_to_end/api.rs"]
-mod api;
-#[path = "../end_to_end/cloud.rs"]
-mod cloud;
-#[path = "../end_to_end/stack.rs"]
-mod stack;
 
 mod privacy;
 mod privileges;

@@ -1,14 +1,15 @@
 //! No name, e-mail address, phone number, token or key in anything we write.
 
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+use tests::{
+    api::{Api, As},
+    cloud::Cloud,
+    stack::{Stack, beside},
+};
 
-use crate::api::{Api, As};
-use crate::cloud::Cloud;
 use crate::secrets::Secrets;
-use crate::stack::Stack;
 
 /// A text and where it is from; empty ones prove nothing.
 async fn assert_clean(secrets: &Secrets, what: &str, text: &str) {
@@ -18,15 +19,10 @@ async fn assert_clean(secrets: &Secrets, what: &str, text: &str) {
     assert!(found.is_empty(), "{what} holds {} of what nobody may see, such as {shown:#?}", found.len());
 }
 
-fn logs() -> PathBuf {
-    let stack = std::env::var_os("STACK_JSON").expect("STACK_JSON is set");
-    Path::new(&stack).with_file_name("logs")
-}
-
 #[tokio::test]
 async fn no_log_of_the_functions_holds_anybodys_data() {
     let secrets = Secrets::of(&Stack::running()).await;
-    let text = fs::read_to_string(logs().join("functions.log")).expect("the functions have logged");
+    let text = fs::read_to_string(beside("logs").join("functions.log")).expect("the functions have logged");
     for function in ["WebhookFunction", "OrderWorkerFunction", "TicketsFunction", "RunWorkerFunction"] {
         assert!(text.contains(function), "{function} has logged nothing");
     }
@@ -37,7 +33,7 @@ async fn no_log_of_the_functions_holds_anybodys_data() {
 async fn no_log_of_the_database_and_its_doors_holds_anybodys_data() {
     let secrets = Secrets::of(&Stack::running()).await;
     for name in ["postgres", "postgrest", "local-supabase"] {
-        let path = logs().join(format!("{name}.log"));
+        let path = beside("logs").join(format!("{name}.log"));
         let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         // They may have nothing to say.
         assert_clean(&secrets, name, &format!("{name}\n{text}")).await;
@@ -49,7 +45,7 @@ async fn no_published_document_holds_anybodys_data() {
     let stack = Stack::running();
     let secrets = Secrets::of(&stack).await;
     for document in ["sync_status.json", "valid_order_list.json"] {
-        let text = Cloud { stack: &stack }.document(document).await.expect(document).to_string();
+        let text = Cloud::of(&stack).document(document).await.expect(document).to_string();
         assert_clean(&secrets, document, &text).await;
     }
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-
-use crate::stack::Stack;
+use tests::stack::Stack;
 
 /// An action on a resource.
 type Permission = (String, String);

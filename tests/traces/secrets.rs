@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
 
 use serde_json::Value;
-
-use crate::stack::Stack;
+use tests::stack::{Stack, beside};
 
 /// Texts that nobody may see.
 pub(crate) struct Secrets(BTreeSet<String>);
@@ -18,8 +16,7 @@ impl Secrets {
         let people: BTreeSet<String> = people.json().await.expect("a list of texts");
         assert!(people.len() > 40, "hardly anybody was shown: the suites before this one have not run: {people:?}");
 
-        let path = std::env::var_os("STACK_JSON").expect("STACK_JSON is set");
-        let keys = Path::new(&path).with_file_name("keys.json");
+        let keys = beside("keys.json");
         let keys = fs::read_to_string(&keys).unwrap_or_else(|error| panic!("{}: {error}", keys.display()));
         let keys: serde_json::Map<String, Value> = serde_json::from_str(&keys).expect("keys.json is an object");
         // The users' ids are no secrets: runs name who asked for them.

@@ -8,9 +8,9 @@ use std::{
 
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
+use tests::fake_ghl::FakeGhl;
 
 use super::names::Names;
-use crate::fake_ghl::FakeGhl;
 
 /// A fixture: a name, a sentence, and the steps.
 pub(crate) struct Case {

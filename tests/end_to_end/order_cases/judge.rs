@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+use tests::database::Database;
 
 use super::fixture::{Expected, Line, Words};
-use crate::database::Database;
 
 /// An order as it is stored.
 #[derive(Clone, PartialEq)]

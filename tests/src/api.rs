@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::stack::Stack;
 
 /// One caller per role.
-pub(crate) struct Api {
+pub struct Api {
     http: reqwest::Client,
     base: String,
     admin_token: String,
@@ -20,22 +20,29 @@ pub(crate) struct Api {
 
 /// Who calls.
 #[derive(Clone, Copy)]
-pub(crate) enum As {
+pub enum As {
+    /// Starts and stops runs.
     Admin,
+    /// Looks, and lets people in.
     Member,
+    /// Has no token.
     Nobody,
 }
 
 /// An answer, read.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: Value,
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body: text where it isn't JSON.
+    pub body: Value,
 }
 
 impl Api {
-    pub(crate) fn new(stack: &Stack) -> Self {
+    /// The API of a stack, for its admin and its member.
+    pub fn new(stack: &Stack) -> Self {
         Self {
             http: reqwest::Client::new(),
             base: stack.http_url.clone(),
@@ -44,7 +51,8 @@ impl Api {
         }
     }
 
-    pub(crate) fn request(&self, who: As, method: Method, path: &str) -> RequestBuilder {
+    /// A request that isn't sent yet.
+    pub fn request(&self, who: As, method: Method, path: &str) -> RequestBuilder {
         let request = self.http.request(method, format!("{}{path}", self.base));
         match who {
             As::Admin => request.bearer_auth(&self.admin_token),
@@ -53,20 +61,23 @@ impl Api {
         }
     }
 
-    pub(crate) async fn get(&self, who: As, path: &str) -> Answer {
+    /// Sends a GET.
+    pub async fn get(&self, who: As, path: &str) -> Answer {
         Answer::to(self.request(who, Method::GET, path)).await
     }
 
-    pub(crate) async fn post(&self, who: As, path: &str) -> Answer {
+    /// Sends a POST without a body.
+    pub async fn post(&self, who: As, path: &str) -> Answer {
         Answer::to(self.request(who, Method::POST, path)).await
     }
 
-    pub(crate) async fn post_json(&self, who: As, path: &str, body: &Value) -> Answer {
+    /// Sends a POST with a JSON body.
+    pub async fn post_json(&self, who: As, path: &str, body: &Value) -> Answer {
         Answer::to(self.request(who, Method::POST, path).json(body)).await
     }
 
     /// Starts a run as an admin; the run's id.
-    pub(crate) async fn start(&self, path: &str) -> String {
+    pub async fn start(&self, path: &str) -> String {
         let started = self.post(As::Admin, path).await;
         assert_eq!(started.status, 202, "{started:?}");
         assert!(started.body["message"].is_string(), "{started:?}");
@@ -74,12 +85,12 @@ impl Api {
     }
 
     /// `GET /api/qrapp/runs/{id}`.
-    pub(crate) async fn run(&self, run_id: &str) -> Value {
+    pub async fn run(&self, run_id: &str) -> Value {
         self.get(As::Member, &format!("/api/qrapp/runs/{run_id}")).await.ok()
     }
 
     /// Syncs one order as an admin; the answer's body.
-    pub(crate) async fn sync(&self, order_id: &str) -> Value {
+    pub async fn sync(&self, order_id: &str) -> Value {
         self.post(As::Admin, &format!("/api/ghl/orders/{order_id}")).await.ok()
     }
 }
@@ -92,7 +103,8 @@ fn keep(status: u16, body: &str) {
 }
 
 impl Answer {
-    pub(crate) async fn to(request: RequestBuilder) -> Self {
+    /// Sends a request and reads what comes.
+    pub async fn to(request: RequestBuilder) -> Self {
         let answer = request.send().await.expect("the HTTP API answers");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.expect("a body");
@@ -104,13 +116,13 @@ impl Answer {
     }
 
     /// The body of a 200.
-    pub(crate) fn ok(self) -> Value {
+    pub fn ok(self) -> Value {
         assert_eq!(self.status, 200, "{self:?}");
         self.body
     }
 
     /// A refusal in the documented form: exactly `error`, `code` and `requestId` beside the `extra` fields.
-    pub(crate) fn refused(&self, status: u16, code: &str, extra: &[&str]) {
+    pub fn refused(&self, status: u16, code: &str, extra: &[&str]) {
         assert_eq!((self.status, &self.body["code"]), (status, &json!(code)), "{self:?}");
         let words = |field: &str| self.body[field].as_str().is_some_and(|text| !text.trim().is_empty());
         assert!(words("error") && words("requestId"), "{self:?}");
@@ -120,7 +132,7 @@ impl Answer {
     }
 
     /// `Retry-After` in seconds.
-    pub(crate) fn retry_after(&self) -> u64 {
+    pub fn retry_after(&self) -> u64 {
         let header = self.headers.get(RETRY_AFTER).unwrap_or_else(|| panic!("no Retry-After: {self:?}"));
         header.to_str().unwrap().parse().expect("whole seconds")
     }

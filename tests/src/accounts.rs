@@ -9,7 +9,7 @@ use crate::{
 };
 
 /// Last frame, published document, HTTP API and run row tell the same numbers.
-pub(crate) async fn assert_every_account_agrees(world: &World, run_id: &str, told: &Value) {
+pub async fn assert_every_account_agrees(world: &World, run_id: &str, told: &Value) {
     until("the document of the last frame", A_MOMENT, async || {
         let document = world.cloud().document("sync_status.json").await;
         if document.as_ref() == Some(told) { Ok(()) } else { Err(format!("{document:?} instead of {told}")) }
@@ -49,7 +49,7 @@ pub(crate) async fn assert_every_account_agrees(world: &World, run_id: &str, tol
 }
 
 /// Each order's live tickets are what a right sync makes of it.
-pub(crate) async fn assert_tickets(world: &World, ids: &[String]) {
+pub async fn assert_tickets(world: &World, ids: &[String]) {
     let rows = world
         .database
         .rows(

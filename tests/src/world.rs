@@ -17,17 +17,22 @@ use crate::{
 /// Held by the one test that has the stack.
 static TURN: Mutex<()> = Mutex::const_new(());
 
-pub(crate) struct World {
-    pub(crate) stack: Stack,
-    pub(crate) api: Api,
-    pub(crate) ghl: FakeGhl,
-    pub(crate) database: Database,
+/// An idle stack that no other test of this process touches.
+pub struct World {
+    /// Where it is.
+    pub stack: Stack,
+    /// Its HTTP API.
+    pub api: Api,
+    /// Its GHL.
+    pub ghl: FakeGhl,
+    /// Its database.
+    pub database: Database,
     _turn: MutexGuard<'static, ()>,
 }
 
 impl World {
     /// An idle stack with so many ordinary orders in GHL, none of them stored yet.
-    pub(crate) async fn with_orders(orders: u32) -> Self {
+    pub async fn with_orders(orders: u32) -> Self {
         let turn = TURN.lock().await;
         let stack = Stack::running();
         let (api, ghl, database) = (Api::new(&stack), FakeGhl::new(&stack), Database::connect(&stack).await);
@@ -40,14 +45,15 @@ impl World {
     }
 
     /// From now on every call of the database takes so many milliseconds more, as in another region.
-    pub(crate) async fn move_database(&self, latency_ms: u64) {
-        let url = format!("{}/_control", self.postgrest_url.trim_end_matches("/rest/v1"));
+    pub async fn move_database(&self, latency_ms: u64) {
+        let url = format!("{}/_control", self.supabase_url());
         let answer = reqwest::Client::new().put(url).json(&json!({ "latencyMs": latency_ms })).send().await;
         assert!(answer.expect("the local Supabase answers").status().is_success());
     }
 
-    pub(crate) fn cloud(&self) -> Cloud<'_> {
-        Cloud { stack: &self.stack }
+    /// Its AWS account.
+    pub fn cloud(&self) -> Cloud<'_> {
+        Cloud::of(&self.stack)
     }
 
     /// No run is in progress and none is cooling down. One that a failed test left behind is cancelled.
@@ -65,12 +71,12 @@ impl World {
     }
 
     /// `GET /api/qrapp/sync-status`.
-    pub(crate) async fn status(&self) -> Value {
+    pub async fn status(&self) -> Value {
         self.api.get(As::Member, "/api/qrapp/sync-status").await.ok()
     }
 
     /// No order stands among the failures: also nothing that was stored and yet failed on its way out.
-    pub(crate) async fn assert_no_failures(&self) {
+    pub async fn assert_no_failures(&self) {
         until("empty queues", A_MOMENT, async || {
             self.cloud().is_empty("orders").await?;
             self.cloud().is_empty("tickets").await
@@ -81,7 +87,7 @@ impl World {
     }
 
     /// A run's row, once it has left `Syncing`.
-    pub(crate) async fn until_ended(&self, run_id: &str, patience: Duration) -> Value {
+    pub async fn until_ended(&self, run_id: &str, patience: Duration) -> Value {
         until(&format!("the end of run {run_id}"), patience, async || {
             let run = self.database.run(run_id).await;
             if run["state"] == "Syncing" { Err(run.to_string()) } else { Ok(run) }
@@ -90,7 +96,7 @@ impl World {
     }
 
     /// Runs to the end of `Syncing` and past the cool-down; the run's row.
-    pub(crate) async fn complete(&self, start: &str, patience: Duration) -> Value {
+    pub async fn complete(&self, start: &str, patience: Duration) -> Value {
         let run_id = self.api.start(start).await;
         let run = self.until_ended(&run_id, patience).await;
         assert_eq!(run["state"], "Delay", "{run}");
@@ -109,7 +115,7 @@ impl Deref for World {
 }
 
 /// Listed = synced + skipped + failed, in a run's row.
-pub(crate) fn assert_adds_up(run: &Value) {
+pub fn assert_adds_up(run: &Value) {
     let count = |key: &str| run[key].as_u64().unwrap_or_else(|| panic!("{key} of {run}"));
     assert_eq!(count("listed"), count("synced") + count("skipped") + count("failed"), "{run}");
 }

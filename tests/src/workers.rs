@@ -5,7 +5,7 @@ use std::fs;
 use crate::world::World;
 
 /// The running workers of each function, by the function's spoken name, with their process ids.
-pub(crate) fn workers(world: &World) -> Vec<(String, u64)> {
+pub fn workers(world: &World) -> Vec<(String, u64)> {
     let endpoint = format!("AWS_ENDPOINT_URL={}", world.aws_endpoint_url);
     let mut found = Vec::new();
     for entry in fs::read_dir("/proc").expect("/proc is there").flatten() {

@@ -5,16 +5,16 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 /// What follows at once, with queues between: a webhook's order, a frame, a document.
-pub(crate) const A_MOMENT: Duration = Duration::from_secs(15);
+pub const A_MOMENT: Duration = Duration::from_secs(15);
 /// A run of some dozen orders: it may have to wait for the rate limit's next window.
-pub(crate) const A_SMALL_RUN: Duration = Duration::from_secs(45);
+pub const A_SMALL_RUN: Duration = Duration::from_secs(45);
 /// A full run of 162 orders: three windows of the rate limit.
-pub(crate) const A_RUN: Duration = Duration::from_secs(90);
+pub const A_RUN: Duration = Duration::from_secs(90);
 /// The cool-down and the pulse that ends it.
-pub(crate) const A_COOLDOWN: Duration = Duration::from_secs(45);
+pub const A_COOLDOWN: Duration = Duration::from_secs(45);
 
 /// Looks again and again until `look` is content. Panics with what it saw last, when its patience ends.
-pub(crate) async fn until<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
+pub async fn until<T>(what: &str, patience: Duration, mut look: impl AsyncFnMut() -> Result<T, String>) -> T {
     let deadline = Instant::now() + patience;
     loop {
         match look().await {

@@ -5,27 +5,34 @@ use serde_json::{Value, json};
 
 use crate::stack::Stack;
 
-pub(crate) struct FakeGhl {
+/// The fake GHL of a stack.
+pub struct FakeGhl {
     http: reqwest::Client,
     base: String,
 }
 
 /// What the fake holds, and what a right sync makes of it.
-pub(crate) struct Census {
-    pub(crate) all: Vec<String>,
-    pub(crate) ordinary: Vec<String>,
-    pub(crate) valid: Vec<String>,
-    pub(crate) odd: Value,
-    pub(crate) expected_tickets: u64,
+pub struct Census {
+    /// The ids of all orders.
+    pub all: Vec<String>,
+    /// Those of the ordinary ones.
+    pub ordinary: Vec<String>,
+    /// Those that entitle to tickets.
+    pub valid: Vec<String>,
+    /// The odd dozen: id by what is odd about it.
+    pub odd: Value,
+    /// How many tickets all of them entitle to.
+    pub expected_tickets: u64,
 }
 
 /// An order id nobody else uses.
-pub(crate) fn new_id() -> String {
+pub fn new_id() -> String {
     format!("{:024x}", rand::random::<u128>() >> 32)
 }
 
 impl FakeGhl {
-    pub(crate) fn new(stack: &Stack) -> Self {
+    /// The controls of a stack's fake.
+    pub fn new(stack: &Stack) -> Self {
         Self { http: reqwest::Client::new(), base: format!("{}/_control", stack.ghl_url) }
     }
 
@@ -41,11 +48,17 @@ impl FakeGhl {
     }
 
     /// Everything as at the start, with so many ordinary orders beside the odd dozen.
-    pub(crate) async fn reset(&self, orders: u32) {
+    pub async fn reset(&self, orders: u32) {
         self.control(Method::POST, "reset", Some(json!({ "orders": orders }))).await;
     }
 
-    pub(crate) async fn census(&self) -> Census {
+    /// Everything as at the start, with as many orders as then.
+    pub async fn restart(&self) {
+        self.control(Method::POST, "reset", Some(json!({}))).await;
+    }
+
+    /// What it holds now.
+    pub async fn census(&self) -> Census {
         let census = self.control(Method::GET, "orders", None).await;
         let ids = |key: &str| serde_json::from_value(census[key].clone()).unwrap();
         Census {
@@ -58,93 +71,99 @@ impl FakeGhl {
     }
 
     /// Changes an order, or makes a plain valid one with a single ticket.
-    pub(crate) async fn put(&self, order_id: &str, change: Value) -> Value {
+    pub async fn put(&self, order_id: &str, change: Value) -> Value {
         self.control(Method::PUT, &format!("orders/{order_id}"), Some(change)).await
     }
 
     /// The same without moving `updatedAt`.
-    pub(crate) async fn put_silently(&self, order_id: &str, change: Value) {
+    pub async fn put_silently(&self, order_id: &str, change: Value) {
         self.control(Method::PUT, &format!("orders/{order_id}?keepUpdatedAt=true"), Some(change)).await;
     }
 
     /// Makes or changes an order so that its first line entitles to so many tickets.
-    pub(crate) async fn put_quantity(&self, order_id: &str, quantity: u64) -> Value {
+    pub async fn put_quantity(&self, order_id: &str, quantity: u64) -> Value {
         let mut items = self.put(order_id, json!({})).await["items"].clone();
         items[0]["qty"] = json!(quantity);
         self.put(order_id, json!({ "items": items })).await
     }
 
     /// The same with nulls where the change has them, instead of removing what they name.
-    pub(crate) async fn put_with_nulls(&self, order_id: &str, change: Value) {
+    pub async fn put_with_nulls(&self, order_id: &str, change: Value) {
         self.control(Method::PUT, &format!("orders/{order_id}?keepNulls=true"), Some(change)).await;
     }
 
     /// An order whose lines have vanished.
-    pub(crate) async fn put_null_items(&self, order_id: &str) {
+    pub async fn put_null_items(&self, order_id: &str) {
         self.put_with_nulls(order_id, json!({ "items": null })).await;
     }
 
     /// Answers for an order with this text, until healed.
-    pub(crate) async fn answer_order_with(&self, order_id: &str, text: &str) {
+    pub async fn answer_order_with(&self, order_id: &str, text: &str) {
         let fault = json!({ "kind": "status", "status": 200, "body": text });
         self.fail(json!({ "endpoint": "detail", "orderId": order_id, "fault": fault })).await;
     }
 
-    pub(crate) async fn order(&self, order_id: &str) -> Value {
+    /// An order as GHL shows it.
+    pub async fn order(&self, order_id: &str) -> Value {
         self.control(Method::GET, &format!("orders/{order_id}"), None).await
     }
 
     /// How many tickets of which type a right sync makes of an order.
-    pub(crate) async fn expected(&self, order_id: &str) -> Value {
+    pub async fn expected(&self, order_id: &str) -> Value {
         self.control(Method::GET, &format!("orders/{order_id}/expected"), None).await
     }
 
     /// The products with their prices, listed or not.
-    pub(crate) async fn products(&self) -> Vec<Value> {
+    pub async fn products(&self) -> Vec<Value> {
         let products = self.control(Method::GET, "products", None).await;
         products["products"].as_array().unwrap().clone()
     }
 
     /// Empties the product list.
-    pub(crate) async fn delist_all_products(&self) {
+    pub async fn delist_all_products(&self) {
         for product in self.products().await {
             let id = product["_id"].as_str().unwrap();
             self.control(Method::PUT, &format!("products/{id}"), Some(json!({ "listed": false }))).await;
         }
     }
 
-    pub(crate) async fn fail(&self, rule: Value) {
+    /// Orders a failure: a rule as `infra/fake-ghl` has them.
+    pub async fn fail(&self, rule: Value) {
         self.control(Method::POST, "faults", Some(rule)).await;
     }
 
-    pub(crate) async fn heal(&self) {
+    /// Ends all failures.
+    pub async fn heal(&self) {
         self.control(Method::DELETE, "faults", None).await;
     }
 
-    pub(crate) async fn settings(&self, change: Value) {
+    /// Changes settings; those not named stay.
+    pub async fn settings(&self, change: Value) {
         self.control(Method::PATCH, "settings", Some(change)).await;
     }
 
-    pub(crate) async fn counters(&self) -> Value {
+    /// Calls since the start or since they were cleared: by endpoint, status and order.
+    pub async fn counters(&self) -> Value {
         self.control(Method::GET, "counters", None).await
     }
 
-    pub(crate) async fn clear_counters(&self) {
+    /// Counts from zero again.
+    pub async fn clear_counters(&self) {
         self.control(Method::DELETE, "counters", None).await;
     }
 
     /// How often an order was fetched.
-    pub(crate) async fn fetches(&self, order_id: &str) -> u64 {
+    pub async fn fetches(&self, order_id: &str) -> u64 {
         self.counters().await["perOrder"][order_id].as_u64().unwrap_or(0)
     }
 
     /// Sends a webhook; its answer as `{status, body, retryAfter}`.
-    pub(crate) async fn webhook(&self, webhook: Value) -> Value {
+    pub async fn webhook(&self, webhook: Value) -> Value {
         self.control(Method::POST, "webhooks", Some(webhook)).await
     }
 
     /// Sends a signed webhook that is accepted.
-    pub(crate) async fn notify(&self, order_id: &str) {
+    pub async fn notify(&self, order_id: &str) {
         let answer = self.webhook(json!({ "kind": "signed", "orderId": order_id })).await;
         assert_eq!(answer["status"], 202, "{answer}");
     }

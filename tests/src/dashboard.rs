@@ -13,20 +13,21 @@ use tokio_tungstenite::{
 
 use crate::{api::As, waiting::A_MOMENT, world::World};
 
-pub(crate) struct Dashboard {
+/// A connected dashboard.
+pub struct Dashboard {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     /// Oldest first, as they arrived.
-    pub(crate) frames: Vec<Value>,
+    pub frames: Vec<Value>,
 }
 
 impl Dashboard {
     /// Connects and has the snapshot.
-    pub(crate) async fn open(world: &World, who: As) -> Self {
+    pub async fn open(world: &World, who: As) -> Self {
         Self::open_with(world, &ticket(world, who).await).await
     }
 
     /// Connects with this ticket and has the snapshot.
-    pub(crate) async fn open_with(world: &World, ticket: &str) -> Self {
+    pub async fn open_with(world: &World, ticket: &str) -> Self {
         let socket = connect(world, ticket, Some(world.origin())).await.expect("a dashboard connects");
         let mut dashboard = Self { socket, frames: Vec::new() };
         dashboard.say(json!({ "action": "status" })).await;
@@ -34,12 +35,13 @@ impl Dashboard {
         dashboard
     }
 
-    pub(crate) async fn say(&mut self, message: Value) {
+    /// Sends a message.
+    pub async fn say(&mut self, message: Value) {
         self.socket.send(Message::text(message.to_string())).await.expect("a message is sent");
     }
 
     /// Receives until a frame matches; panics with all it received, when its patience ends.
-    pub(crate) async fn until(&mut self, what: &str, patience: Duration, is_it: impl Fn(&Value) -> bool) -> Value {
+    pub async fn until(&mut self, what: &str, patience: Duration, is_it: impl Fn(&Value) -> bool) -> Value {
         let received = timeout(patience, async {
             loop {
                 let frame = self.next().await;
@@ -53,7 +55,7 @@ impl Dashboard {
     }
 
     /// Receives until a run is told to be in this state.
-    pub(crate) async fn until_told(&mut self, run_id: &str, state: &str, patience: Duration) -> Value {
+    pub async fn until_told(&mut self, run_id: &str, state: &str, patience: Duration) -> Value {
         self.until(&format!("{state} of {run_id}"), patience, |frame| {
             frame["event"] == "sync_status" && frame["runId"] == run_id && frame["data"]["status"] == state
         })
@@ -61,7 +63,7 @@ impl Dashboard {
     }
 
     /// The next frame.
-    pub(crate) async fn next(&mut self) -> Value {
+    pub async fn next(&mut self) -> Value {
         loop {
             let message = self.socket.next().await;
             match message.unwrap_or_else(|| panic!("the connection was closed; received:\n{}", self.received())) {
@@ -78,7 +80,7 @@ impl Dashboard {
     }
 
     /// Whether the gateway closes the connection, and says nothing more before.
-    pub(crate) async fn is_closed_within(&mut self, patience: Duration) -> bool {
+    pub async fn is_closed_within(&mut self, patience: Duration) -> bool {
         let closed = timeout(patience, async {
             loop {
                 match self.socket.next().await {
@@ -93,7 +95,7 @@ impl Dashboard {
 
     /// The frames of one run by their numbers, each of which is given once. They arrive in this order, but for two
     /// publishers that meet at a change of state, with two frames each; a dashboard drops what comes late then.
-    pub(crate) fn of_run(&self, run_id: &str) -> Vec<Value> {
+    pub fn of_run(&self, run_id: &str) -> Vec<Value> {
         let mut frames: Vec<_> = self.frames.iter().filter(|frame| frame["runId"] == run_id).cloned().collect();
         let number = |frame: &Value| frame["seq"].as_u64().expect("every frame has its number");
         let late = frames.windows(2).filter(|pair| number(&pair[1]) <= number(&pair[0])).count();
@@ -107,7 +109,8 @@ impl Dashboard {
         frames
     }
 
-    pub(crate) async fn close(mut self) {
+    /// Leaves as a browser does that closes its page.
+    pub async fn close(mut self) {
         self.socket.close(None).await.expect("a dashboard closes");
     }
 
@@ -117,14 +120,14 @@ impl Dashboard {
 }
 
 /// A ticket to the socket.
-pub(crate) async fn ticket(world: &World, who: As) -> String {
+pub async fn ticket(world: &World, who: As) -> String {
     let answer = world.api.post(who, "/api/qrapp/ws-ticket").await.ok();
     assert!(answer["expiresAt"].as_str().is_some_and(|time| time.ends_with('Z')), "{answer}");
     answer["ticket"].as_str().expect("a ticket").to_owned()
 }
 
 /// Connects with a ticket, from a page of this origin.
-pub(crate) async fn connect(
+pub async fn connect(
     world: &World,
     ticket: &str,
     origin: Option<&str>,

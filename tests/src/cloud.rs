@@ -10,13 +10,19 @@ use serde_json::{Value, json};
 
 use crate::stack::Stack;
 
-pub(crate) struct Cloud<'a> {
-    pub(crate) stack: &'a Stack,
+/// The AWS account of a stack.
+pub struct Cloud<'a> {
+    stack: &'a Stack,
 }
 
-impl Cloud<'_> {
+impl<'a> Cloud<'a> {
+    /// The account of this stack.
+    pub fn of(stack: &'a Stack) -> Self {
+        Self { stack }
+    }
+
     /// A published document, if it is there.
-    pub(crate) async fn document(&self, name: &str) -> Option<Value> {
+    pub async fn document(&self, name: &str) -> Option<Value> {
         let url = format!("{}/{}/{name}", self.stack.aws_endpoint_url, self.stack.bucket);
         let answer = self.call("s3", Method::GET, &url, &[], Vec::new()).await;
         if answer.status() == StatusCode::NOT_FOUND {
@@ -27,12 +33,12 @@ impl Cloud<'_> {
     }
 
     /// Invokes a function as a schedule does; whatever it answers, it must not fail.
-    pub(crate) async fn invoke(&self, function: &str, event: Value) -> Value {
+    pub async fn invoke(&self, function: &str, event: Value) -> Value {
         self.try_invoke(function, event).await.unwrap_or_else(|| panic!("{function} failed"))
     }
 
     /// The same, but it may refuse the event.
-    pub(crate) async fn try_invoke(&self, function: &str, event: Value) -> Option<Value> {
+    pub async fn try_invoke(&self, function: &str, event: Value) -> Option<Value> {
         let name = &self.stack.functions[function];
         let url = format!("{}/2015-03-31/functions/{name}/invocations", self.stack.aws_endpoint_url);
         let answer = self.call("lambda", Method::POST, &url, &[], event.to_string().into_bytes()).await;
@@ -43,14 +49,14 @@ impl Cloud<'_> {
     }
 
     /// Puts a message into a queue; its id.
-    pub(crate) async fn send(&self, queue: &str, message: &str) -> String {
+    pub async fn send(&self, queue: &str, message: &str) -> String {
         let sent =
             self.sqs("SendMessage", json!({ "QueueUrl": self.stack.queues[queue], "MessageBody": message })).await;
         sent["MessageId"].as_str().unwrap_or_else(|| panic!("{sent}")).to_owned()
     }
 
     /// Whether a queue holds no message, neither waiting nor in work nor delayed.
-    pub(crate) async fn is_empty(&self, queue: &str) -> Result<(), String> {
+    pub async fn is_empty(&self, queue: &str) -> Result<(), String> {
         let names = ["", "NotVisible", "Delayed"].map(|which| format!("ApproximateNumberOfMessages{which}"));
         let request = json!({ "QueueUrl": self.stack.queues[queue], "AttributeNames": names });
         let attributes = self.sqs("GetQueueAttributes", request).await;
@@ -59,7 +65,7 @@ impl Cloud<'_> {
     }
 
     /// Stores a secret in the parameter store, as an operator does who changes it.
-    pub(crate) async fn put_secret(&self, name: &str, value: &str) {
+    pub async fn put_secret(&self, name: &str, value: &str) {
         let request = json!({ "Name": name, "Value": value, "Type": "SecureString", "Overwrite": true });
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "AmazonSSM.PutParameter")];
         let url = format!("{}/", self.stack.aws_endpoint_url);
@@ -68,7 +74,7 @@ impl Cloud<'_> {
     }
 
     /// A secret as it is stored, if it is.
-    pub(crate) async fn secret(&self, name: &str) -> Option<String> {
+    pub async fn secret(&self, name: &str) -> Option<String> {
         let request = json!({ "Name": name, "WithDecryption": true });
         let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "AmazonSSM.GetParameter")];
         let url = format!("{}/", self.stack.aws_endpoint_url);

@@ -10,12 +10,14 @@ use crate::{
     waiting::{A_MOMENT, until},
 };
 
-pub(crate) struct Database {
+/// One connection, as the owner of the schema.
+pub struct Database {
     client: Client,
 }
 
 impl Database {
-    pub(crate) async fn connect(stack: &Stack) -> Self {
+    /// Connects to the database of a stack.
+    pub async fn connect(stack: &Stack) -> Self {
         let (client, connection) =
             tokio_postgres::connect(&stack.database_url, NoTls).await.expect("the stack's database answers");
         tokio::spawn(connection);
@@ -23,8 +25,7 @@ impl Database {
     }
 
     /// The same once it has recovered from a crash.
-    #[allow(dead_code, reason = "the fault tests crash it")]
-    pub(crate) async fn connect_again(stack: &Stack) -> Self {
+    pub async fn connect_again(stack: &Stack) -> Self {
         until("a database that answers", A_MOMENT, async || {
             let connected = tokio_postgres::connect(&stack.database_url, NoTls).await;
             let (client, connection) = connected.map_err(|error| format!("{error:?}"))?;
@@ -34,19 +35,20 @@ impl Database {
         .await
     }
 
-    pub(crate) async fn execute(&self, statements: &str) {
+    /// Runs statements.
+    pub async fn execute(&self, statements: &str) {
         self.client.batch_execute(statements).await.unwrap_or_else(|error| panic!("{statements}: {error:?}"));
     }
 
     /// The rows of a query as JSON objects.
-    pub(crate) async fn rows(&self, query: &str) -> Vec<Value> {
+    pub async fn rows(&self, query: &str) -> Vec<Value> {
         let query = format!("select to_jsonb(q) from ({query}) as q");
         let rows = self.client.query(&query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error:?}"));
         rows.iter().map(|row| row.get(0)).collect()
     }
 
     /// Forgets all orders and whatever was known of them, but no run: messages of an old one may still be on their way.
-    pub(crate) async fn forget_orders(&self) {
+    pub async fn forget_orders(&self) {
         self.execute(
             "delete from public.ghl_qr_orders; delete from public.sync_order_memory; delete from public.sync_failures;
              delete from public.ghl_qr_tickets_touched;",
@@ -55,32 +57,34 @@ impl Database {
     }
 
     /// The clock passes the end of the cool-down.
-    pub(crate) async fn end_cooldown(&self) {
+    pub async fn end_cooldown(&self) {
         self.execute("update public.sync_runs set cooldown_until = clock_timestamp() where state = 'Delay'").await;
     }
 
-    pub(crate) async fn order(&self, order_id: &str) -> Option<Value> {
+    /// An order's row, if it is stored.
+    pub async fn order(&self, order_id: &str) -> Option<Value> {
         self.rows(&format!("select * from public.ghl_qr_orders where order_id = '{order_id}'")).await.pop()
     }
 
     /// An order's tickets, oldest first.
-    pub(crate) async fn tickets(&self, order_id: &str) -> Vec<Value> {
+    pub async fn tickets(&self, order_id: &str) -> Vec<Value> {
         let query = "select ticket_id, ticket_type, status from public.ghl_qr_tickets where order_id";
         self.rows(&format!("{query} = '{order_id}' order by ticket_id")).await
     }
 
     /// The same with everything that is stored of them.
-    pub(crate) async fn whole_tickets(&self, order_id: &str) -> Vec<Value> {
+    pub async fn whole_tickets(&self, order_id: &str) -> Vec<Value> {
         self.rows(&format!("select * from public.ghl_qr_tickets where order_id = '{order_id}' order by ticket_id"))
             .await
     }
 
     /// An order's tickets, once there are `count` of this status and no others.
-    pub(crate) async fn until_tickets(&self, order_id: &str, count: usize, status: &str) -> Vec<Value> {
+    pub async fn until_tickets(&self, order_id: &str, count: usize, status: &str) -> Vec<Value> {
         self.until_tickets_within(A_MOMENT, order_id, count, status).await
     }
 
-    pub(crate) async fn until_tickets_within(
+    /// The same with other patience.
+    pub async fn until_tickets_within(
         &self,
         patience: Duration,
         order_id: &str,
@@ -96,13 +100,13 @@ impl Database {
     }
 
     /// A run's row.
-    pub(crate) async fn run(&self, run_id: &str) -> Value {
+    pub async fn run(&self, run_id: &str) -> Value {
         let mut rows = self.rows(&format!("select * from public.sync_runs where run_id = '{run_id}'")).await;
         rows.pop().unwrap_or_else(|| panic!("there is no run {run_id}"))
     }
 
     /// The connections registered for frames.
-    pub(crate) async fn connections(&self) -> Vec<String> {
+    pub async fn connections(&self) -> Vec<String> {
         let rows = self.rows("select connection_id from public.sync_connections order by connected_at").await;
         rows.iter().map(|row| row["connection_id"].as_str().unwrap().to_owned()).collect()
     }
