@@ -44,14 +44,7 @@ pub(crate) async fn calls(world: &World) -> Calls {
 
 async fn calls_of_the_database(world: &World, method: Method) -> Value {
     let url = format!("{}/_control/calls", world.supabase_url());
-    reqwest::Client::new()
-        .request(method, url)
-        .send()
-        .await
-        .expect("the local Supabase answers")
-        .json()
-        .await
-        .expect("JSON")
+    tests::http().request(method, url).send().await.expect("the local Supabase answers").json().await.expect("JSON")
 }
 
 /// A quantile of durations in any order, in the unit they have.

@@ -33,7 +33,7 @@ pub(crate) async fn sync(world: &World, orders: u32) -> Seed {
         )
         .await;
     let ids = world.ghl.census().await.ordinary;
-    let (http, token) = (Client::new(), Keys::of_the_stack().ghl_token);
+    let (http, token) = (tests::http(), Keys::of_the_stack().ghl_token);
     // PostgREST reads its schema anew.
     until("the tables", A_MOMENT, async || {
         let answer = rest(&http, world, "GET", "bench_orders?limit=1", &Value::Null).await;

@@ -19,7 +19,7 @@ async fn acknowledgements(world: &World, at_once: usize) -> Vec<f64> {
         world.ghl.put(id, json!({})).await;
     }
     let url = format!("{}/api/ghl/webhook-qr", world.http_url);
-    let client = reqwest::Client::new();
+    let client = tests::http();
     let send = |number: usize| {
         let order =
             json!({ "customData": { "order_id": ids[number % ids.len()] }, "location": { "id": world.location_id } });

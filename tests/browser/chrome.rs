@@ -99,7 +99,7 @@ impl Browser {
     /// A command that only Chromium has.
     async fn command(&self, path: &str, body: Value) -> Value {
         let url = format!("{}/session/{}/{path}", self.driver_url, self.session);
-        let answer = reqwest::Client::new().post(url).json(&body).send().await.unwrap();
+        let answer = ::tests::http().post(url).json(&body).send().await.unwrap();
         let mut answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         answer["value"].take()
     }

@@ -1,6 +1,6 @@
 //! The admin page in a real headless Chromium, against a running stack.
 //!
-//! `STACK_JSON` names the file that describes the stack (default: `target/local/stack.json`, which `cargo xtask up` writes).
+//! `STACK_JSON` names the file that describes the stack (`cargo xtask up` writes `target/local/stack.json`).
 //! With `SCREENSHOT_DIR` the tests leave pictures there.
 //!
 //! | module | what it is for |

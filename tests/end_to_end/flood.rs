@@ -51,7 +51,7 @@ async fn a_flood_of_unsigned_webhooks_changes_nothing() {
 /// Sends them evenly, as far as they are answered in time; how many got which status.
 async fn flood(world: &World) -> BTreeMap<u16, u32> {
     let (url, location) = (format!("{}/api/ghl/webhook-qr", world.http_url), world.location_id.clone());
-    let (client, sent, begun) = (reqwest::Client::new(), Arc::new(AtomicU32::new(0)), Instant::now());
+    let (client, sent, begun) = (tests::http(), Arc::new(AtomicU32::new(0)), Instant::now());
     let mut senders = JoinSet::new();
     for _ in 0..AT_ONCE {
         let (client, url, location, sent) = (client.clone(), url.clone(), location.clone(), Arc::clone(&sent));

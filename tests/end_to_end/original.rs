@@ -31,7 +31,7 @@ impl Anonymous {
 
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, String) {
         let url = format!("{}/{path}", self.rest);
-        let request = reqwest::Client::new().request(method, url).header("apikey", &self.key).bearer_auth(&self.key);
+        let request = tests::http().request(method, url).header("apikey", &self.key).bearer_auth(&self.key);
         let request = request.header("prefer", "return=representation");
         let request = if let Some(body) = body { request.json(&body) } else { request };
         let answer = request.send().await.expect("PostgREST answers");

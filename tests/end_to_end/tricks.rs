@@ -179,7 +179,7 @@ async fn the_public_key_and_a_users_token_see_nothing_of_the_database() {
     world.api.sync(&world.ghl.census().await.ordinary[0]).await;
     let config = world.api.get(As::Nobody, "/assets/config.json").await.ok();
     let public = config["supabaseAnonKey"].as_str().expect("the page knows the public key").to_owned();
-    let http = reqwest::Client::new();
+    let http = tests::http();
     for (who, token) in [("anon", &public), ("authenticated", &world.admin_token)] {
         for table in ["ghl_qr_orders", "ghl_qr_tickets", "sync_runs", "sync_failures", "sync_connections"] {
             let url = format!("{}/{table}?select=*", world.postgrest_url);

@@ -6,15 +6,14 @@ use tokio::process::Command;
 
 /// Orders a fault of the local cloud (`infra/local/faults.py`).
 pub(crate) async fn cloud(world: &World, fault: &Value) {
-    let answer =
-        reqwest::Client::new().post(faults_url(world)).json(fault).send().await.expect("the local cloud answers");
+    let answer = tests::http().post(faults_url(world)).json(fault).send().await.expect("the local cloud answers");
     assert!(answer.status().is_success(), "{fault}: {}", answer.text().await.unwrap());
 }
 
 /// The database is out of reach for so long, as when Supabase's PostgREST is away.
 pub(crate) async fn outage(world: &World, ms: u64) {
     let url = format!("{}/_control", world.supabase_url());
-    let answer = reqwest::Client::new().put(url).json(&json!({ "refuseForMs": ms })).send().await.expect("it answers");
+    let answer = tests::http().put(url).json(&json!({ "refuseForMs": ms })).send().await.expect("it answers");
     assert!(answer.status().is_success());
 }
 
@@ -42,8 +41,8 @@ async fn kill(pids: &[u64]) {
 /// Ends every fault.
 pub(crate) async fn heal(world: &World) {
     world.ghl.heal().await;
-    reqwest::Client::new().delete(faults_url(world)).send().await.expect("the local cloud answers");
-    reqwest::Client::new().delete(format!("{}/_control", world.supabase_url())).send().await.expect("it answers");
+    tests::http().delete(faults_url(world)).send().await.expect("the local cloud answers");
+    tests::http().delete(format!("{}/_control", world.supabase_url())).send().await.expect("it answers");
 }
 
 fn faults_url(world: &World) -> String {

@@ -44,7 +44,7 @@ impl Api {
     /// The API of a stack, for its admin and its member.
     pub fn new(stack: &Stack) -> Self {
         Self {
-            http: reqwest::Client::new(),
+            http: crate::http(),
             base: stack.http_url.clone(),
             admin_token: stack.admin_token.clone(),
             member_token: stack.member_token.clone(),

@@ -114,7 +114,7 @@ impl<'a> Cloud<'a> {
         let signable =
             SignableRequest::new(method.as_str(), url, headers.iter().copied(), SignableBody::Bytes(&body)).unwrap();
         let (signature, _) = sign(signable, &params).expect("a request can be signed").into_parts();
-        let mut request = reqwest::Client::new().request(method, url).body(body);
+        let mut request = crate::http().request(method, url).body(body);
         for (name, value) in headers.iter().copied().chain(signature.headers()) {
             request = request.header(name, value);
         }

@@ -33,7 +33,7 @@ pub fn new_id() -> String {
 impl FakeGhl {
     /// The controls of a stack's fake.
     pub fn new(stack: &Stack) -> Self {
-        Self { http: reqwest::Client::new(), base: format!("{}/_control", stack.ghl_url) }
+        Self { http: crate::http(), base: format!("{}/_control", stack.ghl_url) }
     }
 
     async fn control(&self, method: Method, path: &str, body: Option<Value>) -> Value {

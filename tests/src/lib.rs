@@ -1,7 +1,7 @@
 //! What the test targets and the benchmark share: the stack under test, by its outside doors.
 //!
-//! `STACK_JSON` names the file that describes it (default: `target/local/stack.json`, which `cargo xtask up` writes). One stack has
-//! one location, and a location one run at a time: every test that touches it takes its [`world::World`] and has it alone until it ends.
+//! `STACK_JSON` names the file that describes it (`cargo xtask up` writes `target/local/stack.json`). One stack has one location, and a
+//! location one run at a time: every test that touches it takes its [`world::World`] and has it alone until it ends.
 //!
 //! | module | what it is for |
 //! |---|---|
@@ -23,6 +23,7 @@
 )]
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub mod accounts;
 pub mod api;
@@ -41,4 +42,12 @@ pub mod xtask;
 /// A path of the repository.
 pub fn project(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+/// More than anything here may take: API Gateway answers within 30 s, and the fake GHL is silent for 35 s at most.
+const AN_ANSWER: Duration = Duration::from_secs(60);
+
+/// A client for which a server that hangs is an error.
+pub fn http() -> reqwest::Client {
+    reqwest::Client::builder().timeout(AN_ANSWER).build().expect("a client needs nothing")
 }

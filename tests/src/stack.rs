@@ -52,7 +52,7 @@ impl Stack {
     /// The stack that a file describes.
     pub fn at(path: &Path) -> Self {
         let text = fs::read_to_string(path).unwrap_or_else(|error| {
-            panic!("{} can't be read ({error}): start a stack (cargo xtask up), or set STACK_JSON", path.display())
+            panic!("{} can't be read ({error}): start a stack first (cargo xtask up)", path.display())
         });
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{} is no stack.json: {error}", path.display()))
     }
@@ -68,9 +68,11 @@ impl Stack {
     }
 }
 
-/// The file that `STACK_JSON` names, else the one that `cargo xtask up` writes.
+/// The file that `STACK_JSON` names. None is guessed: tests forget the orders of the stack that they are given.
 pub fn described_by() -> PathBuf {
-    env::var_os("STACK_JSON").map_or_else(|| crate::project("target/local/stack.json"), PathBuf::from)
+    env::var_os("STACK_JSON").map(PathBuf::from).unwrap_or_else(|| {
+        panic!("STACK_JSON is not set: start a stack (cargo xtask up) and set it to target/local/stack.json")
+    })
 }
 
 /// What stands beside that file: `keys.json`, `logs`.

@@ -47,7 +47,7 @@ impl World {
     /// From now on every call of the database takes so many milliseconds more, as in another region.
     pub async fn move_database(&self, latency_ms: u64) {
         let url = format!("{}/_control", self.supabase_url());
-        let answer = reqwest::Client::new().put(url).json(&json!({ "latencyMs": latency_ms })).send().await;
+        let answer = crate::http().put(url).json(&json!({ "latencyMs": latency_ms })).send().await;
         assert!(answer.expect("the local Supabase answers").status().is_success());
     }
 
