@@ -111,11 +111,13 @@ async fn many_failures_are_shown_page_by_page() {
 #[tokio::test]
 async fn a_problem_of_the_whole_system_stands_on_the_page_while_it_lasts() {
     let site = Site::running();
-    let late = "insert into public.sync_limiter (location_id) select location_id from public.sync_locations
-                on conflict do nothing;
-                update public.sync_limiter set late_since = clock_timestamp() - interval '90 seconds',
-                late_at = clock_timestamp() + interval '5 minutes'";
-    site.execute(late).await;
+    let late = format!(
+        "insert into public.sync_limiter (location_id) values ('{}') on conflict do nothing;
+         update public.sync_limiter set late_since = clock_timestamp() - interval '90 seconds',
+         late_at = clock_timestamp() + interval '5 minutes'",
+        site.location_id
+    );
+    site.execute(&late).await;
     with_page(&site, &site.member_url(), async |page| {
         page.until_text("problems", "for a minute the database has answered too slowly", A_MOMENT).await;
         page.screenshots("problem").await;
