@@ -16,7 +16,7 @@ use crate::setup;
 pub(crate) struct Scratch {
     services: Services,
     postgres: Postgres,
-    /// Supabase's roles, which every database needs.
+    /// Supabase's roles, with the rights that its newer projects hand out: none. So a grant that is missing is seen.
     roles: Vec<PathBuf>,
     /// How many databases were made.
     databases: Cell<u32>,
@@ -30,7 +30,8 @@ impl Scratch {
         let postgres = Postgres::new(&place, free_port()?, &Keys::load_or_make(&place)?);
         let mut services = Services::default();
         postgres.start(&mut services, Durability::Scratch)?;
-        let roles = sql_files(&place.project("infra/supabase/local"))?;
+        let mut roles = sql_files(&place.project("infra/supabase/local"))?;
+        roles.extend(sql_files(&place.project("infra/supabase/strict"))?);
         Ok(Self { services, postgres, roles, databases: Cell::new(0), place })
     }
 
