@@ -35,11 +35,12 @@ enum Task {
         #[arg(long)]
         exit: bool,
     },
-    /// Run the tests: all suites, or those named
+    /// Run the tests: all suites, or those named; or of one suite the tests whose names hold one of the words after it, on the
+    /// stack of `up` if that is running
     Test {
-        /// Which suites; all if none is named
-        #[arg(value_enum)]
-        suites: Vec<suites::Suite>,
+        /// Suites, or one suite and parts of tests' names
+        #[arg(value_name = "SUITE [NAME]", value_parser = test::wanted::word)]
+        words: Vec<test::wanted::Word>,
         /// First of seven ports for the stack that the tests start
         #[arg(long, default_value_t = test::PORT_BASE)]
         port_base: u16,
@@ -100,10 +101,10 @@ pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         Task::Up(options) => up(&options),
         Task::Demo { stack, exit } => demo::run(&stack, exit),
-        Task::Test { suites, port_base } => test::run(&suites, port_base),
+        Task::Test { words, port_base } => test::run(&test::wanted::Wanted::of(&words)?, port_base),
         Task::SamLocal { stay: true, port_base } => sam_local::stay(port_base.unwrap_or(StackOptions::PORT_BASE)),
         Task::SamLocal { stay: false, port_base } => {
-            test::run(&[suites::Suite::SamLocal], port_base.unwrap_or(test::PORT_BASE))
+            test::run(&test::wanted::Wanted::all_of(suites::Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE))
         }
         Task::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
         Task::Sync { mode } => drive::sync(mode),

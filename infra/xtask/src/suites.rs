@@ -125,6 +125,14 @@ impl Suite {
         }
     }
 
+    /// Only the tests whose names hold one of these words.
+    pub(crate) fn narrow(self, command: &mut Command, names: &[String]) {
+        match self {
+            Self::Mends | Self::Sam => command.args(names.iter().flat_map(|name| ["-k", name.as_str()])),
+            _ => command.args(names),
+        };
+    }
+
     /// How long it may take; several times what it takes on two busy processors, compilation included.
     pub(crate) const fn limit(self) -> Duration {
         let minutes = match self {

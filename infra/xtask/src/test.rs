@@ -1,20 +1,30 @@
 //! Runs the suites one after the other and adds up.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`wanted`] | what the command line asks for |
+//! | [`output`] | what a suite printed |
+
+mod output;
+pub(crate) mod wanted;
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
+use self::output::judge;
+use self::wanted::Wanted;
 use crate::docker::Docker;
 use crate::keys::Keys;
 use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres};
-use crate::process::{Ended, find, run_within, step, tail};
+use crate::process::{Ended, find, run_within, step};
 use crate::progress::Step;
 use crate::sam_local::SamLocal;
 use crate::services::{Services, free_port};
@@ -30,10 +40,10 @@ const FAULT_STACKS: u16 = 3;
 const PORTS_OF_A_STACK: u16 = 10;
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
-    let suites = if named.is_empty() { Suite::all() } else { named.to_vec() };
+pub(crate) fn run(wanted: &Wanted, port_base: u16) -> Result<ExitCode> {
     let place = Place::test()?;
     let mut runner = Runner {
+        names: wanted.names.clone(),
         place,
         port_base,
         stack: None,
@@ -42,7 +52,7 @@ pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
         total: Counts::default(),
         seconds: String::new(),
     };
-    for suite in suites {
+    for &suite in &wanted.suites {
         let begun = Instant::now();
         let counts = match runner.run(suite) {
             Ok(counts) => counts,
@@ -63,6 +73,8 @@ pub(crate) fn run(named: &[Suite], port_base: u16) -> Result<ExitCode> {
 }
 
 struct Runner {
+    /// Parts of the names of the tests that are wanted; none stands for all.
+    names: Vec<String>,
     place: Place,
     port_base: u16,
     /// Started by the first suite that needs it, shared by the next.
@@ -91,6 +103,7 @@ impl Runner {
         }
         self.was_used |= suite == Suite::EndToEnd;
         let mut command = suite.command(&self.place);
+        suite.narrow(&mut command, &self.names);
         let mut docker = None;
         match suite {
             Suite::Mends => setup::for_stack(&self.place)?,
@@ -104,7 +117,7 @@ impl Runner {
                 return Ok(Counts::SKIPPED);
             }
             Suite::Database => return self.with_database(suite, command),
-            Suite::Faults if whole() => return self.faults_side_by_side(),
+            Suite::Faults if whole() && self.names.is_empty() => return self.faults_side_by_side(),
             Suite::Browser => match browser() {
                 Ok(found) => drop(command.envs(found)),
                 Err(missing) if std::env::var_os("CI").is_none() => {
@@ -211,8 +224,13 @@ impl Runner {
         Ok(counts)
     }
 
-    /// The stack of the tests; those of different kinds take turns.
+    /// The stack of the tests; those of different kinds take turns. For single tests that of `up`, if it is running.
     fn stack(&mut self, kind: Kind) -> Result<PathBuf> {
+        let up = Place::local()?.stack_file();
+        if !self.names.is_empty() && kind == Kind::Ordinary && up.is_file() {
+            println!("on the stack that is up: {}", up.display());
+            return Ok(up);
+        }
         if self.kind != kind {
             self.stack = None;
             self.kind = kind;
@@ -255,38 +273,6 @@ fn run_in_turn(parts: Vec<(PathBuf, Command)>) -> Result<Counts> {
     Ok(counts)
 }
 
-/// Counts what a suite printed, and shows what failed.
-fn judge(suite: Suite, log: &Path, ended: Ended) -> Result<Counts> {
-    let output = fs::read_to_string(log).with_context(|| format!("can't read {}", log.display()))?;
-    let counts = suite.count(&output, ended == Ended::Well);
-    if ended == Ended::TooLate {
-        let minutes = suite.limit().as_secs() / 60;
-        println!(
-            "{}: ended after {minutes} minutes, in the midst of: {}",
-            suite.name(),
-            unfinished(&output).join(", ")
-        );
-    }
-    if counts.failed > 0 {
-        println!("{}: failed\n\n{}\n{}\n\nwhole output: {}", suite.name(), failures(&output), tail(log), log.display());
-    }
-    Ok(counts)
-}
-
-/// The tests that have begun and not ended, as far as libtest tells: the one it is at, and those it has called slow.
-fn unfinished(output: &str) -> Vec<&str> {
-    let mut begun: Vec<&str> = Vec::new();
-    for line in output.lines().filter_map(|line| line.strip_prefix("test ")) {
-        let (name, rest) = line.split_once(' ').unwrap_or((line, ""));
-        if rest.starts_with("has been running") || rest.trim() == "..." {
-            begun.push(name);
-        } else {
-            begun.retain(|other| *other != name);
-        }
-    }
-    begun
-}
-
 /// GHL's own descriptions, which the contract test compares with.
 fn descriptions(place: &Place) -> PathBuf {
     place.project("../shared/ghl-openapi/payments.json")
@@ -297,27 +283,6 @@ fn whole() -> bool {
     ["CI", "TEST_ALL"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 
-/// The names of the failed tests and what each panicked with, without backtraces, which push it out of a log's end.
-fn failures(output: &str) -> String {
-    const MOST_LINES: usize = 12;
-    const MOST_CHARS: usize = 1_000;
-    let mut told = String::new();
-    let mut lines = output.lines();
-    while let Some(line) = lines.next() {
-        let panicked = line.starts_with("thread '") && line.contains("panicked at");
-        if panicked || (line.starts_with("test ") && line.ends_with("FAILED")) {
-            let _ = writeln!(told, "{line}");
-        }
-        if panicked {
-            let message = lines.by_ref().take_while(|line| !line.is_empty() && !line.starts_with("stack backtrace"));
-            for line in message.take(MOST_LINES) {
-                let _ = writeln!(told, "  {}", line.chars().take(MOST_CHARS).collect::<String>());
-            }
-        }
-    }
-    told
-}
-
 /// Where the browser and its driver are, as the browser tests are told.
 fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
     let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_file());
@@ -326,27 +291,5 @@ fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
     match (chromium, driver) {
         (Some(chromium), Some(driver)) => Ok(vec![("CHROMIUM", chromium), ("CHROMEDRIVER", driver)]),
         _ => bail!("Chromium or its driver is missing: apt-get install chromium chromium-driver"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::{failures, unfinished};
-
-    #[test]
-    fn the_test_that_hangs_is_named() {
-        let output = "test a ... ok\ntest b has been running for over 60 seconds\ntest b ... ok\n\
-                      test c has been running for over 60 seconds\ntest d ... FAILED\ntest e ... ";
-        assert_eq!(unfinished(output), ["c", "e"]);
-    }
-
-    #[test]
-    fn a_failed_test_is_told_with_its_message_and_without_its_backtrace() {
-        let output = "test a ... ok\ntest b ... FAILED\n\nthread 'b' (7) panicked at b.rs:3:5:\nleft: 1\nright: 2\n\
-                      stack backtrace:\n   0: core\n\ntest result: FAILED. 1 passed";
-        assert_eq!(
-            failures(output),
-            "test b ... FAILED\nthread 'b' (7) panicked at b.rs:3:5:\n  left: 1\n  right: 2\n"
-        );
     }
 }
