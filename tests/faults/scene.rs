@@ -7,7 +7,6 @@ use tests::{
     accounts::{assert_every_account_agrees, assert_tickets},
     api::As,
     dashboard::Dashboard,
-    database::Database,
     waiting::until,
     world::World,
 };
@@ -173,8 +172,8 @@ async fn do_harm(world: &mut World, run_id: &str, what: Harm) {
         Harm::Outage { ms } => harm::outage(world, ms).await,
         Harm::CrashPostgres => {
             harm::crash_postgres(world).await;
-            // It took our own connection along.
-            world.database = Database::connect_again(&world.stack).await;
+            // It takes our own connection along.
+            world.database = world.database.connect_again(&world.stack).await;
         }
         Harm::Kill(function) => {
             let killed = harm::kill_workers(world, function).await;

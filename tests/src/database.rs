@@ -24,8 +24,13 @@ impl Database {
         Self { client }
     }
 
-    /// The same once it has recovered from a crash.
-    pub async fn connect_again(stack: &Stack) -> Self {
+    /// A new connection to a server that has just crashed and recovers. The crash is over once it has taken this one: a connection that
+    /// is made before would be taken as well.
+    pub async fn connect_again(&self, stack: &Stack) -> Self {
+        until("the end of the connection from before the crash", A_MOMENT, async || {
+            if self.client.is_closed() { Ok(()) } else { Err("it stands".to_owned()) }
+        })
+        .await;
         until("a database that answers", A_MOMENT, async || {
             let connected = tokio_postgres::connect(&stack.database_url, NoTls).await;
             let (client, connection) = connected.map_err(|error| format!("{error:?}"))?;
