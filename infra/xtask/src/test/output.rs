@@ -21,7 +21,9 @@ pub(crate) fn judge(suite: Suite, log: &Path, ended: Ended) -> Result<Counts> {
             unfinished(&output).join(", ")
         );
     }
-    if counts.failed > 0 {
+    if ended == Ended::Well && counts.failed > 0 {
+        println!("{}: no test ran", suite.name());
+    } else if counts.failed > 0 {
         println!("{}: failed\n\n{}\n{}\n\nwhole output: {}", suite.name(), failures(&output), tail(log), log.display());
     }
     Ok(counts)
