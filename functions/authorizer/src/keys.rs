@@ -1,9 +1,6 @@
 //! Supabase's public keys (JWKS), cached.
 
-use std::{
-    collections::HashMap,
-    time::{Duration, Instant},
-};
+use std::{collections::HashMap, time::Duration};
 
 use jsonwebtoken::{
     Algorithm, DecodingKey,
@@ -11,7 +8,7 @@ use jsonwebtoken::{
 };
 use serde_json::Value;
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::{sync::Mutex, time::Instant};
 
 /// How long keys are used before they are read again. Supabase's own edge caches them as long.
 const FRESH: Duration = Duration::from_secs(600);
@@ -38,10 +35,19 @@ pub(crate) enum KeyError {
     Unreadable {
         url: String,
         #[source]
-        source: reqwest::Error,
+        source: ReadError,
     },
     #[error("Supabase's keys could not be read from {url} a moment ago")]
     UnreadableJustNow { url: String },
+}
+
+/// Why Supabase's keys can't be read.
+#[derive(Debug, Error)]
+pub(crate) enum ReadError {
+    #[error(transparent)]
+    Http(#[from] reqwest::Error),
+    #[error("the answer is JSON, but no set of keys")]
+    NoKeySet,
 }
 
 pub(crate) struct Keys {
@@ -94,9 +100,10 @@ impl Keys {
         }
     }
 
-    async fn read(&self) -> Result<HashMap<String, VerifyingKey>, reqwest::Error> {
+    async fn read(&self) -> Result<HashMap<String, VerifyingKey>, ReadError> {
         let set: Value = self.http.get(&self.url).send().await?.error_for_status()?.json().await?;
-        let keys = set.get("keys").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+        // RFC 7517, 5.1: a set has `keys`, if only an empty list. What hasn't says nothing of which keys there are.
+        let keys = set.get("keys").and_then(Value::as_array).ok_or(ReadError::NoKeySet)?;
         // One by one: a key of a kind we don't know must not hide the others.
         Ok(keys.iter().filter_map(usable).collect())
     }

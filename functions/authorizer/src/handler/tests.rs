@@ -11,15 +11,34 @@ use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};
 
 use super::*;
 
+mod keys;
+mod sessions;
+
+const JWKS: &str = "/auth/v1/.well-known/jwks.json";
 const SECRET: &str = "an invented secret of 32 bytes...";
 const ARN: &str = "arn:aws:execute-api:us-east-1:000000000000:api/live/$connect";
 
 /// A Supabase whose JWKS holds these keys.
 async fn supabase(keys: &[Value]) -> MockServer {
     let server = MockServer::start().await;
-    let answer = ResponseTemplate::new(200).set_body_json(json!({"keys": keys}));
-    Mock::given(path("/auth/v1/.well-known/jwks.json")).respond_with(answer).mount(&server).await;
+    publish(&server, keys).await;
     server
+}
+
+/// From now on the JWKS holds these keys, and its readers are counted anew.
+async fn publish(server: &MockServer, keys: &[Value]) {
+    answer_with(server, ResponseTemplate::new(200).set_body_json(json!({"keys": keys}))).await;
+}
+
+/// From now on this is what is answered for the JWKS, and its readers are counted anew.
+async fn answer_with(server: &MockServer, answer: ResponseTemplate) {
+    server.reset().await;
+    Mock::given(path(JWKS)).respond_with(answer).mount(server).await;
+}
+
+/// How often the JWKS was asked for since its answer was set.
+async fn reads(server: &MockServer) -> usize {
+    server.received_requests().await.unwrap().len()
 }
 
 fn authorizer(server: &MockServer, more: &[(&str, &str)]) -> Authorizer {
@@ -103,7 +122,7 @@ async fn public_keys_of_both_kinds() {
     for _ in 0..3 {
         assert!(!admits(&authorizer, &sign(&claims, &es, Algorithm::ES256, Some("invented"))).await);
     }
-    assert_eq!(server.received_requests().await.unwrap().len(), 1, "invented key ids must not flood Supabase");
+    assert_eq!(reads(&server).await, 1, "invented key ids must not flood Supabase");
 }
 
 #[tokio::test]
@@ -179,13 +198,13 @@ async fn anything_but_a_bearer_token_is_denied() {
 #[tokio::test]
 async fn an_outage_of_supabase_is_no_refusal() {
     let server = MockServer::start().await;
-    Mock::given(path("/auth/v1/.well-known/jwks.json")).respond_with(ResponseTemplate::new(503)).mount(&server).await;
+    answer_with(&server, ResponseTemplate::new(503)).await;
     let authorizer = authorizer(&server, &[]);
     let token = sign(&claims(&server), &es256(), Algorithm::ES256, Some("es"));
     for _ in 0..2 {
         assert!(authorizer.answer(http_event(&format!("Bearer {token}"))).await.is_err());
     }
-    assert_eq!(server.received_requests().await.unwrap().len(), 1);
+    assert_eq!(reads(&server).await, 1);
 }
 
 #[tokio::test]
