@@ -5,6 +5,7 @@
 //! | `harness` | a fresh database per test, made from a migrated template; calling a function as the server does |
 //! | `orders` | the order and run documents the tests send |
 //! | `postgrest` | a PostgREST before a test's database, for tests that call as production does |
+//! | `clock` | a database whose clock stands until a test moves it |
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
 //! | `catalogues` | the schema files and the migrations make the same database |
 //! | `migrating` | `cargo xtask migrate`: what it applies, records and refuses |
@@ -36,6 +37,7 @@
 mod adoption;
 mod budget;
 mod catalogues;
+mod clock;
 mod gate;
 mod harness;
 mod histories;

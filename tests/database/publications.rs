@@ -1,9 +1,8 @@
 //! Pulses keep a run alive, one chain of them; publications are granted sparingly and in order.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
+use crate::clock::{pass, with_stopped_clock};
 use crate::harness::TestDatabase;
 use crate::orders::{page, run, start};
 
@@ -25,11 +24,12 @@ async fn confirm(database: &TestDatabase, run_id: &str, publication: &Value) {
 
 #[tokio::test]
 async fn of_a_redelivered_pulse_one_goes_on() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let run_id = start(&database, "full").await;
     assert_eq!(pulse(&database, &run_id, 1, 60).await["accepted"], true);
+    pass(&database, 59).await;
     assert_eq!(pulse(&database, &run_id, 1, 60).await["accepted"], false, "claimed");
-    tokio::time::sleep(Duration::from_millis(70)).await;
+    pass(&database, 1).await;
     assert_eq!(pulse(&database, &run_id, 1, 60).await["accepted"], true, "the first claimer died");
     assert_eq!(pulse(&database, &run_id, 2, 60).await["accepted"], true);
     assert_eq!(pulse(&database, &run_id, 1, 60).await["accepted"], false, "an older one");
@@ -39,40 +39,44 @@ async fn of_a_redelivered_pulse_one_goes_on() {
 
 #[tokio::test]
 async fn a_pulse_ends_the_cooldown_and_dies_once_the_end_was_announced() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let run_id = start(&database, "full").await;
     page(&database, &run_id, &[], true).await;
+    pass(&database, 199).await;
     assert_eq!(pulse(&database, &run_id, 1, 1).await["run"]["state"], "Delay");
-    tokio::time::sleep(Duration::from_millis(210)).await;
+    pass(&database, 1).await;
     let last = pulse(&database, &run_id, 2, 1).await;
     assert_eq!(last["publication"]["run"]["state"], "Completed");
-    // Not announced yet: should its publisher die, the next pulse publishes.
-    tokio::time::sleep(Duration::from_millis(5)).await;
+    // Not announced yet: should its publisher die, a later pulse publishes.
     assert_eq!(pulse(&database, &run_id, 3, 1).await["accepted"], true);
+    pass(&database, 2_000).await;
+    assert_eq!(pulse(&database, &run_id, 4, 1).await["publication"]["run"]["state"], "Completed");
     confirm(&database, &run_id, &last["publication"]).await;
-    assert_eq!(pulse(&database, &run_id, 4, 1).await["accepted"], false);
+    assert_eq!(pulse(&database, &run_id, 5, 1).await["accepted"], false);
 }
 
 #[tokio::test]
 async fn progress_is_granted_once_per_interval_and_only_when_there_is_some() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let run_id = start(&database, "full").await;
     let first = grant(&database, &run_id).await;
     assert_eq!((&first["seq_first"], &first["run"]["announced_state"]), (&json!(1), &Value::Null));
     confirm(&database, &run_id, &first).await;
-    tokio::time::sleep(Duration::from_millis(110)).await;
+    pass(&database, 100).await;
     assert_eq!(grant(&database, &run_id).await, Value::Null, "nothing new");
 
     let granted = page(&database, &run_id, &[("a", STAMP)], false).await["publication"].clone();
     assert_eq!((&granted["seq_first"], &granted["run"]["announced_state"]), (&json!(5), &json!("Syncing")));
     assert_eq!(page(&database, &run_id, &[("b", STAMP)], false).await["publication"], Value::Null, "too soon");
-    tokio::time::sleep(Duration::from_millis(110)).await;
+    pass(&database, 99).await;
+    assert_eq!(grant(&database, &run_id).await, Value::Null, "a millisecond too soon");
+    pass(&database, 1).await;
     assert_eq!(grant(&database, &run_id).await["run"]["listed"], 2, "what wasn't granted is published later");
 }
 
 #[tokio::test]
 async fn a_change_of_state_is_granted_at_once() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let run_id = start(&database, "full").await;
     let first = grant(&database, &run_id).await;
     assert_eq!(first["run"]["state"], "Syncing");
@@ -88,12 +92,12 @@ async fn a_change_of_state_is_granted_at_once() {
 
 #[tokio::test]
 async fn what_was_never_confirmed_is_granted_anew_after_two_seconds() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let run_id = start(&database, "full").await;
     assert_ne!(grant(&database, &run_id).await, Value::Null);
-    database.execute("update sync_runs set granted_at = granted_at - interval '1.5 seconds'").await;
+    pass(&database, 1_999).await;
     assert_eq!(grant(&database, &run_id).await, Value::Null);
-    database.execute("update sync_runs set granted_at = granted_at - interval '0.6 seconds'").await;
+    pass(&database, 1).await;
     assert_eq!(grant(&database, &run_id).await["seq_first"], 5);
 }
 
@@ -117,10 +121,12 @@ async fn sequence_numbers_only_grow_over_runs_and_snapshots() {
 
 #[tokio::test]
 async fn the_end_of_the_run_before_is_handed_to_the_next_start() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let first = start(&database, "full").await;
     page(&database, &first, &[], true).await;
-    tokio::time::sleep(Duration::from_millis(210)).await;
+    pass(&database, 199).await;
+    assert_eq!(database.call("start_run", json!({"kind": "full"})).await["reason"], "cooldown");
+    pass(&database, 1).await;
     let started = database.call("start_run", json!({"kind": "full"})).await;
     assert_eq!(
         (&started["finished"]["run"]["run_id"], &started["finished"]["run"]["state"]),
@@ -133,13 +139,14 @@ async fn the_end_of_the_run_before_is_handed_to_the_next_start() {
 
 #[tokio::test]
 async fn a_lost_pulse_is_noticed() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let nothing = database.call("sync_snapshot", json!({})).await;
     assert_eq!((&nothing["run"], &nothing["needs_pulse"], &nothing["seq"]), (&Value::Null, &json!(false), &json!(0)));
     let run_id = start(&database, "full").await;
     pulse(&database, &run_id, 1, 1).await;
+    pass(&database, 30_000).await;
     assert_eq!(database.call("sync_snapshot", json!({})).await["needs_pulse"], false);
-    database.execute("update sync_runs set last_pulse_at = last_pulse_at - interval '31 seconds'").await;
+    pass(&database, 1).await;
     let lost = database.call("sync_snapshot", json!({})).await;
     assert_eq!((&lost["needs_pulse"], &lost["pulse"]), (&json!(true), &json!(2)));
     let cancelled = database.call("cancel_run", json!({})).await["publication"].clone();

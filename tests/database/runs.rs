@@ -1,10 +1,9 @@
 //! A run's life: one at a time, it ends and adds up whatever happens.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
+use crate::clock::{pass, with_stopped_clock};
 use crate::harness::{TestDatabase, call, sql_state};
 use crate::orders::{dispatch, line, order, page, run, start, upsert, with};
 
@@ -48,7 +47,7 @@ async fn of_many_starts_at_once_one_wins() {
 
 #[tokio::test]
 async fn a_run_ends_with_its_last_outcome_and_cools_down() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let run_id = start(&database, "full").await;
     page(&database, &run_id, &[("a", STAMP), ("b", STAMP), ("c", STAMP)], false).await;
     finish_order(&database, &run_id, "a").await;
@@ -62,9 +61,10 @@ async fn a_run_ends_with_its_last_outcome_and_cools_down() {
     assert_eq!([&state["listed"], &state["synced"], &state["failed"], &state["skipped"]], [3, 1, 1, 1]);
     assert!(state["ended_at"].is_string() && state["cooldown_until"].is_string());
 
+    pass(&database, 199).await;
     let refused = database.call("start_run", start_request("full")).await;
     assert_eq!((&refused["reason"], &refused["run"]["run_id"]), (&json!("cooldown"), &json!(run_id)));
-    tokio::time::sleep(Duration::from_millis(210)).await;
+    pass(&database, 1).await;
     // The column still says Delay; the clock decides.
     assert_eq!(run(&database, &run_id).await["run"]["state"], "Delay");
     assert_eq!(database.call("start_run", start_request("full")).await["started"], true);
@@ -167,17 +167,14 @@ async fn ending_early_names_every_open_order() {
 
 #[tokio::test]
 async fn a_run_without_progress_ends_when_its_lease_is_over() {
-    let database = TestDatabase::new().await;
-    let later = |seconds: u32| {
-        format!("update sync_runs set last_progress_at = last_progress_at - interval '{seconds} seconds'")
-    };
+    let database = with_stopped_clock().await;
     let run_id = start(&database, "full").await;
-    database.execute(&later(59)).await;
+    pass(&database, 59_999).await;
     page(&database, &run_id, &[("a", STAMP)], false).await;
-    database.execute(&later(59)).await;
+    pass(&database, 59_999).await;
     let pulse = json!({"run_id": run_id, "pulse": 1, "claim_ms": 1});
     assert_eq!(database.call("begin_pulse", pulse).await["run"]["state"], "Syncing", "progress renews the lease");
-    database.execute(&later(1)).await;
+    pass(&database, 1).await;
     let pulse = json!({"run_id": run_id, "pulse": 2, "claim_ms": 1});
     let ended = database.call("begin_pulse", pulse).await;
     assert_eq!(
@@ -187,19 +184,21 @@ async fn a_run_without_progress_ends_when_its_lease_is_over() {
 
     // The next start finds a lost run as well.
     let lost = start(&database, "full").await;
-    database.execute(&later(60)).await;
+    pass(&database, 59_999).await;
+    assert_eq!(database.call("start_run", start_request("full")).await["reason"], "running");
+    pass(&database, 1).await;
     assert_eq!(database.call("start_run", start_request("full")).await["started"], true);
     assert_eq!(run(&database, &lost).await["run"]["state"], "Error");
 }
 
 #[tokio::test]
 async fn a_retry_takes_the_failed_orders_or_the_named_ones() {
-    let database = TestDatabase::new().await;
+    let database = with_stopped_clock().await;
     let first = start(&database, "full").await;
     page(&database, &first, &[("a", STAMP), ("b", STAMP)], true).await;
     finish_order(&database, &first, "a").await;
     fail_order(&database, &first, "b").await;
-    tokio::time::sleep(Duration::from_millis(210)).await;
+    pass(&database, 200).await;
 
     let mut retry = start_request("retry");
     retry["retry_of"] = json!(first);
@@ -208,7 +207,7 @@ async fn a_retry_takes_the_failed_orders_or_the_named_ones() {
     let second = started["run"]["run_id"].as_str().unwrap();
     assert_eq!(dispatch(&database, second).await, ["b"]);
     assert_eq!(finish_order(&database, second, "b").await["publication"]["run"]["state"], "Delay");
-    tokio::time::sleep(Duration::from_millis(160)).await;
+    pass(&database, 150).await;
 
     retry["retry_of"] = json!(second);
     assert_eq!(database.call("start_run", retry.clone()).await["reason"], "nothing_to_retry");
