@@ -50,6 +50,23 @@ async fn a_message_of_a_run_that_was_given_up_is_told_as_a_failure_and_the_run_e
 }
 
 #[tokio::test]
+async fn a_pulse_that_was_given_up_ends_its_run_and_whoever_finds_it_says_so() {
+    let world = World::with_orders(20).await;
+    // So that the run can't end by itself meanwhile.
+    world.ghl.fail(json!({ "endpoint": "detail", "fault": { "kind": "delay", "ms": 6_000 } })).await;
+    let mut dashboard = Dashboard::open(&world, As::Member).await;
+    let run_id = world.api.start(SYNC).await;
+    let letter = json!({ "location_id": world.location_id, "run_id": run_id, "pulse": 1 });
+    world.cloud().send("runs-dead-letter", &letter.to_string()).await;
+    let told = dashboard.until_told(&run_id, "Error", A_SMALL_RUN).await;
+    assert_eq!(told["data"]["errorCode"], "pulse_failed", "{told}");
+    assert_adds_up(&world.database.run(&run_id).await);
+    let document = world.cloud().document("sync_status.json").await.expect("it is published");
+    assert_eq!((&document["runId"], &document["status"]), (&json!(run_id), &json!("Error")));
+    world.ghl.heal().await;
+}
+
+#[tokio::test]
 async fn a_failed_order_is_named_and_a_retry_brings_it_in_step() {
     let world = World::with_orders(20).await;
     let census = world.ghl.census().await;
