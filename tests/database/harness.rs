@@ -225,7 +225,7 @@ async fn migrate(owner: &Client) {
 }
 
 pub(crate) fn supabase() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../infra/supabase")
+    tests::project("infra/supabase")
 }
 
 fn roles() -> String {

@@ -23,7 +23,7 @@ use schema::{Catalogue, Difference};
 
 use self::address::Address;
 use self::files::{Migration, file_name};
-use self::plan::Plan;
+use self::plan::{Plan, Recorded};
 use self::session::{Ended, Session, hint, indented};
 use crate::ask;
 use crate::place::Place;
@@ -71,8 +71,7 @@ pub(crate) fn run(options: &Options) -> Result<ExitCode> {
 
     let session = Session::new(&place, address)?;
     let Found { state, open, made } = read(&session)?;
-    let recorded: Vec<_> = serde_json::from_str(&state).context("psql told something else than the records")?;
-    let mut plan = Plan::of(&migrations, &recorded, options.include_all)?;
+    let mut plan = Plan::of(&migrations, &recorded(&state)?, options.include_all)?;
     if made && plan.begins_anew() {
         take_over(&session, &mut plan, &migrations)?;
     }
@@ -101,8 +100,7 @@ pub(crate) fn bring_up_to_date(place: &Place, database_url: &str) -> Result<()> 
     let migrations = files::migrations(&place.project("infra/supabase/migrations"))?;
     let session = Session::bundled(place, Address::of(database_url)?);
     let Found { state, made, .. } = read(&session)?;
-    let recorded: Vec<_> = serde_json::from_str(&state).context("psql told something else than the records")?;
-    match Plan::of(&migrations, &recorded, false) {
+    match Plan::of(&migrations, &recorded(&state)?, false) {
         Ok(plan) if !(made && plan.begins_anew()) => apply(&session, &plan, &[], &state, &mut |_| {}),
         _ => bail!(
             "this stack's database was made by other migrations than there are now: the same command with --reset makes an \
@@ -170,6 +168,11 @@ struct Found {
     open: Option<String>,
     /// Whether it has tables of ours.
     made: bool,
+}
+
+/// The rows of the records.
+fn recorded(state: &str) -> Result<Vec<Recorded>> {
+    serde_json::from_str(state).context("psql told something else than the records")
 }
 
 fn read(session: &Session) -> Result<Found> {

@@ -127,10 +127,15 @@ impl Suite {
 
     /// Only the tests whose names hold one of these words.
     pub(crate) fn narrow(self, command: &mut Command, names: &[String]) {
-        match self {
-            Self::Mends | Self::Sam => command.args(names.iter().flat_map(|name| ["-k", name.as_str()])),
-            _ => command.args(names),
-        };
+        if matches!(self, Self::Mends | Self::Sam) {
+            command.args(names.iter().flat_map(|name| ["-k", name.as_str()]));
+            return;
+        }
+        // Cargo itself takes one name, the tests any number.
+        if !names.is_empty() && !command.get_args().any(|argument| argument == "--") {
+            command.arg("--");
+        }
+        command.args(names);
     }
 
     /// How long it may take; several times what it takes on two busy processors, compilation included.

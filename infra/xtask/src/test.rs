@@ -98,7 +98,10 @@ impl Runner {
         if suite == Suite::Traces && !self.was_used {
             println!("traces: runs after end-to-end, which comes first therefore");
             let begun = Instant::now();
+            // All of them leave traces, whichever of the traces are wanted.
+            let names = std::mem::take(&mut self.names);
             let counts = self.run(Suite::EndToEnd)?;
+            self.names = names;
             self.note(Suite::EndToEnd, counts, begun.elapsed());
         }
         self.was_used |= suite == Suite::EndToEnd;
@@ -227,7 +230,7 @@ impl Runner {
     /// The stack of the tests; those of different kinds take turns. For single tests that of `up`, if it is running.
     fn stack(&mut self, kind: Kind) -> Result<PathBuf> {
         let up = Place::local()?.stack_file();
-        if !self.names.is_empty() && kind == Kind::Ordinary && up.is_file() {
+        if !self.names.is_empty() && self.stack.is_none() && kind == Kind::Ordinary && up.is_file() {
             println!("on the stack that is up: {}", up.display());
             return Ok(up);
         }
