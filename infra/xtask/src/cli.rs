@@ -66,7 +66,7 @@ enum Task {
         #[arg(conflicts_with = "quick", value_parser = PARTS)]
         parts: Vec<String>,
         /// First of five ports for the stack that the benchmark starts
-        #[arg(long, default_value_t = 8600)]
+        #[arg(long, default_value_t = bench::PORT_BASE)]
         port_base: u16,
     },
     /// Start a sync in the running stack and follow it to its end

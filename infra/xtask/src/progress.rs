@@ -1,12 +1,21 @@
 //! Shows what is going on: a spinner with the time on a terminal, plain lines elsewhere.
 
 use std::io::IsTerminal;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 /// How often a long step says in a log that it is still at it.
 const STILL_EVERY: Duration = Duration::from_secs(30);
+
+/// Steps that go on at the same time have a line each.
+static SPINNERS: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+
+/// Prints a line of results, between the spinners of what still goes on.
+pub(crate) fn tell(line: &str) {
+    SPINNERS.suspend(|| println!("{line}"));
+}
 
 /// A piece of work that may take longer than a glance.
 pub(crate) struct Step {
@@ -20,7 +29,7 @@ impl Step {
     pub(crate) fn start(name: &str) -> Self {
         let now = Instant::now();
         let spinner = std::io::stderr().is_terminal().then(|| {
-            let spinner = ProgressBar::new_spinner().with_prefix(name.to_owned());
+            let spinner = SPINNERS.add(ProgressBar::new_spinner().with_prefix(name.to_owned()));
             if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} ({elapsed}) {wide_msg:.dim}") {
                 spinner.set_style(style);
             }
@@ -39,7 +48,7 @@ impl Step {
             Some(spinner) => spinner.set_message(note.to_owned()),
             None if self.last_line.elapsed() >= STILL_EVERY => {
                 let short: String = note.chars().take(100).collect();
-                eprintln!("  {} s: {short}", self.started.elapsed().as_secs());
+                eprintln!("  {}, {} s: {short}", self.name, self.started.elapsed().as_secs());
                 self.last_line = Instant::now();
             }
             None => {}
@@ -51,7 +60,7 @@ impl Step {
         if let Some(spinner) = &self.spinner {
             spinner.finish_and_clear();
         }
-        eprintln!("✓ {} ({took:.1} s)", self.name);
+        SPINNERS.suspend(|| eprintln!("✓ {} ({took:.1} s)", self.name));
     }
 }
 

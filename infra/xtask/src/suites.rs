@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::place::Place;
 
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Suite {
     /// Tests beside the code
     Unit,
@@ -23,6 +23,8 @@ pub(crate) enum Suite {
     Sam,
     /// The fake GHL against GHL's OpenAPI files
     Contract,
+    /// What `bench --quick` counts: calls, memory and sizes that don't depend on the machine; part of all suites in CI or with TEST_ALL=1
+    Counts,
     /// Migrations and SQL functions in a real Postgres
     Database,
     /// The whole system over its doors
@@ -66,9 +68,15 @@ impl Suite {
             Self::EndToEnd | Self::Browser | Self::Traces => Some(Kind::Ordinary),
             Self::Faults => Some(Kind::Brisk),
             Self::SamDeploy | Self::SamLocal => Some(Kind::BySam),
-            Self::Unit | Self::Property | Self::Fuzz | Self::Mends | Self::Sam | Self::Contract | Self::Database => {
-                None
-            }
+            // The last two have a stack and a database of their own.
+            Self::Unit
+            | Self::Property
+            | Self::Fuzz
+            | Self::Mends
+            | Self::Sam
+            | Self::Contract
+            | Self::Counts
+            | Self::Database => None,
         }
     }
 
@@ -93,6 +101,8 @@ impl Suite {
                 command
             }
             Self::Contract => cargo(&["--package", "tests", "--test", "contract"]),
+            // The benchmark, which is told what to measure.
+            Self::Counts => cargo(&["--quiet", "--package", "tests", "--bench", "bench", "--"]),
             Self::Database => {
                 let mut command = cargo(&["--package", "tests", "--test", "database"]);
                 // `migrate` is tested as this very program.
@@ -145,6 +155,7 @@ impl Suite {
             Self::Unit
             | Self::Property
             | Self::Fuzz
+            | Self::Counts
             | Self::Database
             | Self::Browser
             | Self::SamDeploy
@@ -159,6 +170,8 @@ impl Suite {
     pub(crate) fn count(self, output: &str, succeeded: bool) -> Counts {
         let mut counts = match self {
             Self::Mends | Self::Sam => Counts::of_unittest(output),
+            // No test of libtest: it ends at the first count that has grown.
+            Self::Counts => Counts { passed: u64::from(succeeded), ..Counts::default() },
             _ => Counts::of_cargo(output),
         };
         // A suite that didn't build or that crashed printed no count, and one without a test shows nothing.

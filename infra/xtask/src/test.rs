@@ -1,23 +1,27 @@
-//! Runs the suites one after the other and adds up.
+//! Runs the suites, those that mostly wait beside each other, and adds up.
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | [`wanted`] | what the command line asks for |
+//! | [`lanes`] | which suites run beside each other, each lane on a stack of its own |
+//! | [`report`] | what all suites counted and took |
 //! | [`output`] | what a suite printed |
 
+mod lanes;
 mod output;
+mod report;
 pub(crate) mod wanted;
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use self::output::judge;
+use self::report::Report;
 use self::wanted::Wanted;
 use crate::docker::Docker;
 use crate::keys::Keys;
@@ -25,12 +29,12 @@ use crate::options::StackOptions;
 use crate::place::Place;
 use crate::postgres::{Durability, Postgres};
 use crate::process::{Ended, find, run_within, step};
-use crate::progress::Step;
+use crate::progress::{self, Step};
 use crate::sam_local::SamLocal;
 use crate::services::{Services, free_port};
 use crate::stack::Stack;
 use crate::suites::{Counts, Kind, Suite};
-use crate::{build, setup};
+use crate::{bench, build, setup};
 
 /// First of the ports of the tests' stack, unless another is asked for.
 pub(crate) const PORT_BASE: u16 = 8500;
@@ -41,35 +45,16 @@ const PORTS_OF_A_STACK: u16 = 10;
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 pub(crate) fn run(wanted: &Wanted, port_base: u16) -> Result<ExitCode> {
-    let place = Place::test()?;
-    let mut runner = Runner {
-        names: wanted.names.clone(),
-        place,
-        port_base,
-        stack: None,
-        kind: Kind::Ordinary,
-        was_used: false,
-        total: Counts::default(),
-        seconds: String::new(),
-    };
-    for &suite in &wanted.suites {
-        let begun = Instant::now();
-        let counts = match runner.run(suite) {
-            Ok(counts) => counts,
-            Err(error) if crate::stop::requested() => return Err(error),
-            Err(error) => {
-                println!("{}: {error:#}", suite.name());
-                Counts { failed: 1, ..Counts::default() }
-            }
-        };
-        runner.note(suite, counts, begun.elapsed());
+    let report = Report::default();
+    let mut runner = Runner::new(Place::test()?, port_base, wanted.names.clone());
+    for group in lanes::of(wanted) {
+        match group.as_slice() {
+            [lane] => runner.run_lane(lane, &report)?,
+            lanes => runner.run_beside(lanes, &report)?,
+        }
     }
-    let (total, seconds) = (runner.total, std::mem::take(&mut runner.seconds));
     drop(runner);
-    println!("\nseconds, builds and stacks included:\n{seconds}");
-    // The last line: scripts read it.
-    println!("{total}");
-    Ok(if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(report.tell())
 }
 
 struct Runner {
@@ -82,28 +67,48 @@ struct Runner {
     kind: Kind,
     /// Whether the stack has seen the end-to-end suite.
     was_used: bool,
-    total: Counts,
-    /// What each suite took, one line each.
-    seconds: String,
+    /// Those of the lanes beside this one, until the traces on their stacks have been looked at.
+    beside: Vec<Self>,
 }
 
 impl Runner {
-    fn note(&mut self, suite: Suite, counts: Counts, took: Duration) {
-        println!("{}: {counts}", suite.name());
-        let _ = writeln!(self.seconds, "{:>6}  {}", took.as_secs(), suite.name());
-        self.total += counts;
+    const fn new(place: Place, port_base: u16, names: Vec<String>) -> Self {
+        Self { names, place, port_base, stack: None, kind: Kind::Ordinary, was_used: false, beside: Vec::new() }
+    }
+
+    /// Runs suites in turn. Only a request to stop ends it early.
+    fn run_lane(&mut self, lane: &[Suite], report: &Report) -> Result<()> {
+        for &suite in lane {
+            if suite != Suite::Traces {
+                self.beside.clear();
+            }
+            if suite == Suite::Traces && !self.was_used {
+                println!("traces: runs after end-to-end, which comes first therefore");
+                // All of them leave traces, whichever of the traces are wanted.
+                let names = std::mem::take(&mut self.names);
+                self.run_one(Suite::EndToEnd, report)?;
+                self.names = names;
+            }
+            self.run_one(suite, report)?;
+        }
+        Ok(())
+    }
+
+    fn run_one(&mut self, suite: Suite, report: &Report) -> Result<()> {
+        let begun = Instant::now();
+        let counts = match self.run(suite) {
+            Ok(counts) => counts,
+            Err(error) if crate::stop::requested() => return Err(error),
+            Err(error) => {
+                progress::tell(&format!("{}: {error:#}", suite.name()));
+                Counts { failed: 1, ..Counts::default() }
+            }
+        };
+        report.note(suite, counts, begun.elapsed());
+        Ok(())
     }
 
     fn run(&mut self, suite: Suite) -> Result<Counts> {
-        if suite == Suite::Traces && !self.was_used {
-            println!("traces: runs after end-to-end, which comes first therefore");
-            let begun = Instant::now();
-            // All of them leave traces, whichever of the traces are wanted.
-            let names = std::mem::take(&mut self.names);
-            let counts = self.run(Suite::EndToEnd)?;
-            self.names = names;
-            self.note(Suite::EndToEnd, counts, begun.elapsed());
-        }
         self.was_used |= suite == Suite::EndToEnd;
         let mut command = suite.command(&self.place);
         suite.narrow(&mut command, &self.names);
@@ -120,6 +125,7 @@ impl Runner {
                 return Ok(Counts::SKIPPED);
             }
             Suite::Database => return self.with_database(suite, command),
+            Suite::Counts => return self.on_the_benchmark_stack(suite),
             Suite::Faults if whole() && self.names.is_empty() => return self.faults_side_by_side(),
             Suite::Browser => match browser() {
                 Ok(found) => drop(command.envs(found)),
@@ -154,10 +160,21 @@ impl Runner {
         }
         let counts = run_suite(&self.place, suite, command)?;
         drop(sam);
+        let mut counts = counts;
+        if suite == Suite::Traces {
+            counts += self.traces_beside()?;
+        }
         if let Some(stack) = &mut self.stack {
             stack.check()?;
         }
         Ok(counts)
+    }
+
+    fn on_the_benchmark_stack(&self, suite: Suite) -> Result<Counts> {
+        let (command, stack) = bench::counts(bench::PORT_BASE)?;
+        let counts = run_suite(&self.place, suite, command);
+        drop(stack);
+        counts
     }
 
     fn with_database(&self, suite: Suite, mut command: Command) -> Result<Counts> {
@@ -181,14 +198,14 @@ impl Runner {
     /// with the soak.
     fn faults_side_by_side(&mut self) -> Result<Counts> {
         self.stack = None;
+        self.beside.clear();
         let claims = self.place.own("claims");
         let _ = fs::remove_dir_all(&claims);
         fs::create_dir_all(&claims)?;
         let mut lanes = Vec::new();
         for number in 1..=FAULT_STACKS {
             let place = if number == 1 { self.place.clone() } else { Place::test_beside(number)? };
-            let port_base =
-                self.port_base.checked_add((number - 1) * PORTS_OF_A_STACK).context("--port-base is too high")?;
+            let port_base = self.ports_of(number)?;
             let options = StackOptions { port_base, reset: true, brisk: true, ..StackOptions::default() };
             lanes.push(Stack::start(&place, &options, Durability::Scratch)?);
         }
@@ -225,6 +242,11 @@ impl Runner {
             stack.check()?;
         }
         Ok(counts)
+    }
+
+    /// The first port of the stack with this number, from 1.
+    fn ports_of(&self, number: u16) -> Result<u16> {
+        self.port_base.checked_add((number - 1) * PORTS_OF_A_STACK).context("--port-base is too high")
     }
 
     /// The stack of the tests; those of different kinds take turns. For single tests that of `up`, if it is running.
@@ -282,7 +304,7 @@ fn descriptions(place: &Place) -> PathBuf {
 }
 
 /// Whether everything is tested, or a minute's worth of what takes long.
-fn whole() -> bool {
+pub(crate) fn whole() -> bool {
     ["CI", "TEST_ALL"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
 }
 

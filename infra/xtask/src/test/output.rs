@@ -7,6 +7,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::process::{Ended, tail};
+use crate::progress;
 use crate::suites::{Counts, Suite};
 
 /// Counts what a suite printed, and shows what failed.
@@ -15,16 +16,14 @@ pub(crate) fn judge(suite: Suite, log: &Path, ended: Ended) -> Result<Counts> {
     let counts = suite.count(&output, ended == Ended::Well);
     if ended == Ended::TooLate {
         let minutes = suite.limit().as_secs() / 60;
-        println!(
-            "{}: ended after {minutes} minutes, in the midst of: {}",
-            suite.name(),
-            unfinished(&output).join(", ")
-        );
+        let midst = unfinished(&output).join(", ");
+        progress::tell(&format!("{}: ended after {minutes} minutes, in the midst of: {midst}", suite.name()));
     }
     if ended == Ended::Well && counts.failed > 0 {
-        println!("{}: no test ran", suite.name());
+        progress::tell(&format!("{}: no test ran", suite.name()));
     } else if counts.failed > 0 {
-        println!("{}: failed\n\n{}\n{}\n\nwhole output: {}", suite.name(), failures(&output), tail(log), log.display());
+        let (failures, tail) = (failures(&output), tail(log));
+        progress::tell(&format!("{}: failed\n\n{failures}\n{tail}\n\nwhole output: {}", suite.name(), log.display()));
     }
     Ok(counts)
 }

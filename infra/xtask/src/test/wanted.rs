@@ -46,6 +46,7 @@ impl Wanted {
         }
         if wanted.suites.is_empty() {
             wanted.suites = Suite::all();
+            wanted.suites.retain(|suite| *suite != Suite::Counts || super::whole());
         }
         Ok(wanted)
     }
