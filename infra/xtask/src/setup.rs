@@ -135,7 +135,7 @@ fn installed_once(dir: &Path, requirements: &[&Path], install: impl FnOnce() -> 
     for path in requirements {
         hash.update(fs::read(path).with_context(|| format!("can't read {}", path.display()))?);
     }
-    let wanted: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted = hex::encode(hash.finalize());
     let stamp = dir.join(".installed");
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(());

@@ -11,7 +11,6 @@ use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-use crate::develop::stack::keys::Keys;
 use crate::place::Place;
 use crate::process::{find, output_of, tied};
 use crate::services::Services;
@@ -38,15 +37,9 @@ pub(crate) enum Durability {
 }
 
 impl Postgres {
-    pub(crate) fn new(place: &Place, port: u16, keys: &Keys) -> Self {
+    pub(crate) fn new(place: &Place, port: u16, password: String) -> Self {
         let data = place.own("postgres-data");
-        Self {
-            place: place.clone(),
-            data,
-            port,
-            password: keys.postgres_password.clone(),
-            database: "postgres".to_owned(),
-        }
+        Self { place: place.clone(), data, port, password, database: "postgres".to_owned() }
     }
 
     pub(crate) fn url(&self) -> String {

@@ -8,7 +8,6 @@ use schema::{Catalogue, catalogue::QUERY};
 
 use crate::database::postgres::{Durability, Postgres};
 use crate::database::sql_files::sql_files;
-use crate::develop::stack::keys::Keys;
 use crate::place::Place;
 use crate::services::{Services, free_port};
 use crate::setup;
@@ -28,7 +27,7 @@ impl Scratch {
     pub(crate) fn start() -> Result<Self> {
         let place = Place::scratch()?;
         setup::for_stack(&place)?;
-        let postgres = Postgres::new(&place, free_port()?, &Keys::load_or_make(&place)?);
+        let postgres = Postgres::new(&place, free_port()?, hex::encode(rand::random::<[u8; 16]>()));
         let mut services = Services::default();
         postgres.start(&mut services, Durability::Scratch)?;
         let mut roles = sql_files(&place.project("infra/supabase/local"))?;

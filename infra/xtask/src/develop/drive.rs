@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use crate::develop::stack::keys::Keys;
+use crate::develop::stack::keys::StackKeys;
 use crate::http::{Answer, Http, number, text};
 use crate::place::Place;
 use crate::progress::OrderBar;
@@ -71,7 +71,7 @@ pub(crate) fn webhook(order_id: &str) -> Result<ExitCode> {
         "status": "completed",
     })
     .to_string();
-    let signature = Keys::load_or_make(&place)?.webhook_signature(body.as_bytes())?;
+    let signature = StackKeys::load_or_make(&place)?.webhook_signature(body.as_bytes())?;
     let ghl = Http::new(&file.http_url, None);
     let headers = [("x-ghl-signature", signature.as_str())];
     let answer = ghl.send(Method::POST, "/api/ghl/webhook-qr", &headers, &body)?;

@@ -19,7 +19,7 @@ use anyhow::Result;
 use crate::database::postgres::{Durability, Postgres};
 use crate::develop::build;
 use crate::develop::stack::cloud::Cloud;
-use crate::develop::stack::keys::Keys;
+use crate::develop::stack::keys::StackKeys;
 use crate::develop::stack::options::StackOptions;
 use crate::develop::stack::starting::{Ports, Starting};
 use crate::place::{Lock, Place};
@@ -35,7 +35,7 @@ pub(crate) struct Stack {
     named: bool,
     pub(crate) file: StackFile,
     pub(crate) postgres: Postgres,
-    pub(crate) keys: Keys,
+    pub(crate) keys: StackKeys,
     pub(crate) ports: Ports,
     services: Services,
     place: Place,
@@ -57,8 +57,8 @@ impl Stack {
         }
 
         let step = Step::start("Starting the local stack");
-        let keys = Keys::load_or_make(place)?;
-        let postgres = Postgres::new(place, ports.postgres, &keys);
+        let keys = StackKeys::load_or_make(place)?;
+        let postgres = Postgres::new(place, ports.postgres, keys.postgres_password.clone());
         if options.reset {
             postgres.wipe()?;
         }

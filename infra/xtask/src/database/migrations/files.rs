@@ -29,7 +29,7 @@ impl Migration {
         if let Some(line) = line_that_leaves_the_transaction(&content) {
             bail!("{file} line {line} ends a transaction, so it could be applied by half: leave that to this command");
         }
-        let sha256 = Sha256::digest(content.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let sha256 = hex::encode(Sha256::digest(content.as_bytes()));
         Ok(Self { path, version, name, content, sha256 })
     }
 

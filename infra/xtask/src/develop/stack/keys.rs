@@ -1,19 +1,19 @@
 //! The secrets of the local stack: made once, kept for its owner only, and the tokens signed with them.
 
 use std::fs::{self, File};
-use std::io::{Read, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use ed25519_dalek::pkcs8::{EncodePrivateKey, EncodePublicKey, KeypairBytes};
 use ed25519_dalek::{Signer, SigningKey};
-use hmac::{Hmac, KeyInit, Mac};
+use jsonwebtoken::{EncodingKey, Header, encode};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::Sha256;
+use uuid::Uuid;
 
 use crate::place::Place;
 
@@ -23,7 +23,7 @@ const TEN_YEARS: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Made at the first start, the same at each later one.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct Keys {
+pub(crate) struct StackKeys {
     pub(crate) jwt_secret: String,
     pub(crate) webhook_secret: String,
     pub(crate) ws_ticket_secret: String,
@@ -37,7 +37,7 @@ pub(crate) struct Keys {
     webhook_seed: String,
 }
 
-impl Keys {
+impl StackKeys {
     pub(crate) fn load_or_make(place: &Place) -> Result<Self> {
         let path = place.own("keys.json");
         if let Ok(text) = fs::read_to_string(&path) {
@@ -45,17 +45,17 @@ impl Keys {
                 .with_context(|| format!("{} is damaged: delete it, and new keys are made", path.display()));
         }
         let keys = Self {
-            jwt_secret: hex(&random::<32>()?),
-            webhook_secret: hex(&random::<24>()?),
-            ws_ticket_secret: hex(&random::<32>()?),
-            ghl_token: format!("pit-{}", uuid()?),
-            postgres_password: hex(&random::<16>()?),
-            authenticator_password: hex(&random::<16>()?),
-            admin_password: hex(&random::<8>()?),
-            member_password: hex(&random::<8>()?),
-            admin_id: uuid()?,
-            member_id: uuid()?,
-            webhook_seed: STANDARD.encode(random::<32>()?),
+            jwt_secret: hex::encode(rand::random::<[u8; 32]>()),
+            webhook_secret: hex::encode(rand::random::<[u8; 24]>()),
+            ws_ticket_secret: hex::encode(rand::random::<[u8; 32]>()),
+            ghl_token: format!("pit-{}", Uuid::new_v4()),
+            postgres_password: hex::encode(rand::random::<[u8; 16]>()),
+            authenticator_password: hex::encode(rand::random::<[u8; 16]>()),
+            admin_password: hex::encode(rand::random::<[u8; 8]>()),
+            member_password: hex::encode(rand::random::<[u8; 8]>()),
+            admin_id: Uuid::new_v4().to_string(),
+            member_id: Uuid::new_v4().to_string(),
+            webhook_seed: STANDARD.encode(rand::random::<[u8; 32]>()),
         };
         let mut file = File::options()
             .write(true)
@@ -94,11 +94,8 @@ impl Keys {
             claims.insert("iat".to_owned(), json!(now.as_secs()));
             claims.insert("exp".to_owned(), json!((now + valid_for).as_secs()));
         }
-        let head = URL_SAFE_NO_PAD.encode(json!({ "alg": "HS256", "typ": "JWT" }).to_string());
-        let body = URL_SAFE_NO_PAD.encode(claims.to_string());
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.jwt_secret.as_bytes())?;
-        mac.update(format!("{head}.{body}").as_bytes());
-        Ok(format!("{head}.{body}.{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())))
+        let key = EncodingKey::from_secret(self.jwt_secret.as_bytes());
+        encode(&Header::default(), &claims, &key).context("a token can't be signed")
     }
 
     /// The key with which the fake GHL signs webhooks: base64 PKCS#8.
@@ -128,33 +125,6 @@ impl Keys {
     }
 }
 
-pub(crate) fn random<const N: usize>() -> Result<[u8; N]> {
-    let mut bytes = [0; N];
-    File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes)).context("no randomness")?;
-    Ok(bytes)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A random UUID (version 4).
-fn uuid() -> Result<String> {
-    let mut bytes = random::<16>()?;
-    let [_, _, _, _, _, _, version, _, variant, ..] = &mut bytes;
-    *version = (*version & 0x0f) | 0x40;
-    *variant = (*variant & 0x3f) | 0x80;
-    let all = hex(&bytes);
-    let mut parts = Vec::new();
-    let mut rest = all.as_str();
-    for length in [8, 4, 4, 4, 12] {
-        let (part, after) = rest.split_at(length);
-        parts.push(part);
-        rest = after;
-    }
-    Ok(parts.join("-"))
-}
-
 #[cfg(test)]
 mod tests {
     use ed25519_dalek::VerifyingKey;
@@ -165,7 +135,7 @@ mod tests {
     #[test]
     fn the_webhook_key_has_the_form_that_every_library_reads() {
         let none = String::new;
-        let keys = Keys {
+        let keys = StackKeys {
             jwt_secret: none(),
             webhook_secret: none(),
             ws_ticket_secret: none(),
@@ -185,14 +155,5 @@ mod tests {
         let public = STANDARD.decode(keys.webhook_public_key().unwrap()).unwrap();
         let public = VerifyingKey::from_public_key_der(&public).unwrap();
         assert_eq!(SigningKey::from_pkcs8_der(&der).unwrap().verifying_key(), public);
-    }
-
-    #[test]
-    fn a_uuid_has_version_and_variant() {
-        let id = uuid().unwrap();
-        let parts: Vec<&str> = id.split('-').collect();
-        assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
-        assert!(parts[2].starts_with('4'));
-        assert!(parts[3].starts_with(['8', '9', 'a', 'b']));
     }
 }

@@ -12,7 +12,7 @@ use crate::database::postgres::{Durability, Postgres};
 use crate::database::sql_files::sql_files;
 use crate::develop::build;
 use crate::develop::stack::cloud::{BRISK_WINDOW_MS, Cloud, Deployed, spoken};
-use crate::develop::stack::keys::Keys;
+use crate::develop::stack::keys::StackKeys;
 use crate::develop::stack::options::StackOptions;
 use crate::place::Place;
 use crate::process::tied;
@@ -71,7 +71,7 @@ pub(crate) struct Starting<'a> {
     pub(crate) place: &'a Place,
     pub(crate) options: &'a StackOptions,
     pub(crate) ports: &'a Ports,
-    pub(crate) keys: &'a Keys,
+    pub(crate) keys: &'a StackKeys,
     pub(crate) services: Services,
 }
 

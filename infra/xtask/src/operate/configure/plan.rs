@@ -11,7 +11,6 @@ use super::judge::is_public_key;
 use super::values::{
     ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, STORED, SUPABASE_URL, Stored, Values, WEBHOOK_SECRET,
 };
-use crate::develop::stack::keys::random;
 use crate::operate::secret::Secret;
 
 /// As `template.yaml` has it.
@@ -52,7 +51,7 @@ impl Plan {
                 (Some(given), None) => (Change::New, Some(given.clone())),
                 (None, Some(_)) => (Change::Unchanged, None),
                 (None, None) if stored.random => {
-                    (Change::Random, Some(Secret::new(URL_SAFE_NO_PAD.encode(random::<48>()?))))
+                    (Change::Random, Some(Secret::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 48]>()))))
                 }
                 (None, None) if stored.optional => (Change::NotUsed, None),
                 (None, None) => (Change::Missing, None),
