@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tests::{workers::workers, world::World};
 use tokio::process::Command;
 
-/// Orders a fault of the local cloud (`infra/local/faults.py`).
+/// Orders a fault of the local cloud (`infra/local/cloud/faults.py`).
 pub(crate) async fn cloud(world: &World, fault: &Value) {
     let answer = tests::http().post(faults_url(world)).json(fault).send().await.expect("the local cloud answers");
     assert!(answer.status().is_success(), "{fault}: {}", answer.text().await.unwrap());

@@ -1,4 +1,4 @@
-//! `infra/local/env_vars.example.json`: what each function can be told.
+//! `infra/local/sam/env_vars.example.json`: what each function can be told.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,13 +22,15 @@ fn names(settings: &Value) -> BTreeMap<&str, BTreeSet<&str>> {
 
 #[test]
 fn the_example_names_what_each_function_is_told_here() {
-    let (example, used) = (read_json(project("infra/local/env_vars.example.json")), read_json(told("SAM_ENV_VARS")));
+    let (example, used) =
+        (read_json(project("infra/local/sam/env_vars.example.json")), read_json(told("SAM_ENV_VARS")));
     assert_eq!(names(&example), names(&used));
 }
 
 #[test]
 fn the_example_holds_no_secret_of_the_stack() {
-    let (example, used) = (read_json(project("infra/local/env_vars.example.json")), read_json(told("SAM_ENV_VARS")));
+    let (example, used) =
+        (read_json(project("infra/local/sam/env_vars.example.json")), read_json(told("SAM_ENV_VARS")));
     for (function, variables) in example.as_object().unwrap() {
         for (name, value) in variables.as_object().unwrap() {
             let secret = variables.get(format!("{name}_PARAMETER")).is_some();

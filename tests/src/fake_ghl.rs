@@ -127,7 +127,7 @@ impl FakeGhl {
         }
     }
 
-    /// Orders a failure: a rule as `infra/fake-ghl` has them.
+    /// Orders a failure: a rule as `infra/local/fake-ghl` has them.
     pub async fn fail(&self, rule: Value) {
         self.control(Method::POST, "faults", Some(rule)).await;
     }

@@ -5,26 +5,31 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::drive::Mode;
-use crate::options::StackOptions;
+use crate::develop::drive::{self, Mode};
+use crate::develop::migration::{self, MigrationCommand};
+use crate::develop::stack::options::StackOptions;
+use crate::develop::test::suites::Suite;
+use crate::develop::test::wanted::{Wanted, Word, word};
+use crate::develop::{bench, demo, sam_local, test, up};
+use crate::operate::configure::{self, ConfigureOptions};
+use crate::operate::migrate::{self, MigrateOptions};
+use crate::operate::redrive::{self, RedriveOptions};
 use crate::place::Place;
-use crate::postgres::Durability;
-use crate::stack::Stack;
-use crate::{bench, configure, demo, drive, migrate, migration, redrive, sam_local, setup, suites, test};
+use crate::setup;
 
 /// Runs, tests and drives ghl-sync on this machine.
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Cli {
     #[command(subcommand)]
-    command: Task,
+    command: XtaskCommand,
 }
 
 /// Of the benchmark.
 const PARTS: [&str; 8] = ["full", "seed", "incremental", "webhooks", "fan-out", "throughput", "start-up", "simulation"];
 
 #[derive(Subcommand)]
-enum Task {
+enum XtaskCommand {
     /// Start the whole system; stays in the foreground until Ctrl-C
     Up(StackOptions),
     /// Start the whole system and run a full sync in it, with a progress bar and a summary
@@ -39,8 +44,8 @@ enum Task {
     /// stack of `up` if that is running
     Test {
         /// Suites, or one suite and parts of tests' names
-        #[arg(value_name = "SUITE [NAME]", value_parser = test::wanted::word)]
-        words: Vec<test::wanted::Word>,
+        #[arg(value_name = "SUITE [NAME]", value_parser = word)]
+        words: Vec<Word>,
         /// First of seven ports for the stack that the tests start
         #[arg(long, default_value_t = test::PORT_BASE)]
         port_base: u16,
@@ -83,52 +88,44 @@ enum Task {
         order_id: String,
     },
     /// Apply the Supabase migrations to a database: shows what is to be done, asks, and applies each in a transaction of its own
-    Migrate(migrate::Options),
+    Migrate(MigrateOptions),
     /// Write the next migration
     #[command(subcommand)]
-    Migration(migration::Task),
+    Migration(MigrationCommand),
     /// Check access to GHL, Supabase and AWS, and write the secrets into AWS's parameter store
     #[command(after_long_help = configure::EXAMPLES)]
-    Configure(configure::Options),
+    Configure(ConfigureOptions),
     /// Send orders that failed for good through the queues again
     #[command(after_long_help = redrive::EXAMPLES)]
-    Redrive(redrive::Options),
+    Redrive(RedriveOptions),
     /// Install everything that the other commands need, SAM included
     Setup,
 }
 
 pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
-        Task::Up(options) => up(&options),
-        Task::Demo { stack, exit } => demo::run(&stack, exit),
-        Task::Test { words, port_base } => test::run(&test::wanted::Wanted::of(&words)?, port_base),
-        Task::SamLocal { stay: true, port_base } => sam_local::stay(port_base.unwrap_or(StackOptions::PORT_BASE)),
-        Task::SamLocal { stay: false, port_base } => {
-            test::run(&test::wanted::Wanted::all_of(suites::Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE))
+        XtaskCommand::Up(options) => up::run(&options),
+        XtaskCommand::Demo { stack, exit } => demo::run(&stack, exit),
+        XtaskCommand::Test { words, port_base } => test::run(&Wanted::of(&words)?, port_base),
+        XtaskCommand::SamLocal { stay: true, port_base } => {
+            sam_local::stay(port_base.unwrap_or(StackOptions::PORT_BASE))
         }
-        Task::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
-        Task::Sync { mode } => drive::sync(mode),
-        Task::Status => drive::status(),
-        Task::Webhook { order_id } => drive::webhook(&order_id),
-        Task::Migrate(options) => migrate::run(&options),
-        Task::Migration(task) => migration::run(&task),
-        Task::Configure(options) => configure::run(&options),
-        Task::Redrive(options) => redrive::run(&options),
-        Task::Setup => {
+        XtaskCommand::SamLocal { stay: false, port_base } => {
+            test::run(&Wanted::all_of(Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE))
+        }
+        XtaskCommand::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
+        XtaskCommand::Sync { mode } => drive::sync(mode),
+        XtaskCommand::Status => drive::status(),
+        XtaskCommand::Webhook { order_id } => drive::webhook(&order_id),
+        XtaskCommand::Migrate(options) => migrate::run(&options),
+        XtaskCommand::Migration(task) => migration::run(&task),
+        XtaskCommand::Configure(options) => configure::run(&options),
+        XtaskCommand::Redrive(options) => redrive::run(&options),
+        XtaskCommand::Setup => {
             let place = Place::local()?;
             setup::for_stack(&place)?;
             setup::for_sam(&place)?;
             Ok(ExitCode::SUCCESS)
         }
     }
-}
-
-fn up(options: &StackOptions) -> Result<ExitCode> {
-    let place = options.place()?;
-    let mut stack = Stack::start(&place, options, Durability::Kept)?;
-    stack.introduce();
-    stack.stay()?;
-    eprintln!("stopping ...");
-    drop(stack);
-    Ok(ExitCode::SUCCESS)
 }

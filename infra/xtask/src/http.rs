@@ -30,7 +30,7 @@ impl Http {
     pub(crate) fn new(base: &str, token: Option<&str>) -> Self {
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::PlatformVerifier)
-            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
             .build();
         let config = Agent::config_builder()
             .http_status_as_error(false)

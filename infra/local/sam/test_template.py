@@ -1,0 +1,325 @@
+"""What `template.yaml` allows, as CloudFormation gets it: after SAM's transform. Run by `cargo xtask test sam`.
+
+Roles: one for each function, without wildcards, with what the function is configured for and nothing else. That it also
+uses all of it is shown by the suite `traces`, on a local cloud that checks the roles.
+"""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import unittest
+from pathlib import Path
+
+from samtranslator.translator.transform import transform
+from samtranslator.yaml_helper import yaml_parse
+
+TEMPLATE = Path(__file__).resolve().parents[3] / "template.yaml"
+PARAMETERS = {"LocationId": "Location1", "SupabaseUrl": "https://project.example.co"}
+# Without a session: the page that signs in, and GHL, which signs its bodies.
+OPEN_ROUTES = {"GET /", "GET /assets/{proxy+}", "POST /api/ghl/webhook-qr"}
+WRITING_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+# X-Ray has no resource to name.
+WRITING_TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+READING_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+
+
+class NoManagedPolicies:
+    """There are none to look up: roles are written out."""
+
+    def load(self):
+        return {}
+
+    def get_bundled_managed_policy_map(self):
+        return {}
+
+
+def transformed() -> dict:
+    os.environ.setdefault("AWS_DEFAULT_REGION", "us-east-1")
+    template = yaml_parse(TEMPLATE.read_text())
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    return transform(template, dict(PARAMETERS), NoManagedPolicies())
+
+
+def text(value) -> str:
+    """An ARN with what CloudFormation fills in as `${...}`: one word to compare and to search."""
+    if isinstance(value, str):
+        return value
+    (function, argument), = value.items()
+    if function == "Ref":
+        return "${%s}" % argument
+    if function == "Fn::GetAtt":
+        return "${%s}" % (".".join(argument) if isinstance(argument, list) else argument)
+    if function == "Fn::Sub":
+        return text(argument)
+    if function == "Fn::If":
+        return text(argument[1])
+    raise AssertionError(f"an ARN made by {function}: {value}")
+
+
+def legacy_key(ref: str, role: str) -> str:
+    """A key of Supabase's older form, as it issues them, with an invented signature."""
+    head = {"alg": "HS256", "typ": "JWT"}
+    claims = {"iss": "supabase", "ref": ref, "role": role, "iat": 1700000000, "exp": 2000000000}
+    parts = [json.dumps(part, separators=(",", ":")).encode() for part in (head, claims)] + [b"an invented signature"]
+    return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
+
+
+def listed(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+class Lint(unittest.TestCase):
+    def test_sam_finds_nothing_to_complain_about(self):
+        sam = [os.environ["SAM"], "validate", "--lint", "--region", "us-east-1", "--template", str(TEMPLATE)]
+        said = subprocess.run(sam, capture_output=True, text=True)
+        self.assertEqual(said.returncode, 0, said.stdout + said.stderr)
+
+
+class Template(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.resources = transformed()["Resources"]
+        cls.functions = cls.of_type("AWS::Lambda::Function")
+        cls.roles = cls.of_type("AWS::IAM::Role")
+
+    @classmethod
+    def of_type(cls, kind: str) -> dict:
+        return {name: r["Properties"] for name, r in cls.resources.items() if r["Type"] == kind}
+
+    def grants(self, role: str):
+        """What a role allows, as pairs of action and resource."""
+        for policy in self.roles[role].get("Policies", []):
+            for statement in policy["PolicyDocument"]["Statement"]:
+                self.assertEqual(statement["Effect"], "Allow")
+                self.assertFalse({"NotAction", "NotResource"} & set(statement), role)
+                for action in listed(statement["Action"]):
+                    for resource in listed(statement["Resource"]):
+                        yield action, text(resource)
+
+    def role_of(self, function: str) -> str:
+        return self.functions[function]["Role"]["Fn::GetAtt"][0]
+
+    def test_each_function_has_a_role_of_its_own(self):
+        self.assertEqual(len(self.functions), 12)
+        self.assertEqual(len({self.role_of(function) for function in self.functions}), 12)
+        for name, role in self.roles.items():
+            self.assertFalse(role.get("ManagedPolicyArns"), f"{name}: what a managed policy allows is decided elsewhere")
+
+    def test_no_role_has_a_wildcard(self):
+        for role in self.roles:
+            for action, resource in self.grants(role):
+                self.assertNotIn("*", action, role)
+                if action in WRITING_TRACES:
+                    continue
+                # A connection's id is known only when it connects.
+                self.assertNotIn("*", resource.removesuffix("/@connections/*"), f"{role}: {action}")
+                self.assertTrue(resource.startswith(("arn:", "${")), f"{role}: {action} on {resource}")
+
+    def test_a_function_may_do_what_it_is_configured_for_and_nothing_else(self):
+        for name, function in self.functions.items():
+            expected = {(action, "${LogGroup.Arn}") for action in WRITING_LOGS}
+            expected |= {(action, "*") for action in WRITING_TRACES}
+            variables = function["Environment"]["Variables"]
+            for variable, value in variables.items():
+                expected |= self.needed_for(name, variable, value)
+            for mapping in self.of_type("AWS::Lambda::EventSourceMapping").values():
+                if text(mapping["FunctionName"]) == "${%s}" % name:
+                    expected |= {(action, text(mapping["EventSourceArn"])) for action in READING_A_QUEUE}
+            self.assertEqual(set(self.grants(self.role_of(name))), expected, name)
+
+    def needed_for(self, function: str, variable: str, value) -> set:
+        """What a function needs that has this variable."""
+        if variable.endswith("_QUEUE_URL"):
+            return {("sqs:SendMessage", "${%s.Arn}" % value["Ref"])}
+        if variable.endswith("_PARAMETER"):
+            account = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}"
+            return {("ssm:GetParameter", account + ":parameter${%s}" % value["Ref"])}
+        if variable == "STATUS_BUCKET":
+            # Without ListBucket S3 answers 403 instead of 404 for an object that isn't there yet.
+            needed = {("s3:ListBucket", "${StatusBucket.Arn}")}
+            needed |= {(action, "${StatusBucket.Arn}/sync_status.json") for action in ("s3:GetObject", "s3:PutObject")}
+            if function == "RunWorkerFunction":
+                needed.add(("s3:PutObject", "${StatusBucket.Arn}/valid_order_list.json"))
+            return needed
+        if variable == "WEBSOCKET_ENDPOINT":
+            account = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}"
+            methods = ["POST"] + (["DELETE"] if function == "WebsocketFunction" else [])
+            of_method = account + ":${WebSocketApi}/live/%s/@connections/*"
+            return {("execute-api:ManageConnections", of_method % method) for method in methods}
+        return set()
+
+    def sends_to(self) -> dict:
+        """Whom each function's messages can invoke: by a queue, or by the dead-letter queue behind it."""
+        behind = {}
+        for name, queue in self.of_type("AWS::SQS::Queue").items():
+            redrive = queue.get("RedrivePolicy", {}).get("deadLetterTargetArn")
+            behind["${%s.Arn}" % name] = text(redrive) if redrive else None
+        invokes = {}
+        for mapping in self.of_type("AWS::Lambda::EventSourceMapping").values():
+            invokes.setdefault(text(mapping["EventSourceArn"]), set()).add(text(mapping["FunctionName"])[2:-1])
+        reached = {}
+        for function in self.functions:
+            reached[function] = set()
+            for action, queue in self.grants(self.role_of(function)):
+                while action == "sqs:SendMessage" and queue:
+                    reached[function] |= invokes.get(queue, set())
+                    queue = behind[queue]
+        return reached
+
+    def test_lambda_stops_no_function_whose_messages_come_back_to_it(self):
+        sends_to = self.sends_to()
+
+        def after(function: str, seen: frozenset = frozenset()) -> set:
+            """Whom a chain of messages that starts there can invoke."""
+            further = [after(other, seen | {other}) for other in sends_to[function] - seen]
+            return sends_to[function].union(*further)
+
+        in_a_loop = {function for function in self.functions if function in after(function)}
+        self.assertIn("RunWorkerFunction", in_a_loop)
+        allowed = {name for name, function in self.functions.items() if function.get("RecursiveLoop") == "Allow"}
+        # Lambda ends a chain at its 17th invocation of a function, unless that function allows it. Elsewhere it protects.
+        self.assertEqual(allowed, in_a_loop)
+
+    def test_no_secret_stands_in_the_template(self):
+        # What is public by its nature, or the name of a parameter.
+        public = {"WEBHOOK_PUBLIC_KEYS", "SUPABASE_ANON_KEY"}
+        for name, function in self.functions.items():
+            for variable in function["Environment"]["Variables"]:
+                if re.search("KEY|SECRET|TOKEN|PASSWORD", variable) and variable not in public:
+                    self.assertTrue(variable.endswith("_PARAMETER"), f"{name}: {variable}")
+        outputs = json.dumps(yaml_parse(TEMPLATE.read_text())["Outputs"])
+        self.assertNotIn("Parameter", outputs)
+
+    def test_no_secret_is_taken_for_the_public_key(self):
+        parameter = yaml_parse(TEMPLATE.read_text())["Parameters"]["SupabaseAnonKey"]
+        # CloudFormation holds the pattern against the whole value too.
+        taken = re.compile(parameter["AllowedPattern"]).fullmatch
+        for ref in ("abcdefghijklmnopqrst", "abcdefghijklmnopqrstu", "abcdefghijklmnopqrstuv"):
+            # In base64 a text has one of three looks, by how many bytes stand before it.
+            self.assertTrue(taken(legacy_key(ref, "anon")), ref)
+            self.assertFalse(taken(legacy_key(ref, "service_role")), ref)
+        for key in ("", "sb_publishable_AnInvented-Example_Key"):
+            self.assertTrue(taken(key), key)
+        for key in ("sb_secret_AnInventedExampleKey", "an-invented-key", "eyJhbGciOiJIUzI1NiJ9", "sb_publishable_", " "):
+            self.assertFalse(taken(key), key)
+        self.assertIn("everybody", parameter["ConstraintDescription"])
+
+    def test_every_route_but_the_open_ones_asks_who_calls(self):
+        body = self.resources["HttpApi"]["Properties"]["Body"]
+        routes = {
+            f"{method.upper()} {path}": operation.get("security")
+            for path, operations in body["paths"].items()
+            for method, operation in operations.items()
+            if method != "options"
+        }
+        self.assertGreater(len(routes), 15)
+        self.assertEqual({route for route, security in routes.items() if security == [{"NONE": []}] or not security},
+                         OPEN_ROUTES)
+        self.assertNotIn("x-amazon-apigateway-cors", body, "no other origin may call")
+
+    def test_the_doors_are_throttled(self):
+        stages = self.of_type("AWS::ApiGatewayV2::Stage")
+        self.assertEqual(len(stages), 2)
+        for name, stage in stages.items():
+            for limits in [stage["DefaultRouteSettings"], *stage.get("RouteSettings", {}).values()]:
+                self.assertIn(limits["ThrottlingRateLimit"], range(1, 1001), name)
+                self.assertIn(limits["ThrottlingBurstLimit"], range(1, 1001), name)
+        of_http = [stage for stage in stages.values() if text(stage["ApiId"]) == "${HttpApi}"]
+        self.assertIn("POST /api/ghl/webhook-qr", of_http[0]["RouteSettings"])
+
+    def test_the_bucket_is_private_and_encrypted_and_speaks_tls_only(self):
+        (name, bucket), = self.of_type("AWS::S3::Bucket").items()
+        self.assertEqual(set(bucket["PublicAccessBlockConfiguration"].values()), {True})
+        self.assertTrue(bucket["BucketEncryption"])
+        (policy,) = self.of_type("AWS::S3::BucketPolicy").values()
+        self.assertEqual(policy["Bucket"], {"Ref": name})
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        self.assertEqual((statement["Effect"], statement["Principal"], statement["Action"]), ("Deny", "*", "s3:*"))
+        self.assertEqual(statement["Condition"], {"Bool": {"aws:SecureTransport": "false"}})
+
+    def test_queues_are_encrypted_and_logs_end(self):
+        queues = self.of_type("AWS::SQS::Queue")
+        self.assertEqual(len(queues), 8)
+        for name, queue in queues.items():
+            self.assertTrue(queue["SqsManagedSseEnabled"], name)
+        for group in self.of_type("AWS::Logs::LogGroup").values():
+            self.assertIn("RetentionInDays", group)
+        for name, function in self.functions.items():
+            self.assertEqual(function["LoggingConfig"], {"LogGroup": {"Ref": "LogGroup"}}, name)
+            self.assertEqual(function["TracingConfig"], {"Mode": "Active"}, name)
+
+
+class Alarms(unittest.TestCase):
+    """What looks at metrics looks at metrics that exist, tells somebody, and is explained."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.resources = transformed()["Resources"]
+        cls.alarms = {n: r["Properties"] for n, r in cls.resources.items() if r["Type"] == "AWS::CloudWatch::Alarm"}
+        body = cls.resources["OperationsDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
+        cls.dashboard = json.loads(body)
+        source = (TEMPLATE.parent / "shared/telemetry/src/metrics.rs").read_text()
+        rows = re.findall(r"^//! \| `(\w+)` \| \w+ \| ([^|]*)\|", source, re.MULTILINE)
+        cls.own = {name: re.findall(r"`(\w+)`", dimensions) for name, dimensions in rows}
+        cls.runbook = (TEMPLATE.parent / "infra/docs/runbook.md").read_text()
+
+    def check(self, where: str, namespace: str, metric: str, dimensions: dict):
+        if namespace == "ghl-sync":
+            self.assertIn(metric, self.own, where)
+            self.assertIn(set(dimensions), [{"LocationId"}, {"LocationId", *self.own[metric]}], f"{where}: {metric}")
+            self.assertEqual(dimensions["LocationId"], "${LocationId}", where)
+            return
+        of = {"AWS/SQS": "QueueName", "AWS/Lambda": "FunctionName", "AWS/ApiGateway": "ApiId"}
+        (named,) = re.fullmatch(r"\$\{(\w+)(?:[.]QueueName)?\}", dimensions[of[namespace]]).groups()
+        self.assertIn(named, self.resources, where)
+
+    def test_each_alarm_looks_at_metrics_that_are_there(self):
+        seen = set()
+        for name, alarm in self.alarms.items():
+            stats = [metric["MetricStat"]["Metric"] for metric in alarm.get("Metrics", []) if "MetricStat" in metric]
+            for metric in stats or [alarm]:
+                dimensions = {d["Name"]: text(d["Value"]) for d in metric["Dimensions"]}
+                self.check(name, metric["Namespace"], metric["MetricName"], dimensions)
+                seen |= {value for value in dimensions.values()}
+            # CloudWatch takes no more in one alarm.
+            self.assertLessEqual(len(stats), 10, name)
+        for name, resource in self.resources.items():
+            if resource["Type"] == "AWS::Lambda::Function":
+                self.assertIn("${%s}" % name, seen, "a function that no alarm watches")
+            if resource["Type"] == "AWS::SQS::Queue":
+                self.assertIn("${%s.QueueName}" % name, seen, "a queue that no alarm watches")
+
+    def test_each_alarm_tells_its_beginning_and_its_end(self):
+        self.assertGreaterEqual(len(self.alarms), 13)
+        for name, alarm in self.alarms.items():
+            for actions in ("AlarmActions", "OKActions"):
+                self.assertEqual(alarm[actions], [{"Ref": "AlarmTopic"}], name)
+            self.assertIn(alarm["TreatMissingData"], ("breaching", "notBreaching"), name)
+
+    def test_the_runbook_has_a_chapter_for_each_alarm_and_no_other(self):
+        names = {alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-") for alarm in self.alarms.values()}
+        _, _, chapters = self.runbook.partition("\n## Alarms\n")
+        parts = re.split(r"^### ", chapters.split("\n## ")[0], flags=re.MULTILINE)[1:]
+        self.assertEqual({part.split("\n")[0] for part in parts}, names)
+        for part in parts:
+            for question in ("**Means.**", "**Look.**", "**Do.**", "**Over.**"):
+                self.assertIn(question, part, part.split("\n")[0])
+        for name, alarm in self.alarms.items():
+            self.assertIn("infra/docs/runbook.md", alarm["AlarmDescription"], name)
+
+    def test_the_dashboard_shows_metrics_that_are_there_and_every_alarm(self):
+        shown = set()
+        for widget in self.dashboard["widgets"]:
+            shown |= set(widget["properties"].get("alarms", []))
+            title = widget["properties"]["title"]
+            for line in widget["properties"].get("metrics", []):
+                namespace, metric, *pairs = [part for part in line if isinstance(part, str)]
+                self.check(title, namespace, metric, dict(zip(pairs[::2], pairs[1::2])))
+        # That one exists only while runs start by themselves.
+        self.assertEqual(shown, {"${%s.Arn}" % name for name in self.alarms} - {"${NoSyncAlarm.Arn}"})
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,131 @@
+//! The whole system on this machine: starts it in order, writes `stack.json`, takes it down.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`options`], [`keys`] | how a stack is made; its secrets |
+//! | [`starting`] | each server's settings |
+//! | [`cloud`] | the local cloud, and what is deployed to it |
+
+mod cloud;
+pub(crate) mod keys;
+pub(crate) mod options;
+mod starting;
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::database::postgres::{Durability, Postgres};
+use crate::develop::build;
+use crate::develop::stack::cloud::Cloud;
+use crate::develop::stack::keys::StackKeys;
+use crate::develop::stack::options::StackOptions;
+use crate::develop::stack::starting::{Ports, Starting};
+use crate::place::{Lock, Place};
+use crate::progress::Step;
+use crate::services::Services;
+use crate::stack_file::StackFile;
+use crate::{setup, stop};
+
+/// A running stack; dropping it stops it.
+pub(crate) struct Stack {
+    /// Whether SAM has built and deployed the functions.
+    pub(crate) by_sam: bool,
+    named: bool,
+    pub(crate) file: StackFile,
+    pub(crate) postgres: Postgres,
+    pub(crate) keys: StackKeys,
+    pub(crate) ports: Ports,
+    services: Services,
+    place: Place,
+    _lock: Lock,
+}
+
+impl Stack {
+    /// Sets up, builds and starts everything.
+    pub(crate) fn start(place: &Place, options: &StackOptions, durability: Durability) -> Result<Self> {
+        let lock = place.lock()?;
+        // Left behind by a stack that was killed.
+        let _ = fs::remove_file(place.stack_file());
+        let ports = Ports::from(options.port_base)?;
+        ports.require_free()?;
+        setup::for_stack(place)?;
+        build::all(place)?;
+        if options.by_sam {
+            build::by_sam(place)?;
+        }
+
+        let step = Step::start("Starting the local stack");
+        let keys = StackKeys::load_or_make(place)?;
+        let postgres = Postgres::new(place, ports.postgres, keys.postgres_password.clone());
+        if options.reset {
+            postgres.wipe()?;
+        }
+        let cloud = Cloud::new(place, ports.gateway);
+        let mut starting = Starting { place, options, ports: &ports, keys: &keys, services: Services::default() };
+        cloud.start(&mut starting.services)?;
+        starting.database(&postgres, durability)?;
+        starting.postgrest()?;
+        starting.supabase()?;
+        let ghl = starting.ghl();
+        let deployed = starting.deploy(&cloud, &ghl)?;
+        starting.fake_ghl(&ghl, &cloud.http_url(&deployed)?)?;
+        let file = starting.describe(&cloud, &postgres, &ghl, &deployed)?;
+        let services = starting.services;
+        file.write(place)?;
+        step.done();
+        Ok(Self {
+            by_sam: options.by_sam,
+            named: options.name.is_some(),
+            file,
+            postgres,
+            keys,
+            ports,
+            services,
+            place: place.clone(),
+            _lock: lock,
+        })
+    }
+
+    /// Says where everything is.
+    pub(crate) fn introduce(&self) {
+        println!("dashboard    {}", self.file.dashboard_url);
+        println!("sign in as   admin@example.com / {}", self.keys.admin_password);
+        println!("             member@example.com / {}", self.keys.member_password);
+        println!("API          {}", self.file.http_url);
+        println!("GHL          {}", self.file.ghl_url);
+        println!("database     {}", self.file.database_url);
+        println!("all of it    {}", self.place.stack_file().display());
+        println!("logs         {}", self.place.own("logs").display());
+        println!();
+        // The other commands drive the stack without a name.
+        let others =
+            if self.named { "" } else { " In another terminal: cargo xtask sync | status | webhook <order-id>." };
+        println!("Ready.{others} Ctrl-C stops.");
+    }
+
+    /// Stays until somebody asks to stop, or a server ends by itself.
+    pub(crate) fn stay(&mut self) -> Result<()> {
+        while !stop::requested() {
+            self.services.check()?;
+            let _ = stop::sleep(Duration::from_millis(500));
+        }
+        Ok(())
+    }
+
+    pub(crate) const fn place(&self) -> &Place {
+        &self.place
+    }
+
+    pub(crate) fn check(&mut self) -> Result<()> {
+        self.services.check()
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(self.place.stack_file());
+        self.services.stop();
+    }
+}

@@ -1,0 +1,323 @@
+//! Runs the suites, those that mostly wait beside each other, and adds up.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`wanted`] | what the command line asks for |
+//! | [`lanes`] | which suites run beside each other, each lane on a stack of its own |
+//! | [`report`] | what all suites counted and took |
+//! | [`suites`] | the suites, and how to read what their runners print |
+//! | [`output`] | what a suite printed |
+
+mod lanes;
+mod output;
+mod report;
+pub(crate) mod suites;
+pub(crate) mod wanted;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::thread;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use self::output::judge;
+use self::report::Report;
+use self::wanted::Wanted;
+use crate::database::postgres::{Durability, Postgres};
+use crate::develop::sam_local::SamLocal;
+use crate::develop::sam_local::docker::Docker;
+use crate::develop::stack::Stack;
+use crate::develop::stack::keys::StackKeys;
+use crate::develop::stack::options::StackOptions;
+use crate::develop::test::suites::{Counts, Kind, Suite};
+use crate::develop::{bench, build};
+use crate::place::Place;
+use crate::process::{Ended, find, run_within, step};
+use crate::progress::{self, Step};
+use crate::services::{Services, free_port};
+use crate::setup;
+
+/// First of the ports of the tests' stack, unless another is asked for.
+pub(crate) const PORT_BASE: u16 = 8500;
+/// Stacks of the fault tests.
+const FAULT_STACKS: u16 = 3;
+/// A stack has seven ports.
+const PORTS_OF_A_STACK: u16 = 10;
+const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+
+pub(crate) fn run(wanted: &Wanted, port_base: u16) -> Result<ExitCode> {
+    let report = Report::default();
+    let mut runner = Runner::new(Place::test()?, port_base, wanted.names.clone());
+    for group in lanes::of(wanted) {
+        match group.as_slice() {
+            [lane] => runner.run_lane(lane, &report)?,
+            lanes => runner.run_beside(lanes, &report)?,
+        }
+    }
+    drop(runner);
+    Ok(report.tell())
+}
+
+struct Runner {
+    /// Parts of the names of the tests that are wanted; none stands for all.
+    names: Vec<String>,
+    place: Place,
+    port_base: u16,
+    /// Started by the first suite that needs it, shared by the next.
+    stack: Option<Stack>,
+    kind: Kind,
+    /// Whether the stack has seen the end-to-end suite.
+    was_used: bool,
+    /// Those of the lanes beside this one, until the traces on their stacks have been looked at.
+    beside: Vec<Self>,
+}
+
+impl Runner {
+    const fn new(place: Place, port_base: u16, names: Vec<String>) -> Self {
+        Self { names, place, port_base, stack: None, kind: Kind::Ordinary, was_used: false, beside: Vec::new() }
+    }
+
+    /// Runs suites in turn. Only a request to stop ends it early.
+    fn run_lane(&mut self, lane: &[Suite], report: &Report) -> Result<()> {
+        for &suite in lane {
+            if suite != Suite::Traces {
+                self.beside.clear();
+            }
+            if suite == Suite::Traces && !self.was_used {
+                println!("traces: runs after end-to-end, which comes first therefore");
+                // All of them leave traces, whichever of the traces are wanted.
+                let names = std::mem::take(&mut self.names);
+                self.run_one(Suite::EndToEnd, report)?;
+                self.names = names;
+            }
+            self.run_one(suite, report)?;
+        }
+        Ok(())
+    }
+
+    fn run_one(&mut self, suite: Suite, report: &Report) -> Result<()> {
+        let begun = Instant::now();
+        let counts = match self.run(suite) {
+            Ok(counts) => counts,
+            Err(error) if crate::stop::requested() => return Err(error),
+            Err(error) => {
+                progress::tell(&format!("{}: {error:#}", suite.name()));
+                Counts { failed: 1, ..Counts::default() }
+            }
+        };
+        report.note(suite, counts, begun.elapsed());
+        Ok(())
+    }
+
+    fn run(&mut self, suite: Suite) -> Result<Counts> {
+        self.was_used |= suite == Suite::EndToEnd;
+        let mut command = suite.command(&self.place);
+        suite.narrow(&mut command, &self.names);
+        let mut docker = None;
+        match suite {
+            Suite::Mends => setup::for_stack(&self.place)?,
+            Suite::Sam => {
+                setup::for_stack(&self.place)?;
+                setup::for_sam(&self.place)?;
+            }
+            Suite::Contract if !descriptions(&self.place).is_file() => {
+                // Not part of the repository: nobody can be asked to have them.
+                println!("contract: skipped: GHL's OpenAPI files are not in ../shared/ghl-openapi beside the project");
+                return Ok(Counts::SKIPPED);
+            }
+            Suite::Database => return self.with_database(suite, command),
+            Suite::Counts => return self.on_the_benchmark_stack(suite),
+            Suite::Faults if whole() && self.names.is_empty() => return self.faults_side_by_side(),
+            Suite::Browser => match browser() {
+                Ok(found) => drop(command.envs(found)),
+                Err(missing) if std::env::var_os("CI").is_none() => {
+                    println!("browser: skipped: {missing}");
+                    return Ok(Counts::SKIPPED);
+                }
+                Err(missing) => return Err(missing),
+            },
+            Suite::SamLocal => match Docker::running() {
+                Ok(found) => docker = Some(found),
+                Err(missing) if std::env::var_os("CI").is_none() => {
+                    println!("sam-local: skipped: {missing:#}");
+                    return Ok(Counts::SKIPPED);
+                }
+                Err(missing) => return Err(missing),
+            },
+            _ => {}
+        }
+        if let Some(kind) = suite.stack() {
+            command
+                .env("STACK_JSON", self.stack(kind)?)
+                .env("LAMBDA_DIR", build::binaries(&self.place))
+                .env("ANSWERS_LOG", self.place.log("answers")?);
+        }
+        let sam = match (docker, &self.stack) {
+            (Some(docker), Some(stack)) => Some(SamLocal::start(&self.place, stack, docker)?),
+            _ => None,
+        };
+        if let Some(sam) = &sam {
+            sam.tell(&mut command);
+        }
+        let counts = run_suite(&self.place, suite, command)?;
+        drop(sam);
+        let mut counts = counts;
+        if suite == Suite::Traces {
+            counts += self.traces_beside()?;
+        }
+        if let Some(stack) = &mut self.stack {
+            stack.check()?;
+        }
+        Ok(counts)
+    }
+
+    fn on_the_benchmark_stack(&self, suite: Suite) -> Result<Counts> {
+        let (command, stack) = bench::counts(bench::PORT_BASE)?;
+        let counts = run_suite(&self.place, suite, command);
+        drop(stack);
+        counts
+    }
+
+    fn with_database(&self, suite: Suite, mut command: Command) -> Result<Counts> {
+        setup::for_stack(&self.place)?;
+        command.env("TEST_POSTGREST", setup::postgrest(&self.place)?);
+        let place = Place::scratch_database()?;
+        let _lock = place.lock()?;
+        let keys = StackKeys::load_or_make(&place)?;
+        let postgres = Postgres::new(&place, free_port()?, keys.postgres_password);
+        postgres.wipe()?;
+        let mut services = Services::default();
+        postgres.start(&mut services, Durability::Scratch)?;
+        command.env("TEST_DATABASE_URL", postgres.url());
+        let counts = run_suite(&self.place, suite, command);
+        services.stop();
+        postgres.wipe()?;
+        counts
+    }
+
+    /// Fault cases mostly wait, so several stacks wait side by side. Whoever is free takes the next case; the first one begins
+    /// with the soak.
+    fn faults_side_by_side(&mut self) -> Result<Counts> {
+        self.stack = None;
+        self.beside.clear();
+        let claims = self.place.own("claims");
+        let _ = fs::remove_dir_all(&claims);
+        fs::create_dir_all(&claims)?;
+        let mut lanes = Vec::new();
+        for number in 1..=FAULT_STACKS {
+            let place = if number == 1 { self.place.clone() } else { Place::test_beside(number)? };
+            let port_base = self.ports_of(number)?;
+            let options = StackOptions { port_base, reset: true, brisk: true, ..StackOptions::default() };
+            lanes.push(Stack::start(&place, &options, Durability::Scratch)?);
+        }
+        let command = |filters: &[&str], stack: &Stack| -> Result<(PathBuf, Command)> {
+            let mut command = Suite::Faults.command(&self.place);
+            command.args(filters).env("STACK_JSON", stack.place().stack_file()).env("FAULT_CLAIMS", &claims);
+            Ok((stack.place().log(&format!("test-faults-{}", filters.concat()))?, command))
+        };
+        // Compiled before they start side by side.
+        let mut building = Command::new("cargo");
+        building
+            .args(["test", "--locked", "--no-run", "--package", "tests", "--test", "faults"])
+            .current_dir(self.place.project(""));
+        step(&self.place, "Building the fault tests", "test-faults-build", building, "Mend what the compiler says")?;
+
+        let mut parts = Vec::new();
+        for (number, stack) in lanes.iter().enumerate() {
+            let soak = if number == 0 { vec![command(&["soak"], stack)?] } else { Vec::new() };
+            parts.push(soak.into_iter().chain([command(&["matrix"], stack)?]).collect::<Vec<_>>());
+        }
+        let progress = Step::start(&format!("Testing: faults, on {FAULT_STACKS} stacks"));
+        let counts = thread::scope(|scope| {
+            let running: Vec<_> = parts.into_iter().map(|lane| scope.spawn(|| run_in_turn(lane))).collect();
+            let mut counts = Counts::default();
+            for lane in running {
+                counts += lane.join().unwrap_or_else(|_| bail!("a part of the fault tests panicked"))?;
+            }
+            anyhow::Ok(counts)
+        })?;
+        if counts.failed == 0 {
+            progress.done();
+        }
+        for stack in &mut lanes {
+            stack.check()?;
+        }
+        Ok(counts)
+    }
+
+    /// The first port of the stack with this number, from 1.
+    fn ports_of(&self, number: u16) -> Result<u16> {
+        self.port_base.checked_add((number - 1) * PORTS_OF_A_STACK).context("--port-base is too high")
+    }
+
+    /// The stack of the tests; those of different kinds take turns. For single tests that of `up`, if it is running.
+    fn stack(&mut self, kind: Kind) -> Result<PathBuf> {
+        let up = Place::local()?.stack_file();
+        if !self.names.is_empty() && self.stack.is_none() && kind == Kind::Ordinary && up.is_file() {
+            println!("on the stack that is up: {}", up.display());
+            return Ok(up);
+        }
+        if self.kind != kind {
+            self.stack = None;
+            self.kind = kind;
+            self.was_used = false;
+        }
+        if self.stack.is_none() {
+            let options = StackOptions {
+                port_base: self.port_base,
+                reset: true,
+                brisk: kind == Kind::Brisk,
+                by_sam: kind == Kind::BySam,
+                ..StackOptions::default()
+            };
+            let _ = fs::remove_file(self.place.log("answers")?);
+            self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);
+        }
+        Ok(self.place.stack_file())
+    }
+}
+
+fn run_suite(place: &Place, suite: Suite, command: Command) -> Result<Counts> {
+    let mut step = Step::start(&format!("Testing: {}", suite.name()));
+    let log = place.log(&format!("test-{}", suite.name()))?;
+    let ended = run_within(Some(suite.limit()), &log, command, &mut |line| step.note(line))?;
+    if ended == Ended::Well {
+        step.done();
+    } else {
+        drop(step);
+    }
+    judge(suite, &log, ended)
+}
+
+/// Parts of the fault tests, one after the other.
+fn run_in_turn(parts: Vec<(PathBuf, Command)>) -> Result<Counts> {
+    let mut counts = Counts::default();
+    for (log, command) in parts {
+        let ended = run_within(Some(Suite::Faults.limit()), &log, command, &mut |_| {})?;
+        counts += judge(Suite::Faults, &log, ended)?;
+    }
+    Ok(counts)
+}
+
+/// GHL's own descriptions, which the contract test compares with.
+fn descriptions(place: &Place) -> PathBuf {
+    place.project("../shared/ghl-openapi/payments.json")
+}
+
+/// Whether everything is tested, or a minute's worth of what takes long.
+pub(crate) fn whole() -> bool {
+    ["CI", "TEST_ALL"].iter().any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()))
+}
+
+/// Where the browser and its driver are, as the browser tests are told.
+fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
+    let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_file());
+    let chromium = given("CHROMIUM").or_else(|| CHROMIUM.into_iter().find_map(find));
+    let driver = given("CHROMEDRIVER").or_else(|| find("chromedriver"));
+    match (chromium, driver) {
+        (Some(chromium), Some(driver)) => Ok(vec![("CHROMIUM", chromium), ("CHROMEDRIVER", driver)]),
+        _ => bail!("Chromium or its driver is missing: apt-get install chromium chromium-driver"),
+    }
+}

@@ -1,0 +1,127 @@
+//! AWS, as whoever runs the command: their profile, region and session, and AWS_ENDPOINT_URL.
+//!
+//! `aws.py` beside this file does the calls with boto3: the SDK for Rust would take longer to compile than all the rest here.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::operate::secret::Secret;
+use crate::place::Place;
+use crate::process::output_of;
+use crate::setup;
+use crate::stack_file::StackFile;
+
+/// The most messages that [`Aws::send`] takes and [`Aws::move_messages`] moves.
+pub(crate) const BATCH: usize = 10;
+
+pub(crate) struct Aws {
+    place: Place,
+    region: Option<String>,
+    environment: Vec<(&'static str, String)>,
+}
+
+/// Who is asking, and where.
+#[derive(Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) account: String,
+    pub(crate) arn: String,
+    pub(crate) region: String,
+}
+
+/// A deployed stack: its parameters, and its queues' URLs by the names in the template.
+#[derive(Deserialize)]
+pub(crate) struct Deployment {
+    pub(crate) parameters: BTreeMap<String, String>,
+    pub(crate) queues: BTreeMap<String, String>,
+}
+
+/// Messages of a queue, approximately.
+#[derive(Clone, Copy, Deserialize)]
+pub(crate) struct Waiting {
+    pub(crate) visible: u64,
+    pub(crate) in_hand: u64,
+}
+
+/// What one call of [`Aws::move_messages`] did.
+#[derive(Deserialize)]
+pub(crate) struct Moved {
+    pub(crate) received: u64,
+    pub(crate) moved: u64,
+}
+
+impl Aws {
+    /// With the user's own credentials.
+    pub(crate) fn of_the_user(place: &Place, region: Option<&str>) -> Result<Self> {
+        setup::for_aws(place)?;
+        Ok(Self { place: place.clone(), region: region.map(str::to_owned), environment: Vec::new() })
+    }
+
+    /// The local cloud of a running stack.
+    pub(crate) fn local(place: &Place, file: &StackFile) -> Result<Self> {
+        let mut aws = Self::of_the_user(place, Some("us-east-1"))?;
+        aws.environment.extend([
+            ("AWS_ENDPOINT_URL", file.aws_endpoint_url.clone()),
+            ("AWS_ACCESS_KEY_ID", "test".to_owned()),
+            ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
+        ]);
+        Ok(aws)
+    }
+
+    pub(crate) fn identity(&self) -> Result<Identity> {
+        self.ask("identity", json!({}))
+    }
+
+    /// The values of these parameters; `None` where there is no such parameter.
+    pub(crate) fn read_parameters(&self, names: &[String]) -> Result<BTreeMap<String, Option<Secret>>> {
+        let found: BTreeMap<String, Option<String>> = self.ask("read_parameters", json!({ "names": names }))?;
+        Ok(found.into_iter().map(|(name, value)| (name, value.map(Secret::new))).collect())
+    }
+
+    /// Writes SecureStrings, over what is there.
+    pub(crate) fn write_parameters(&self, values: &BTreeMap<String, Secret>) -> Result<()> {
+        let values: BTreeMap<_, _> = values.iter().map(|(name, value)| (name, value.expose())).collect();
+        self.ask::<Value>("write_parameters", json!({ "values": values })).map(drop)
+    }
+
+    pub(crate) fn deployment(&self, stack: &str) -> Result<Deployment> {
+        self.ask("stack", json!({ "name": stack }))
+    }
+
+    /// Sends up to [`BATCH`] messages.
+    pub(crate) fn send(&self, queue: &str, messages: &[Value]) -> Result<()> {
+        let messages: Vec<_> = messages.iter().map(Value::to_string).collect();
+        self.ask::<Value>("send", json!({ "queue": queue, "messages": messages })).map(drop)
+    }
+
+    pub(crate) fn waiting(&self, queues: &[&str]) -> Result<BTreeMap<String, Waiting>> {
+        self.ask("waiting", json!({ "queues": queues }))
+    }
+
+    /// Moves up to [`BATCH`] messages about this location.
+    pub(crate) fn move_messages(&self, source: &str, target: &str, location_id: &str) -> Result<Moved> {
+        self.ask("move", json!({ "source": source, "target": target, "location_id": location_id }))
+    }
+
+    /// Values travel by pipes only: arguments stand in the list of processes.
+    fn ask<T: DeserializeOwned>(&self, operation: &str, mut request: Value) -> Result<T> {
+        if let Some(fields) = request.as_object_mut() {
+            fields.insert("operation".to_owned(), json!(operation));
+            fields.insert("region".to_owned(), json!(self.region));
+        }
+        let mut command = setup::python_program(&self.place, "infra/xtask/src/operate/aws.py");
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let said = match output_of(command, &request.to_string()) {
+            Ok(said) => said,
+            // A traceback is for whoever mends aws.py; its last line tells an operator enough.
+            Err(error) => bail!("{}", error.to_string().lines().last().unwrap_or_default()),
+        };
+        // serde's own text would quote what it read.
+        serde_json::from_str(&said)
+            .ok()
+            .with_context(|| format!("aws.py answers {operation} with something unexpected"))
+    }
+}

@@ -1,0 +1,169 @@
+//! Checks access to GHL, Supabase and AWS, and writes the secrets into AWS's parameter store.
+//!
+//! | module | what it is for |
+//! |---|---|
+//! | [`values`] | names, and the file that gives values |
+//! | [`checks`], [`judge`] | asks GHL and Supabase; decides what their answers mean |
+//! | [`plan`] | what is written, and the deployment that follows |
+//!
+//! No value is printed, put into an argument of a program or quoted in an error.
+
+mod checks;
+mod judge;
+#[cfg(test)]
+mod judge_tests;
+mod plan;
+mod values;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use crate::operate::ask;
+use crate::operate::aws::{Aws, Identity};
+use crate::operate::secret::Secret;
+use crate::place::Place;
+use checks::Report;
+use plan::Plan;
+use values::{ANON_KEY, JWT_SECRET, LOCATION, STORED, SUPABASE_URL, Values};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  cargo xtask configure                          ask for each value, check, then write
+  cargo xtask configure --from ~/ghl-sync.env    from a file like infra/docs/configure.example.env
+  cargo xtask configure --from FILE --check      only check; secrets that FILE lacks are taken from the parameter store
+  cargo xtask configure --from FILE --dry-run    also show what would be written
+
+Uses the AWS credentials of your environment, as the AWS CLI does. Values are never shown. Status 1 if anything is wrong.";
+
+#[derive(Args)]
+pub(crate) struct ConfigureOptions {
+    /// A file of NAME=value lines, instead of questions
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    /// Check only; write nothing
+    #[arg(long, conflicts_with_all = ["dry_run", "yes", "force"])]
+    check: bool,
+    /// Check, and show what would be written
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Write without asking, also over different values
+    #[arg(long)]
+    yes: bool,
+    /// Write although a check of GHL or Supabase failed, say while one of them is down
+    #[arg(long)]
+    force: bool,
+    /// AWS region; else AWS_REGION, else the profile's
+    #[arg(long)]
+    region: Option<String>,
+    /// What the parameters' names begin with
+    #[arg(long, default_value = "/ghl-sync", value_parser = prefix)]
+    prefix: String,
+}
+
+pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
+    let place = Place::local()?;
+    let mut given = match &options.from {
+        Some(path) => Values::read(path)?,
+        None => Values::default(),
+    };
+    let aws = Aws::of_the_user(&place, options.region.as_deref())?;
+    let mut report = Report::default();
+    println!("Checking");
+    // First what is stored: it needn't be given again.
+    let found = look(&aws, &options.prefix);
+    match &found {
+        Ok((who, _)) => {
+            report.add("AWS", Ok(format!("region {}, account {}, as {}", who.region, who.account, who.arn)));
+        }
+        Err(error) => {
+            report.add("AWS", Err(format!("{error:#}")));
+            if options.from.is_none() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    let stored = found.as_ref().map(|(_, stored)| stored.clone()).unwrap_or_default();
+    if options.from.is_none() {
+        if !ask::somebody() {
+            bail!("nobody is there to answer questions: give --from FILE, like infra/docs/configure.example.env");
+        }
+        questions(&mut given, &stored)?;
+    }
+    let mut used = given.clone();
+    for (variable, value) in &stored {
+        if used.get(variable).is_none() {
+            used.set(variable, value.expose());
+        }
+    }
+    checks::run(&place, &used, &mut report)?;
+    let (who, _) = match found {
+        Ok(found) if !options.check => found,
+        _ => return Ok(verdict(&report)),
+    };
+
+    let plan = Plan::new(&given, &stored, &options.prefix)?;
+    println!("\nParameters in region {}, account {}", who.region, who.account);
+    plan.show();
+    if options.dry_run {
+        return Ok(verdict(&report));
+    }
+    if report.wrong > 0 && !options.force {
+        println!("\nNothing is written: put right what is wrong, or give --force.");
+        return Ok(ExitCode::FAILURE);
+    }
+    if !plan.is_empty() {
+        if !ask::confirmed(options.yes, &format!("\nWrite {}?", plan.summary()))? {
+            println!("Nothing is written.");
+            return Ok(ExitCode::FAILURE);
+        }
+        aws.write_parameters(&plan.writes())?;
+        println!("\nWritten: {}.", plan.summary());
+    }
+    plan.introduce_next(&used, &who.region);
+    Ok(verdict(&report))
+}
+
+fn verdict(report: &Report) -> ExitCode {
+    if report.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+type StoredValues = BTreeMap<&'static str, Secret>;
+
+/// Who we are in AWS, and what the parameter store has, by variable.
+fn look(aws: &Aws, prefix: &str) -> Result<(Identity, StoredValues)> {
+    let who = aws.identity()?;
+    let names: Vec<_> = STORED.iter().map(|stored| format!("{prefix}/{}", stored.name)).collect();
+    let mut found = aws.read_parameters(&names)?;
+    let stored = STORED.iter().zip(&names).filter_map(|(stored, name)| Some((stored.variable, found.remove(name)??)));
+    Ok((who, stored.collect()))
+}
+
+/// Asks for what the functions need.
+fn questions(given: &mut Values, stored: &StoredValues) -> Result<()> {
+    println!("\nSecrets aren't shown while you type. Enter alone leaves things as they are; Ctrl-C and Enter stop.");
+    given.set(LOCATION, &ask::line("GHL location id")?);
+    given.set(SUPABASE_URL, &ask::line("Supabase URL, like https://abcdefgh.supabase.co")?);
+    given.set(ANON_KEY, &ask::line("Supabase's public key, for the dashboard's sign-in")?);
+    for item in &STORED {
+        let is = match (stored.contains_key(item.variable), item.random, item.variable == JWT_SECRET) {
+            (true, ..) => "Enter keeps the stored one",
+            (_, true, _) => "Enter makes a random one",
+            (.., true) => "Enter if the project has signing keys",
+            _ => "needed",
+        };
+        given.set(item.variable, ask::secret(&format!("{}, {is}", item.variable))?.expose());
+    }
+    println!("\nChecking");
+    Ok(())
+}
+
+fn prefix(given: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let well_formed =
+        given.starts_with('/') && !given.ends_with('/') && !given.contains("//") && given.chars().all(allowed);
+    if well_formed { Ok(given.to_owned()) } else { Err("it must be like /ghl-sync".to_owned()) }
+}

@@ -1,0 +1,134 @@
+//! Asks GHL and Supabase, and says for each item whether it is right.
+
+use anyhow::{Context, Result};
+
+use super::judge::{self, Verdict};
+use super::values::{
+    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, SERVICE_KEY, STORED, SUPABASE_URL, TICKET_SECRET, TOKEN,
+    Values, WEBHOOK_SECRET,
+};
+use crate::database::sql_files::sql_files;
+use crate::http::{Answer, Http};
+use crate::operate::supabase::Supabase;
+use crate::place::Place;
+
+/// As `template.yaml` has it.
+const GHL: &str = "https://services.leadconnectorhq.com";
+const GHL_VERSION: &str = "2021-07-28";
+
+/// Says each finding at once, and counts what is wrong.
+#[derive(Default)]
+pub(crate) struct Report {
+    pub(crate) wrong: usize,
+}
+
+impl Report {
+    pub(crate) fn add(&mut self, item: &str, verdict: Verdict) -> bool {
+        match verdict {
+            Ok(right) => {
+                println!("  ok     {item:<12} {right}");
+                true
+            }
+            Err(wrong) => {
+                self.wrong += 1;
+                println!("  WRONG  {item:<12} {wrong}");
+                false
+            }
+        }
+    }
+}
+
+/// Everything but AWS.
+pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
+    let mut forms = true;
+    for variable in [LOCATION, TOKEN, SUPABASE_URL, SERVICE_KEY] {
+        if values.get(variable).is_none() {
+            forms &= report.add("missing", Err(format!("{variable}: neither given nor in the parameter store")));
+        }
+    }
+    for stored in &STORED {
+        let Some(value) = values.text(stored.variable) else { continue };
+        let (tickets, webhooks) = (stored.variable == TICKET_SECRET, stored.variable == WEBHOOK_SECRET);
+        if let Err(wrong) = judge::secret(value, tickets, webhooks) {
+            forms &= report.add("form", Err(format!("{}: {wrong}", stored.variable)));
+        }
+    }
+    for (variable, judge) in
+        [(GHL_URL, judge::address as fn(&str) -> Verdict), (SUPABASE_URL, judge::address), (LOCATION, judge::location)]
+    {
+        if let Some(Err(wrong)) = values.text(variable).map(judge) {
+            forms &= report.add("form", Err(format!("{variable}: {wrong}")));
+        }
+    }
+    if let Some(keys) = values.text(PUBLIC_KEYS) {
+        report.add("webhooks", judge::public_keys(keys).map_err(|wrong| format!("{PUBLIC_KEYS}: {wrong}")));
+    }
+    if values.text(ANON_KEY).is_some_and(|key| !judge::is_public_key(key)) {
+        report.add(
+            "form",
+            Err(format!("{ANON_KEY} isn't a public key: everybody will see it, so never give a secret one")),
+        );
+    }
+    // What is malformed is sent nowhere.
+    if forms {
+        ghl(values, report)?;
+        supabase(place, values, report)?;
+    }
+    Ok(())
+}
+
+fn ghl(values: &Values, report: &mut Report) -> Result<()> {
+    let url = values.text(GHL_URL).unwrap_or(GHL);
+    let location = values.text(LOCATION).context("it was looked for")?;
+    let http = Http::new(url, values.text(TOKEN));
+    let read = |path: &str, what| match http.send(ureq::http::Method::GET, path, &[("version", GHL_VERSION)], "") {
+        Ok(answer) => judge::ghl(&answer, what, location),
+        Err(error) => Err(format!("{url} doesn't answer ({}): check the network, and {GHL_URL}", error.root_cause())),
+    };
+    let orders = read(&format!("/payments/orders?altId={location}&altType=location&limit=1"), ["orders", "data"]);
+    if report.add("GHL", orders) {
+        let products = read(&format!("/products/?locationId={location}&limit=1"), ["products", "products"]);
+        report.add("GHL", products);
+    }
+    Ok(())
+}
+
+fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
+    let url = values.text(SUPABASE_URL).context("it was looked for")?.trim_end_matches('/');
+    let key = values.get(SERVICE_KEY).context("it was looked for")?;
+    let location = values.text(LOCATION).context("it was looked for")?;
+    let project = Supabase::new(url, key, location);
+    let asked = |answer: Result<Answer>, judge: &dyn Fn(&Answer) -> Verdict| match answer {
+        Ok(answer) => judge(&answer),
+        Err(error) => Err(format!(
+            "{url} doesn't answer ({}): check {SUPABASE_URL} and the network, and that the project isn't paused",
+            error.root_cause()
+        )),
+    };
+    let form = judge::key_form(key.expose(), url, values.get(JWT_SECRET));
+    if form.is_err() {
+        report.add("Supabase", form);
+    } else {
+        let answer = project.call("list_failures", serde_json::json!({ "limit": 1 }));
+        if report.add("Supabase", asked(answer, &judge::service_key)) {
+            let required = required_functions(place)?;
+            let verdict = asked(project.get("/rest/v1/"), &|answer| judge::migrations(answer, &required));
+            report.add("migrations", verdict);
+        }
+    }
+    let keys = Http::new(url, None).get("/auth/v1/.well-known/jwks.json");
+    let has_secret = values.get(JWT_SECRET).is_some();
+    report.add("sign-in", asked(keys, &|answer| judge::sign_in(answer, has_secret)));
+    Ok(())
+}
+
+/// What the migrations of this version make.
+fn required_functions(place: &Place) -> Result<Vec<(String, String)>> {
+    let mut files = Vec::new();
+    for path in sql_files(&place.project("infra/supabase/migrations"))? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let text = std::fs::read_to_string(&path).with_context(|| format!("can't read {}", path.display()))?;
+        files.push((name, text));
+    }
+    Ok(judge::functions_of(files.iter().map(|(name, text)| (name.as_str(), text.as_str()))))
+}

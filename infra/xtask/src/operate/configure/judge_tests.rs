@@ -1,0 +1,101 @@
+use jsonwebtoken::{EncodingKey, Header};
+use serde_json::json;
+
+use super::judge::*;
+use crate::http::Answer;
+use crate::operate::secret::Secret;
+
+const ORDERS: [&str; 2] = ["orders", "data"];
+/// `{"role": "anon"}`.
+const ANON: &str = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoiYW5vbiJ9.c2ln";
+
+fn answer(status: u16, body: serde_json::Value) -> Answer {
+    Answer { status, retry_after: None, body }
+}
+
+fn wrong(verdict: Verdict) -> String {
+    verdict.unwrap_err()
+}
+
+#[test]
+fn what_ghl_answers_is_told_in_words_that_say_what_to_do() {
+    let said = |status, message: &str| ghl(&answer(status, json!({ "message": message })), ORDERS, "loc");
+    assert!(ghl(&answer(200, json!({ "data": [] })), ORDERS, "loc").unwrap().contains("loc"));
+    assert!(wrong(ghl(&answer(200, json!({})), ORDERS, "loc")).contains("GHL_API_BASE_URL"));
+    assert!(wrong(said(401, "Invalid token: access token is invalid")).contains("GHL_ACCESS_TOKEN is wrong"));
+    assert!(wrong(said(401, "The token is not authorized for this scope.")).contains("may not read orders"));
+    assert!(wrong(said(403, "The token does not have access to this location.")).contains("not for location loc"));
+    assert!(wrong(said(429, "")).contains("wait"));
+    assert!(wrong(said(502, "")).contains("unwell"));
+    assert!(wrong(said(301, "")).contains("GHL_API_BASE_URL"));
+    let listed = answer(422, json!({ "message": ["altId is wrong"] }));
+    assert!(wrong(ghl(&listed, ORDERS, "loc")).contains("not for location"));
+}
+
+#[test]
+fn a_key_is_known_by_its_form() {
+    let url = "https://abc.supabase.co";
+    assert!(key_form("sb_secret_x", url, None).is_ok());
+    assert!(wrong(key_form("sb_publishable_x", url, None)).contains("public key"));
+    assert!(wrong(key_form(ANON, url, None)).contains("anon key"));
+    assert!(wrong(key_form("pit-invented", url, None)).contains("no key of Supabase"));
+    let service = token(&json!({ "role": "service_role", "ref": "abc" }));
+    assert!(key_form(&service, url, None).is_ok());
+    assert!(key_form(&service, url, Some(&Secret::new("invented"))).is_ok());
+    assert!(wrong(key_form(&service, url, Some(&Secret::new("another")))).contains("SUPABASE_JWT_SECRET"));
+    assert!(wrong(key_form(&service, "https://xyz.supabase.co", None)).contains("another project"));
+    assert!(is_public_key(ANON) && is_public_key("sb_publishable_x"));
+    assert!(!is_public_key(&service) && !is_public_key("sb_secret_x") && !is_public_key("x"));
+}
+
+fn token(claims: &serde_json::Value) -> String {
+    jsonwebtoken::encode(&Header::default(), claims, &EncodingKey::from_secret(b"invented")).unwrap()
+}
+
+#[test]
+fn what_supabase_answers_tells_the_key_from_the_migrations() {
+    assert!(service_key(&answer(200, json!({}))).is_ok());
+    assert!(service_key(&answer(404, json!({ "code": "PGRST202" }))).is_ok());
+    assert!(wrong(service_key(&answer(401, json!({ "code": "42501" })))).contains("isn't the service role's"));
+    assert!(wrong(service_key(&answer(401, json!({ "code": "PGRST301" })))).contains("isn't accepted"));
+    assert!(wrong(service_key(&answer(404, json!(null)))).contains("SUPABASE_URL"));
+    assert!(wrong(service_key(&answer(540, json!(null)))).contains("paused"));
+}
+
+#[test]
+fn missing_migrations_are_named() {
+    let one = "create or replace function public.a(request jsonb) returns jsonb\nas $$ $$;";
+    let two = "create or replace function sync_internal.x(request jsonb)\n\
+               create or replace function public.b(request jsonb) returns jsonb";
+    let required = functions_of([("1.sql", one), ("2.sql", two), ("3.sql", one)]);
+    assert_eq!(required, [("a".to_owned(), "3.sql".to_owned()), ("b".to_owned(), "2.sql".to_owned())]);
+    let described = |paths| answer(200, json!({ "paths": paths }));
+    assert!(migrations(&described(json!({ "/rpc/a": {}, "/rpc/b": {} })), &required).is_ok());
+    let missing = wrong(migrations(&described(json!({ "/rpc/a": {} })), &required));
+    assert!(missing.contains("b (2.sql)") && missing.contains("cargo xtask migrate"), "{missing}");
+    assert!(migrations(&answer(403, json!({})), &required).is_err());
+}
+
+#[test]
+fn sign_in_needs_public_keys_or_the_legacy_secret() {
+    let keys = |keys| answer(200, json!({ "keys": keys }));
+    assert!(sign_in(&keys(json!([{}])), false).is_ok());
+    assert!(sign_in(&keys(json!([])), true).is_ok());
+    assert!(wrong(sign_in(&keys(json!([])), false)).contains("SUPABASE_JWT_SECRET"));
+    assert!(wrong(sign_in(&answer(404, json!(null)), true)).contains("SUPABASE_URL"));
+}
+
+#[test]
+fn forms_are_checked() {
+    let key = "MCowBQYDK2VwAyEAi2HR1srL4o18O8BRa7gVJY7G7bupbN3H9AwJrHCDiOg=";
+    assert!(public_keys(&format!("{key}, {key}")).is_ok());
+    assert!(wrong(public_keys(&format!("{key},AAAA"))).contains("key 2"));
+    assert!(address("https://abc.supabase.co").is_ok() && address("http://127.0.0.1:8403").is_ok());
+    for bad in ["http://abc.supabase.co", "abc.supabase.co", "https://abc.supabase.co/rest/v1", "https://", ""] {
+        assert!(address(bad).is_err(), "{bad}");
+    }
+    assert!(location("a-b_9").is_ok() && location("a b").is_err() && location("").is_err());
+    assert!(secret("short", false, false).is_ok());
+    assert!(secret("short", true, false).is_err() && secret("short", false, true).is_err());
+    assert!(secret("line\nbreak", false, false).is_err());
+}

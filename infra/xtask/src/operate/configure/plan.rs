@@ -1,0 +1,192 @@
+//! What is written, and the deployment that follows.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::StoredValues;
+use super::judge::is_public_key;
+use super::values::{
+    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, STORED, SUPABASE_URL, Stored, Values, WEBHOOK_SECRET,
+};
+use crate::operate::secret::Secret;
+
+/// As `template.yaml` has it.
+const DEFAULT_PREFIX: &str = "/ghl-sync";
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Change {
+    New,
+    /// New, and made here.
+    Random,
+    /// Over a different value.
+    Replaced,
+    Unchanged,
+    Missing,
+    /// Not there, and not needed.
+    NotUsed,
+}
+
+struct Entry {
+    stored: &'static Stored,
+    name: String,
+    change: Change,
+    value: Option<Secret>,
+}
+
+pub(crate) struct Plan {
+    prefix: String,
+    entries: Vec<Entry>,
+}
+
+impl Plan {
+    pub(crate) fn new(given: &Values, there: &StoredValues, prefix: &str) -> Result<Self> {
+        let mut entries = Vec::new();
+        for stored in &STORED {
+            let (change, value) = match (given.get(stored.variable), there.get(stored.variable)) {
+                (Some(given), Some(there)) if given == there => (Change::Unchanged, None),
+                (Some(given), Some(_)) => (Change::Replaced, Some(given.clone())),
+                (Some(given), None) => (Change::New, Some(given.clone())),
+                (None, Some(_)) => (Change::Unchanged, None),
+                (None, None) if stored.random => {
+                    (Change::Random, Some(Secret::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 48]>()))))
+                }
+                (None, None) if stored.optional => (Change::NotUsed, None),
+                (None, None) => (Change::Missing, None),
+            };
+            entries.push(Entry { stored, name: format!("{prefix}/{}", stored.name), change, value });
+        }
+        Ok(Self { prefix: prefix.to_owned(), entries })
+    }
+
+    pub(crate) fn show(&self) {
+        for entry in &self.entries {
+            let change = match entry.change {
+                Change::New => "new",
+                Change::Random => "new, a random value",
+                Change::Replaced => "replaces a different value",
+                Change::Unchanged => "unchanged",
+                Change::Missing => "MISSING",
+                Change::NotUsed => "not used",
+            };
+            println!("  {:<40} {change}", entry.name);
+        }
+    }
+
+    pub(crate) fn writes(&self) -> BTreeMap<String, Secret> {
+        self.entries.iter().filter_map(|entry| Some((entry.name.clone(), entry.value.clone()?))).collect()
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.iter().all(|entry| entry.value.is_none())
+    }
+
+    pub(crate) fn summary(&self) -> String {
+        let replaced = self.entries.iter().filter(|entry| entry.change == Change::Replaced).count();
+        let over = if replaced == 0 { String::new() } else { format!(", {replaced} of them over a different value") };
+        format!("{} parameter(s){over}", self.writes().len())
+    }
+
+    /// What to do now; nothing of it is secret.
+    pub(crate) fn introduce_next(&self, used: &Values, region: &str) {
+        if let Some(entry) =
+            self.entries.iter().find(|e| e.stored.variable == WEBHOOK_SECRET && e.change == Change::Random)
+        {
+            println!(
+                "\nA workflow's webhook action in GHL sends the new secret in the header x-webhook-secret. To read it:"
+            );
+            println!(
+                "  aws ssm get-parameter --region {region} --name {} --with-decryption --query Parameter.Value --output text",
+                entry.name
+            );
+        }
+        println!(
+            "\nNext:\n  sam build && sam deploy --region {region} --parameter-overrides {}",
+            self.overrides(used).join(" ")
+        );
+    }
+
+    /// The template's parameters that have no default, or another one here.
+    fn overrides(&self, used: &Values) -> Vec<String> {
+        let mut overrides = Vec::new();
+        for (parameter, variable) in [
+            ("LocationId", LOCATION),
+            ("SupabaseUrl", SUPABASE_URL),
+            ("SupabaseAnonKey", ANON_KEY),
+            ("GhlApiBaseUrl", GHL_URL),
+            ("WebhookPublicKeys", PUBLIC_KEYS),
+        ] {
+            let value = used.text(variable).filter(|value| variable != ANON_KEY || is_public_key(value));
+            overrides.extend(value.map(|value| format!("{parameter}={}", value.replace(' ', ""))));
+        }
+        for entry in &self.entries {
+            let needed = if entry.stored.optional {
+                // The template's default is not to use it.
+                used.get(JWT_SECRET).is_some()
+            } else {
+                self.prefix != DEFAULT_PREFIX
+            };
+            if needed {
+                overrides.push(format!("{}={}", entry.stored.template, entry.name));
+            }
+        }
+        overrides
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operate::configure::values::{SERVICE_KEY, TICKET_SECRET, TOKEN};
+
+    fn plan(given: &[(&'static str, &str)], there: &[(&'static str, &str)]) -> Plan {
+        let there = there.iter().map(|(variable, value)| (*variable, Secret::new(*value))).collect();
+        Plan::new(&values(given), &there, "/other").unwrap()
+    }
+
+    fn values(given: &[(&'static str, &str)]) -> Values {
+        let mut values = Values::default();
+        given.iter().for_each(|(variable, value)| values.set(variable, value));
+        values
+    }
+
+    #[test]
+    fn only_what_is_new_or_different_is_written() {
+        let plan = plan(&[(TOKEN, "a"), (SERVICE_KEY, "b")], &[(TOKEN, "a"), (SERVICE_KEY, "c"), (TICKET_SECRET, "d")]);
+        let changes: Vec<_> = plan.entries.iter().map(|entry| entry.change).collect();
+        use Change::{NotUsed, Random, Replaced, Unchanged};
+        assert_eq!(changes, [Unchanged, Replaced, Random, Unchanged, NotUsed]);
+        let writes = plan.writes();
+        assert_eq!(
+            writes.keys().collect::<Vec<_>>(),
+            ["/other/supabase-service-role-key", "/other/webhook-shared-secret"]
+        );
+        assert_eq!(writes["/other/webhook-shared-secret"].expose().len(), 64);
+        assert_eq!(plan.summary(), "2 parameter(s), 1 of them over a different value");
+    }
+
+    #[test]
+    fn what_is_needed_and_nowhere_is_missing() {
+        let plan = plan(&[], &[]);
+        assert_eq!(plan.entries.iter().filter(|entry| entry.change == Change::Missing).count(), 2);
+    }
+
+    #[test]
+    fn the_deployment_is_told_without_secrets() {
+        let used = values(&[
+            (LOCATION, "loc"),
+            (SUPABASE_URL, "https://x"),
+            (TOKEN, "pit-secret"),
+            (JWT_SECRET, "invented-jwt"),
+        ]);
+        let overrides = plan(&[], &[]).overrides(&used).join(" ");
+        assert!(
+            overrides.starts_with("LocationId=loc SupabaseUrl=https://x GhlAccessTokenParameter=/other/"),
+            "{overrides}"
+        );
+        assert!(overrides.contains("SupabaseJwtSecretParameter=/other/supabase-jwt-secret"));
+        assert!(!overrides.contains("invented") && !overrides.contains("pit-"), "{overrides}");
+    }
+}

@@ -1,0 +1,140 @@
+//! `migrate`: shows what a database lacks of the Supabase migrations, asks, and applies it.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use schema::Difference;
+
+use crate::database::migrations::address::Address;
+use crate::database::migrations::files::{self, Migration, file_name};
+use crate::database::migrations::plan::MigrationPlan;
+use crate::database::migrations::session::Session;
+use crate::database::migrations::{apply, catalogue, read};
+use crate::database::scratch::Scratch;
+use crate::database::sql_files::sql_files;
+use crate::operate::ask;
+use crate::place::Place;
+
+/// Differences that are shown one by one.
+const MOST_SHOWN: usize = 20;
+
+/// Options of `migrate`.
+#[derive(Args)]
+pub(crate) struct MigrateOptions {
+    /// The database: postgres://user:password@host:5432/postgres. On Supabase the direct connection or the session
+    /// pooler. Better given by the environment: arguments stand in the list of processes
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+    /// Only show what would be done
+    #[arg(long)]
+    dry_run: bool,
+    /// Don't ask
+    #[arg(long)]
+    yes: bool,
+    /// Afterwards close the original app's two tables to the anonymous key: once nothing writes with it any more
+    #[arg(long)]
+    last_step: bool,
+    /// Also apply migrations that are older than one that is applied
+    #[arg(long)]
+    include_all: bool,
+    /// Other migrations than the project's
+    #[arg(long, value_name = "DIR", hide = true)]
+    migrations: Option<PathBuf>,
+}
+
+pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
+    let place = Place::local()?;
+    let url = options.database_url.as_deref().filter(|url| !url.trim().is_empty());
+    let address = Address::of(url.context("which database? Set DATABASE_URL (or give --database-url)")?)?;
+    if address.is_transaction_pooler() {
+        bail!(
+            "port 6543 is Supabase's transaction pooler, where no lock outlives a transaction: use the direct connection \
+             or the session pooler, both on port 5432"
+        );
+    }
+    let dir = options.migrations.clone().unwrap_or_else(|| place.project("infra/supabase/migrations"));
+    let migrations = files::migrations(&dir)?;
+    let last_steps =
+        if options.last_step { sql_files(&place.project("infra/supabase/last-step"))? } else { Vec::new() };
+
+    let session = Session::new(&place, address)?;
+    let found = read(&session)?;
+    let mut plan = MigrationPlan::of(&migrations, &found.recorded()?, options.include_all)?;
+    if found.made && plan.begins_anew() {
+        take_over(&session, &mut plan, &migrations)?;
+    }
+    show(&plan, &last_steps, session.address());
+    if let (Some(tables), true) = (&found.open, last_steps.is_empty()) {
+        println!(
+            "  {tables} can be read and written with the public (anon) key, as the original app made them; when nothing \
+             writes with it any more, `cargo xtask migrate --last-step` closes them"
+        );
+    }
+    if plan.is_empty() && last_steps.is_empty() {
+        println!("Nothing to do.");
+    } else if options.dry_run {
+        println!("Nothing was changed.");
+    } else if ask::confirmed(options.yes, "Apply this?")? {
+        apply(&session, &plan, &last_steps, &found.state, &mut |line| println!("{line}"))?;
+    } else {
+        println!("Nothing was changed.");
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A database that holds what our first migrations make, but no record of them: they were applied by hand, or by files that
+/// have been replaced. They are recorded as they stand if they are all there.
+fn take_over<'a>(session: &Session, plan: &mut MigrationPlan<'a>, migrations: &'a [Migration]) -> Result<()> {
+    println!(
+        "The tables are there, but no record of {}: comparing ...",
+        migrations.first().map_or_else(String::new, Migration::file)
+    );
+    let found = catalogue(session)?.as_on_any_server();
+    let scratch = Scratch::start()?;
+    let mut nearest: Option<Vec<Difference>> = None;
+    for standing in (1..=migrations.len()).rev() {
+        let files: Vec<PathBuf> = migrations.iter().take(standing).map(|migration| migration.path.clone()).collect();
+        let wanted = scratch.of_migrations(&files)?.as_on_any_server();
+        // What others have in the same database is theirs.
+        let differences: Vec<_> = wanted
+            .differences(&found)
+            .into_iter()
+            .filter(|difference| !matches!(difference, Difference::Surplus(_)))
+            .collect();
+        if differences.is_empty() {
+            plan.take_over(standing);
+            return Ok(());
+        }
+        if nearest.as_ref().is_none_or(|nearest| differences.len() < nearest.len()) {
+            nearest = Some(differences);
+        }
+    }
+    let differences = nearest.unwrap_or_default();
+    let shown: Vec<String> = differences.iter().take(MOST_SHOWN).map(|difference| format!("  {difference}")).collect();
+    let more = differences.len().saturating_sub(MOST_SHOWN);
+    bail!(
+        "this database was made by other migrations, and isn't what they make now:\n{}{}\nNothing was changed. Make it so by hand, then \
+         run the same command again: it records what stands",
+        shown.join("\n"),
+        if more > 0 { format!("\n  and {more} more") } else { String::new() }
+    );
+}
+
+fn show(plan: &MigrationPlan<'_>, last_steps: &[PathBuf], address: &Address) {
+    println!("Database {address}: {} of our migrations applied, {} to apply", plan.applied, plan.pending.len());
+    if plan.others > 0 {
+        println!("  {} older ones of others are recorded and stay as they are", plan.others);
+    }
+    for migration in &plan.adopted {
+        println!("  applied by the Supabase CLI, its checksum is taken over: {}", migration.file());
+    }
+    for migration in &plan.standing {
+        println!("  stands already, is only recorded: {}", migration.file());
+    }
+    for file in plan.pending.iter().map(|migration| &migration.path).chain(last_steps) {
+        println!("  to apply: {}", file_name(file));
+    }
+}

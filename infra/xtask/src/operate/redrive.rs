@@ -1,0 +1,257 @@
+//! Sends orders that failed for good through the queues again, and moves dead letters back.
+//!
+//! It goes past the API on purpose: at the time it is needed there may be no admin signed in, a run in progress or a
+//! cool-down. Messages go to the lane of runs, so webhooks and the gate stay ahead of them, and no faster than the rate
+//! limit's share of that lane. Sending one twice does no harm: a message only says which order to look at.
+
+mod failures;
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use jiff::{SignedDuration, Timestamp};
+
+use crate::operate::ask;
+use crate::operate::aws::{Aws, BATCH, Deployment};
+use crate::operate::supabase::Supabase;
+use crate::place::Place;
+use crate::progress::OrderBar;
+use crate::stack_file::StackFile;
+use crate::stop;
+use failures::{Failure, Selection, Standing};
+
+pub(crate) const EXAMPLES: &str = "\
+Examples:
+  cargo xtask redrive --stack ghl-sync --dry-run             what failed, and what would be sent
+  cargo xtask redrive --stack ghl-sync --since 2h            what failed in the last two hours
+  cargo xtask redrive --stack ghl-sync --only ghl_unauthorized
+  cargo xtask redrive --stack ghl-sync --dead-letters        messages that stand in the dead-letter queues
+
+Put right first what made them fail: cargo xtask configure --check tells. Without --stack it is the local stack that runs.
+Needs, in AWS: cloudformation:DescribeStacks and ListStackResources, ssm:GetParameters, sqs:SendMessage; for dead letters
+also sqs:ReceiveMessage, DeleteMessage and GetQueueAttributes. Status 1 if an order failed anew.";
+
+#[derive(Args)]
+pub(crate) struct RedriveOptions {
+    /// The CloudFormation stack; else the local stack
+    #[arg(long, value_name = "NAME")]
+    stack: Option<String>,
+    /// AWS region; else AWS_REGION, else the profile's
+    #[arg(long, requires = "stack")]
+    region: Option<String>,
+    /// Only failures with this code; may be given again
+    #[arg(long, value_name = "CODE", conflicts_with = "dead_letters")]
+    only: Vec<String>,
+    /// Only what failed within this time: 2h, 30m, 3d
+    #[arg(long, value_name = "TIME", value_parser = failures::duration, conflicts_with = "dead_letters")]
+    since: Option<SignedDuration>,
+    /// At most so many orders, the oldest failures first
+    #[arg(long, value_name = "N", conflicts_with = "dead_letters")]
+    limit: Option<usize>,
+    /// Move messages from the dead-letter queues back into the queues they came from
+    #[arg(long)]
+    dead_letters: bool,
+    /// Only show what would be sent
+    #[arg(long, conflicts_with = "yes")]
+    dry_run: bool,
+    /// Send without asking
+    #[arg(long)]
+    yes: bool,
+}
+
+/// The name that `up` gives the local stack.
+const LOCAL_STACK: &str = "ghl-sync";
+/// The queue of the runs' lane.
+const QUEUE: &str = "OrdersBulkQueue";
+const DEAD_LETTERS: &str = "DeadLetterQueue";
+/// Time for ten orders: the runs' share of 100 calls in 10 s is eight a second.
+const PER_BATCH: Duration = Duration::from_millis(1_250);
+/// The table's length: more scroll away.
+const SHOWN: usize = 40;
+/// After the last message: a batch, and the retries of what fails for a moment.
+const PATIENCE: Duration = Duration::from_secs(90);
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+pub(crate) fn run(options: &RedriveOptions) -> Result<ExitCode> {
+    let place = Place::local()?;
+    let (aws, name) = match &options.stack {
+        Some(name) => (Aws::of_the_user(&place, options.region.as_deref())?, name.as_str()),
+        None => {
+            let file = StackFile::read(&place).context("give --stack NAME for a stack in AWS")?;
+            (Aws::local(&place, &file)?, LOCAL_STACK)
+        }
+    };
+    let deployment = aws.deployment(name)?;
+    if options.dead_letters {
+        return dead_letters(&aws, &deployment, options);
+    }
+    failed_orders(&aws, &deployment, options)
+}
+
+fn failed_orders(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -> Result<ExitCode> {
+    let now = Timestamp::now();
+    let selection = Selection {
+        only: options.only.clone(),
+        since: options.since.map(|since| now.checked_sub(since)).transpose()?,
+        limit: options.limit,
+    };
+    let supabase = supabase(aws, deployment)?;
+    let selected = selection.of(failures::read(&supabase, selection.since)?);
+    if selected.not_attempted > 0 {
+        println!(
+            "{} order(s) of runs that were stopped are left to the next sync; --only {} takes them.",
+            selected.not_attempted,
+            failures::NOT_ATTEMPTED
+        );
+    }
+    if selected.unreadable > 0 {
+        println!("{} message(s) named no order: nothing can be sent for them.", selected.unreadable);
+    }
+    if selected.chosen.is_empty() {
+        println!("No failed order to send again.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    show(&selected.chosen, now);
+    if options.dry_run {
+        println!("Would send {} order(s) again.", selected.chosen.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !ask::confirmed(options.yes, &format!("Send {} order(s) again?", selected.chosen.len()))? {
+        println!("Nothing is sent.");
+        return Ok(ExitCode::FAILURE);
+    }
+    send(aws, deployment, &selected.chosen)?;
+    let standing = follow(&supabase, &selected.chosen)?;
+    println!(
+        "{} synced, {} failed anew, {} still under way",
+        standing.synced,
+        standing.failed.len(),
+        standing.under_way
+    );
+    for (order_id, code) in standing.failed.iter().take(SHOWN) {
+        println!("  {order_id}  {code}");
+    }
+    Ok(if standing.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn supabase(aws: &Aws, deployment: &Deployment) -> Result<Supabase> {
+    let name = parameter(deployment, "SupabaseServiceRoleKeyParameter")?.to_owned();
+    let key = aws.read_parameters(std::slice::from_ref(&name))?.remove(&name).flatten();
+    let key = key.with_context(|| format!("the parameter {name} is missing: run cargo xtask configure"))?;
+    let url = parameter(deployment, "SupabaseUrl")?.trim_end_matches('/');
+    Ok(Supabase::new(url, &key, parameter(deployment, "LocationId")?))
+}
+
+fn parameter<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a str> {
+    let value = deployment.parameters.get(name).filter(|value| !value.is_empty());
+    value.map(String::as_str).with_context(|| format!("the stack has no parameter {name}: is it one of ghl-sync?"))
+}
+
+fn queue<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a str> {
+    let url = deployment.queues.get(name);
+    url.map(String::as_str).with_context(|| format!("the stack has no queue {name}: is it one of ghl-sync?"))
+}
+
+fn show(chosen: &[Failure], now: Timestamp) {
+    println!("{:<26} {:<22} {:>8}  {:>8}  in", "order", "code", "attempts", "age");
+    for failure in chosen.iter().take(SHOWN) {
+        let run = failure.run_id.as_ref().map_or_else(|| "-".to_owned(), |id| format!("run {id}"));
+        let age = failures::age(failure.at, now);
+        println!("{:<26} {:<22} {:>8}  {age:>8}  {run}", failure.order_id, failure.code, failure.attempts);
+    }
+    if let Some(more) = chosen.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+        println!("... and {more} more");
+    }
+}
+
+fn send(aws: &Aws, deployment: &Deployment, chosen: &[Failure]) -> Result<()> {
+    let (url, location_id) = (queue(deployment, QUEUE)?, parameter(deployment, "LocationId")?);
+    let mut bar = OrderBar::start();
+    let mut sent = 0;
+    for batch in chosen.chunks(BATCH) {
+        let began = Instant::now();
+        let messages: Vec<_> = batch.iter().map(|failure| failure.message(location_id)).collect();
+        aws.send(url, &messages).with_context(|| format!("{sent} of {} order(s) were sent", chosen.len()))?;
+        sent += batch.len();
+        bar.show("sent", sent as u64, chosen.len() as u64, "Ctrl-C stops");
+        if sent < chosen.len() {
+            stop::sleep(PER_BATCH.saturating_sub(began.elapsed())).with_context(|| format!("{sent} were sent"))?;
+        }
+    }
+    bar.finish();
+    println!("Sent {sent} order(s) again.");
+    Ok(())
+}
+
+/// Watches until each order is synced or has failed anew, or the patience ends.
+fn follow(supabase: &Supabase, sent: &[Failure]) -> Result<Standing> {
+    let runs: BTreeSet<&str> = sent.iter().filter_map(|failure| failure.run_id.as_deref()).collect();
+    let until = Instant::now() + PATIENCE;
+    let mut bar = OrderBar::start();
+    loop {
+        let mut in_runs = BTreeSet::new();
+        for run in &runs {
+            in_runs.extend(failures::of_run(supabase, run)?.into_iter().map(|failure| failure.order_id));
+        }
+        // Read after the runs: what is resolved there and failed anew since is seen here.
+        let standing = Standing::of(sent, &failures::outside_of_runs(supabase)?, &in_runs);
+        let done = sent.len() - standing.under_way;
+        bar.show("done", done as u64, sent.len() as u64, "Ctrl-C stops watching");
+        if standing.under_way == 0 || Instant::now() >= until {
+            bar.finish();
+            return Ok(standing);
+        }
+        stop::sleep(LOOK_EVERY).context("the orders are sent; what became of them wasn't awaited")?;
+    }
+}
+
+/// The dead-letter queues empty themselves into the failures, once the database answers. What stands in them for longer
+/// is moved back.
+fn dead_letters(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -> Result<ExitCode> {
+    let location_id = parameter(deployment, "LocationId")?;
+    let mut pairs = Vec::new();
+    for (name, url) in &deployment.queues {
+        if let Some(stem) = name.strip_suffix(DEAD_LETTERS) {
+            pairs.push((name.as_str(), url.as_str(), queue(deployment, &format!("{stem}Queue"))?));
+        }
+    }
+    if pairs.is_empty() {
+        bail!("the stack has no dead-letter queues: is it one of ghl-sync?");
+    }
+    let counts = aws.waiting(&pairs.iter().map(|(_, url, _)| *url).collect::<Vec<_>>())?;
+    let mut visible = 0;
+    for (name, url, _) in &pairs {
+        let count = counts.get(*url).context("a queue wasn't counted")?;
+        println!("{name:<28} {:>6} waiting, {:>6} being recorded as failures", count.visible, count.in_hand);
+        visible += count.visible;
+    }
+    if visible == 0 {
+        println!("No dead letter to move.");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if options.dry_run {
+        println!("Would move about {visible} message(s).");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if !ask::confirmed(options.yes, &format!("Move about {visible} message(s) back?"))? {
+        println!("Nothing is moved.");
+        return Ok(ExitCode::FAILURE);
+    }
+    let (mut moved, mut left) = (0, 0);
+    for (_, source, target) in &pairs {
+        loop {
+            let began = Instant::now();
+            let step = aws.move_messages(source, target, location_id)?;
+            (moved, left) = (moved + step.moved, left + step.received - step.moved);
+            if step.moved == 0 {
+                break;
+            }
+            stop::sleep(PER_BATCH.saturating_sub(began.elapsed())).with_context(|| format!("{moved} were moved"))?;
+        }
+    }
+    println!("Moved {moved} message(s) back; {left} named no order of this location and stay.");
+    Ok(ExitCode::SUCCESS)
+}
