@@ -129,3 +129,6 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
