@@ -23,7 +23,7 @@ enum Wish {
 
 impl FullSync {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
-        let caller = Caller::from_request(&request)?;
+        let caller = request::caller(&request)?;
         caller.require(Role::Admin)?;
         match wish(request.method(), request::path(&request), request::query(&request, "mode"))? {
             Wish::Cancel => self.cancel(&caller).await,

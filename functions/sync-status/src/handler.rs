@@ -31,7 +31,7 @@ struct Retry {
 
 impl SyncStatus {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
-        let caller = Caller::from_request(&request)?;
+        let caller = request::caller(&request)?;
         caller.require(Role::Member)?;
         let path = request::path(&request).to_owned();
         let parts: Vec<_> = path.trim_start_matches("/api/qrapp/").split('/').collect();

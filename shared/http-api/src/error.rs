@@ -1,5 +1,6 @@
 use std::{borrow::Cow, time::Duration};
 
+use caller::AdminRequired;
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use lambda_http::Body;
 use serde_json::{Map, Value};
@@ -158,6 +159,12 @@ impl ApiError {
     }
 }
 
+impl From<AdminRequired> for ApiError {
+    fn from(_: AdminRequired) -> Self {
+        Self::admin_required()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -181,6 +188,12 @@ mod tests {
             "retryAfterSeconds": 12, "runId": "r1",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_member_is_told_that_an_admin_is_required() {
+        let error = ApiError::from(AdminRequired);
+        assert_eq!((error.status().as_u16(), error.code()), (403, "admin_required"));
     }
 
     #[test]
