@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde_json::json;
 use settings::Secret;
 use sync::{Publisher, Pulses, Start};
+use uuid::fmt::Hyphenated;
 
 use crate::report;
 
@@ -155,8 +156,7 @@ fn list_named(name: &str) -> Result<ReportList, ApiError> {
 
 /// Run ids are UUIDs; anything else is no run of ours.
 fn known_form(run_id: &str) -> Result<RunId, ApiError> {
-    let form = |(at, c): (usize, char)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() };
-    if run_id.len() != 36 || !run_id.char_indices().all(form) {
+    if run_id.parse::<Hyphenated>().is_err() {
         return Err(ApiError::run_not_found());
     }
     RunId::try_new(run_id).map_err(|_| ApiError::run_not_found())
