@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use database::{Database, GateResult, GateTicket};
-use domain::{FailureClass, frames::utc_ms};
+use database::Database;
+use domain::FailureClass;
+use domain::frames::utc_ms;
+use domain::gate::{GateResult, GateTicket};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use telemetry::metrics::{self, Metric};
 
@@ -82,13 +83,12 @@ fn route(request: &Request) -> Result<(i64, Action), ApiError> {
 
 /// A ticket as the scanner shows it; nothing of its buyer.
 fn shown(ticket: &GateTicket) -> Value {
-    let validated_at = ticket.validated_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok()).map(utc_ms);
     json!({
         "ticketId": ticket.ticket_id,
         "orderId": ticket.order_id,
         "ticketType": ticket.ticket_type,
         "status": ticket.status,
-        "validatedAt": validated_at,
+        "validatedAt": ticket.validated_at.map(utc_ms),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use database::{Database, NewRun, Settings};
+use domain::run::NotStarted;
 use http_api::{ApiError, Response, StatusCode, json};
 use serde_json::json;
 
@@ -29,15 +30,18 @@ pub async fn start_run(
     };
     let (true, Some(pulse)) = (started.started, started.pulse) else {
         let wait = started.retry_after_seconds.unwrap_or(5);
-        let (code, message) = match started.reason.as_deref() {
-            Some("cooldown") => {
+        let (code, message) = match started.reason {
+            Some(NotStarted::Cooldown) => {
                 ("cooling_down", format!("The last sync has just ended; the next can start in {wait} s"))
             }
-            Some("nothing_to_retry") => {
+            Some(NotStarted::NothingToRetry) => {
                 return Err(ApiError::conflict("nothing_to_retry", "There is nothing to retry in this run"));
             }
-            Some("unknown_run") => return Err(ApiError::not_found("run_not_found", "There is no such run")),
-            _ => ("sync_in_progress", "A sync is running already; wait until it has ended, or cancel it".to_owned()),
+            Some(NotStarted::UnknownRun) => return Err(ApiError::not_found("run_not_found", "There is no such run")),
+            // Only schedules ask for the day's budget.
+            Some(NotStarted::Running | NotStarted::DailyBudget) | None => {
+                ("sync_in_progress", "A sync is running already; wait until it has ended, or cancel it".to_owned())
+            }
         };
         return Err(ApiError::conflict(code, message)
             .with("runId", run.run_id.as_str())
