@@ -165,6 +165,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_ticket_without_any_status_is_refused_like_one_of_an_unknown_status() {
+        let ticket = json!({
+            "ticket_id": 7, "order_id": "ord", "ticket_type": "VIP", "status": null, "validated_at": null,
+            "reason": "its status is \"\"",
+        });
+        let answer = ResponseTemplate::new(200).set_body_json(json!({"result": "cancelled", "ticket": ticket}));
+        let (status, body) = answer_to("/api/qrapp/tickets/7/validate", "member", "validate_ticket", answer).await;
+        assert_eq!((status, &body["code"]), (409, &json!("ticket_cancelled")));
+    }
+
+    #[tokio::test]
     async fn scans_are_counted_by_what_came_of_them() {
         let counted = metrics::Collector::default();
         let (validate, undo) = ("/api/qrapp/tickets/7/validate", "/api/qrapp/tickets/7/undo");

@@ -70,10 +70,8 @@ mod tests {
     fn received(id: &str, order: &str, of: &str, sent_at_ms: i64) -> Received<OrderMessage> {
         Received {
             message_id: id.into(),
-            queue: "orders".into(),
             sent_at: Timestamp::from_millisecond(sent_at_ms).ok(),
             received_at: None,
-            receive_count: 1,
             message: OrderMessage::new(location(of), OrderId::try_new(order).unwrap(), Cause::Webhook),
         }
     }

@@ -172,10 +172,8 @@ mod tests {
         let location = |id: &str| LocationId::try_new(id).unwrap();
         let received = |id: &str, of: &str, order: &str| Received {
             message_id: id.into(),
-            queue: "tickets".into(),
             sent_at: None,
             received_at: None,
-            receive_count: 1,
             message: OrderMessage::new(location(of), OrderId::try_new(order).unwrap(), Cause::Webhook)
                 .into_ticket_message(Change::Written),
         };

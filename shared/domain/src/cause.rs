@@ -1,7 +1,5 @@
 //! Why an order is looked at: stands in messages, rows and logs.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 /// Why an order is looked at.
@@ -26,20 +24,6 @@ pub enum Cause {
 }
 
 impl Cause {
-    /// The word in messages, rows and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Webhook => "webhook",
-            Self::Run => "run",
-            Self::ValidList => "valid_list",
-            Self::Retry => "retry",
-            Self::Single => "single",
-            Self::Due => "due",
-            Self::DeadLetter => "dead_letter",
-        }
-    }
-
     /// Whether it is a run's work, which webhooks go before.
     #[must_use]
     pub const fn is_bulk(self) -> bool {
@@ -50,23 +34,26 @@ impl Cause {
     }
 }
 
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn the_words_are_those_of_json() {
+    fn every_cause_has_its_word_and_no_message_is_a_dead_letter() {
         use Cause::{DeadLetter, Due, Retry, Run, Single, ValidList, Webhook};
-        for cause in [Webhook, Run, ValidList, Retry, Single, Due, DeadLetter] {
-            assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());
-            let read = serde_json::from_value::<Cause>(cause.as_str().into());
-            assert_eq!(read.ok(), (cause != DeadLetter).then_some(cause), "{cause}");
+        let words = [
+            (Webhook, "webhook"),
+            (Run, "run"),
+            (ValidList, "valid_list"),
+            (Retry, "retry"),
+            (Single, "single"),
+            (Due, "due"),
+            (DeadLetter, "dead_letter"),
+        ];
+        for (cause, word) in words {
+            assert_eq!(serde_json::to_value(cause).unwrap(), word);
+            let read = serde_json::from_value::<Cause>(word.into());
+            assert_eq!(read.ok(), (cause != DeadLetter).then_some(cause), "{word}");
         }
     }
 }

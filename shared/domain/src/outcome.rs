@@ -1,7 +1,5 @@
 //! What became of an order: what its upsert did to its row, and what reconciling did to its tickets.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use crate::ids::OrderId;
@@ -17,24 +15,6 @@ pub enum Change {
     Unchanged,
     /// The row is newer than what was read.
     Stale,
-}
-
-impl Change {
-    /// The word in messages, in the database and in answers.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Written => "written",
-            Self::Unchanged => "unchanged",
-            Self::Stale => "stale",
-        }
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// What an upsert did with an order: one word, `skipped` or that of a [`Change`].
@@ -53,8 +33,6 @@ pub enum UpsertResult {
 pub struct Reconciled {
     /// Which order.
     pub order_id: OrderId,
-    /// Tickets it had before.
-    pub found: u32,
     /// Tickets made.
     pub added: u32,
     /// Tickets brought back.
@@ -84,12 +62,12 @@ mod tests {
 
     #[test]
     fn the_words_are_those_of_json() {
-        for change in [Change::Written, Change::Unchanged, Change::Stale] {
-            assert_eq!(serde_json::to_value(change).unwrap(), change.as_str());
-            let result: UpsertResult = serde_json::from_value(change.as_str().into()).unwrap();
-            assert_eq!(result, UpsertResult::Stored(change));
-        }
         let read = |word: &str| serde_json::from_value::<UpsertResult>(word.into());
+        for (change, word) in [(Change::Written, "written"), (Change::Unchanged, "unchanged"), (Change::Stale, "stale")]
+        {
+            assert_eq!(serde_json::to_value(change).unwrap(), word);
+            assert_eq!(read(word).unwrap(), UpsertResult::Stored(change));
+        }
         assert_eq!(read("skipped").unwrap(), UpsertResult::Skipped);
         assert!(read("lost").is_err());
     }
@@ -98,7 +76,6 @@ mod tests {
     fn kept_tickets_are_no_change() {
         let done = |added: u32, reinstated: u32, cancelled: u32| Reconciled {
             order_id: OrderId::try_new("a").unwrap(),
-            found: 3,
             added,
             reinstated,
             cancelled,

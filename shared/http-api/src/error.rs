@@ -86,12 +86,6 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", message).retry_after(Duration::from_secs(5))
     }
 
-    /// 503 `status_unavailable`: the published status can't be read.
-    pub fn status_unavailable() -> Self {
-        let message = "The sync status can't be read just now, please try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "status_unavailable", message).retry_after(Duration::from_secs(5))
-    }
-
     /// 503 `live_updates_unavailable`: frames can't be sent; the sync goes on.
     pub fn live_updates_unavailable() -> Self {
         let message = "Live updates unavailable: the sync goes on, please reload to see where it stands";

@@ -22,5 +22,5 @@ pub use caller::{Caller, Role, UnknownRole};
 pub use error::ApiError;
 pub use http::{Method, StatusCode, header};
 pub use lambda_http::{Body, Request};
-pub use response::{Response, with_security_headers};
+pub use response::Response;
 pub use serve::{respond, serve};

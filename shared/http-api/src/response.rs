@@ -20,8 +20,7 @@ pub(crate) const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
 ];
 
 /// Adds the security headers that `response` doesn't set itself: not sniffed, not cached, not framed, HTTPS only.
-#[must_use]
-pub fn with_security_headers(mut response: Response) -> Response {
+pub(crate) fn with_security_headers(mut response: Response) -> Response {
     for (name, value) in SECURITY_HEADERS {
         response.headers_mut().entry(name).or_insert(value);
     }

@@ -1,7 +1,6 @@
 //! What a Lambda receives from a queue, and which of it it hands back.
 
 use std::fmt;
-use std::str::FromStr;
 
 pub use aws_lambda_events::sqs::{SqsBatchResponse as BatchItemFailures, SqsEvent, SqsMessage};
 use jiff::Timestamp;
@@ -16,14 +15,10 @@ const SENT_AT: &str = "SentTimestamp";
 pub struct Received<T> {
     /// SQS's id of the message, for [`failures`] and logs.
     pub message_id: String,
-    /// The queue it came from, by name.
-    pub queue: String,
     /// When it was sent.
     pub sent_at: Option<Timestamp>,
     /// When it was first received, by the same clock.
     pub received_at: Option<Timestamp>,
-    /// How often it was received, this time included; at least 1. Grows by crashes and unreachable dependencies only.
-    pub receive_count: u32,
     /// What it says.
     pub message: T,
 }
@@ -55,18 +50,18 @@ pub struct BodyProblem {
 /// [`UnreadableMessage`] if its body isn't a `T`.
 pub fn receive<T: DeserializeOwned>(record: &SqsMessage) -> Result<Received<T>, UnreadableMessage> {
     let message_id = record.message_id.clone().unwrap_or_default();
-    let queue = queue_of(record).to_owned();
     let body = record.body.as_deref().unwrap_or_default();
     match serde_json::from_str(body) {
         Ok(message) => Ok(Received {
             message_id,
-            queue,
             sent_at: time(record, SENT_AT),
             received_at: time(record, "ApproximateFirstReceiveTimestamp"),
-            receive_count: attribute(record, "ApproximateReceiveCount").unwrap_or(1).max(1),
             message,
         }),
-        Err(error) => Err(UnreadableMessage { message_id, queue, problem: BodyProblem::of(body, &error) }),
+        Err(error) => {
+            let queue = queue_of(record).to_owned();
+            Err(UnreadableMessage { message_id, queue, problem: BodyProblem::of(body, &error) })
+        }
     }
 }
 
@@ -104,13 +99,9 @@ fn queue_of(record: &SqsMessage) -> &str {
     record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default()
 }
 
-fn attribute<T: FromStr>(record: &SqsMessage, name: &str) -> Option<T> {
-    record.attributes.get(name)?.parse().ok()
-}
-
 /// SQS gives times in ms since the Unix epoch.
 fn time(record: &SqsMessage, name: &str) -> Option<Timestamp> {
-    Timestamp::from_millisecond(attribute(record, name)?).ok()
+    Timestamp::from_millisecond(record.attributes.get(name)?.parse().ok()?).ok()
 }
 
 impl BodyProblem {
@@ -163,9 +154,9 @@ mod tests {
     fn good_and_unreadable_messages_part() {
         let (read, unreadable) = receive_all::<RunMessage>(&event());
         assert_eq!(read.len(), 1);
-        assert_eq!((read[0].message_id.as_str(), read[0].queue.as_str()), ("good", "runs"));
+        assert_eq!(read[0].message_id, "good");
         let sent_at = Timestamp::from_millisecond(1_750_000_000_123).ok();
-        assert_eq!((read[0].sent_at, read[0].receive_count), (sent_at, 2));
+        assert_eq!(read[0].sent_at, sent_at);
         assert_eq!(read[0].message.pulse, 4);
         let texts: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
         assert_eq!(texts[0], "the message text of the queue runs can't be read: no JSON, at line 1 column 1");
@@ -208,7 +199,6 @@ mod tests {
             let (orders, unreadable) = receive_all::<OrderMessage>(&event);
             assert_eq!(orders.len() + unreadable.len(), 1);
             assert!(unreadable.iter().all(|problem| problem.to_string().len() < 300), "{unreadable:?}");
-            assert!(orders.iter().all(|order| order.receive_count >= 1));
             for (read, named) in [counts::<crate::TicketMessage>(&event), counts::<crate::RunMessage>(&event)] {
                 assert_eq!(read + named, 1);
             }

@@ -176,7 +176,7 @@ pub(super) async fn assert_everything_happened(database: &TestDatabase, heard: &
         assert!(counts.contains_key(what), "nothing of: {what}");
     }
     for what in [Change::Written, Change::Unchanged, Change::Stale] {
-        assert!(heard.upserts.contains_key(&what), "no upsert was {what}");
+        assert!(heard.upserts.contains_key(&what), "no upsert was {what:?}");
     }
 }
 

@@ -75,6 +75,23 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
 }
 
 #[test]
+fn each_event_has_its_own_data() {
+    let own = |event| match event {
+        Event::SyncStatus => "delay_in_sec",
+        Event::SyncProgress => "etaSeconds",
+        Event::SyncTicketProgress => "totalTicketTypes",
+        Event::SyncComplete => "message",
+    };
+    let frames = announce(RunState::Delay, Some(RunState::Syncing)).frames;
+    assert_eq!(frames.len() as u64, FRAMES_PER_PUBLICATION);
+    for told in frames.iter().map(|frame| frame.event) {
+        for frame in &frames {
+            assert_eq!(frame.data.get(own(told)).is_some(), frame.event == told, "{told:?} in {:?}", frame.event);
+        }
+    }
+}
+
+#[test]
 fn the_status_document_is_the_data_of_the_sync_status_frame() {
     let announcement = announce(RunState::Delay, Some(RunState::Syncing));
     let expected = [("sync_progress", 40), ("sync_ticket_progress", 41), ("sync_status", 42), ("sync_complete", 43)];
