@@ -85,6 +85,14 @@ fn the_limit_is_the_same_for_the_limiter_the_template_and_the_fake_ghl() {
 }
 
 #[test]
+fn the_bulk_workers_hold_one_window_of_their_lane() {
+    let bulk = ["Resources", "OrderWorkerFunction", "Properties", "Events", "OrdersBulk"];
+    let (template, window) = (Template::read(), u64::from(Limits::DEFAULT.bulk_window()));
+    let bulk = template.at(&bulk);
+    assert_eq!(bulk.number("BatchSize") * bulk.number("MaximumConcurrency"), window);
+}
+
+#[test]
 fn a_scheduled_start_reckons_with_the_pages_that_a_run_lists() {
     // Two listings, of all orders and of refunds, of which each page brings what it doesn't share with the one before.
     let orders_per_call = f64::from(PAGE_SIZE - OVERLAP) / 2.0;
