@@ -18,7 +18,8 @@ pub(crate) enum Suite {
     Property,
     /// Readers of outside data, fed with what nobody would send on purpose: 5 s each in CI, else 2
     Fuzz,
-    /// Python's part: what is put right in the local cloud, each with a test that tells when it can go, and AWS's refusals
+    /// Python's part: what is put right in the local cloud, each with a test that tells when it can go, AWS's refusals, and what
+    /// hosted databases refuse in a SQL function
     Mends,
     /// `sam validate --lint`, and what the transformed template allows
     Sam,
@@ -127,9 +128,11 @@ impl Suite {
             Self::SamLocal => {
                 cargo(&["--package", "tests", "--test", "sam_local", "--", "--test-threads=1", "--nocapture"])
             }
-            Self::Mends => {
-                unittest(place, "infra/local/cloud", &["test_mends", "test_faults", "test_aws", "test_two_stacks"])
-            }
+            Self::Mends => unittest(
+                place,
+                "infra/local/cloud",
+                &["test_mends", "test_faults", "test_aws", "test_two_stacks", "test_safeupdate"],
+            ),
             Self::Sam => {
                 let mut command = unittest(place, "infra/local/sam", &["test_template"]);
                 command.env("SAM", place.tools("venv-sam/bin/sam")).env("SAM_CLI_TELEMETRY", "0");
@@ -185,11 +188,12 @@ impl Suite {
     }
 }
 
-/// Python's tests in a directory, and those of the operators' commands.
+/// Python's tests in a directory, those of the operators' commands and of SQL functions.
 fn unittest(place: &Place, directory: &str, modules: &[&str]) -> Command {
     let mut command = Command::new(setup::cloud_python(place));
     command.args(["-m", "unittest", "-v"]).args(modules).current_dir(place.project(directory));
-    command.env("PYTHONPATH", place.project("infra/xtask/src/operate")).env("PYTHONDONTWRITEBYTECODE", "1");
+    let beside = ["infra/xtask/src/operate", "infra/local/safeupdate"].map(|other| place.project(other));
+    command.env("PYTHONPATH", std::env::join_paths(beside).unwrap_or_default()).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }
 
