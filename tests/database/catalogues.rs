@@ -1,11 +1,10 @@
 //! What the schema files say and what the migrations make is the same, to the last index and right.
 
 use schema::{Catalogue, catalogue::QUERY, files::schema_files};
-use serde_json::json;
 use tokio_postgres::SimpleQueryMessage;
 
 use crate::harness::{TestDatabase, migrations, supabase};
-use crate::orders::{line, order, sync};
+use crate::projects::Project;
 
 const ORIGINAL: &str = include_str!("fixtures/original_app_with_dirty_rows.sql");
 
@@ -20,25 +19,7 @@ pub(crate) async fn catalogue(database: &TestDatabase) -> Catalogue {
     Catalogue::parse(row.expect("a catalogue")).unwrap()
 }
 
-/// What a project hands out by default to whoever has one of its keys.
-#[derive(Clone, Copy, Debug)]
-enum Project {
-    /// Everything: a revoke that is missing is seen.
-    Older,
-    /// Nothing: a grant that is missing is seen.
-    Newer,
-}
-
 impl Project {
-    /// A database without anything but Supabase's roles.
-    async fn empty(self) -> TestDatabase {
-        let database = TestDatabase::empty().await;
-        if matches!(self, Self::Newer) {
-            database.execute(include_str!("../../infra/supabase/strict/default_privileges.sql")).await;
-        }
-        database
-    }
-
     /// A database made of the schema files.
     async fn of_schemas(self) -> TestDatabase {
         let database = self.empty().await;
@@ -67,7 +48,7 @@ fn told(wanted: &Catalogue, found: &Catalogue) -> Vec<String> {
 
 #[tokio::test]
 async fn schema_files_and_migrations_make_the_same_database() {
-    for project in [Project::Older, Project::Newer] {
+    for project in Project::ALL {
         let wanted = catalogue(&project.of_schemas().await).await;
         let none: [String; 0] = [];
         let found = catalogue(&project.of_migrations("").await).await;
@@ -76,30 +57,6 @@ async fn schema_files_and_migrations_make_the_same_database() {
         let wanted = wanted.without_original_rights();
         assert_eq!(told(&wanted, &found), none, "migrations on the original app's tables, {project:?}");
     }
-}
-
-/// What the server needs is granted to it, and doesn't come by what a project hands out.
-#[tokio::test]
-async fn a_project_that_hands_out_nothing_has_all_that_the_server_needs() {
-    let database = Project::Newer.of_migrations("").await;
-    assert_eq!(sync(&database, order("o1", &[line("p1", "vip", "VIP", 2)])).await["added"], 2);
-    let admitted = database.call("validate_ticket", json!({"ticket_id": 1, "by": "gate"})).await;
-    assert_eq!(admitted["result"], "admitted");
-    let lacking = database
-        .rows(
-            "select oid::regprocedure::text as name from pg_proc
-             where pronamespace in ('public'::regnamespace, 'sync_internal'::regnamespace)
-             and not has_function_privilege('service_role', oid, 'execute')
-             union all
-             select oid::regclass::text from pg_class
-             where relnamespace in ('public'::regnamespace, 'sync_internal'::regnamespace) and case relkind
-               when 'r' then not has_table_privilege('service_role', oid, 'select') or not has_table_privilege('service_role', oid, 'insert')
-                 or not has_table_privilege('service_role', oid, 'update') or not has_table_privilege('service_role', oid, 'delete')
-               when 'v' then not has_table_privilege('service_role', oid, 'select')
-               when 'S' then not has_sequence_privilege('service_role', oid, 'usage') end",
-        )
-        .await;
-    assert!(lacking.is_empty(), "{lacking:?}");
 }
 
 /// Each of these is something that a migration could forget.

@@ -7,6 +7,10 @@ use serde_json::{Value, json};
 use tokio_postgres::{Client, Config, Error, NoTls};
 
 pub(crate) const LOCATION: &str = "LocationOfTheTests";
+/// What a newer project hands out by default, after the roles of an older one.
+pub(crate) const NEWER_PROJECT: &str = include_str!("../../infra/supabase/strict/default_privileges.sql");
+/// The tables of the original app, as it made them.
+pub(crate) const ORIGINAL_TABLES: &str = include_str!("../../infra/supabase/original/tables.sql");
 
 /// Held while the template is made, whoever makes it: test processes may run side by side.
 const TEMPLATE_LOCK: i64 = 7_266_432_801;
@@ -21,13 +25,13 @@ pub(crate) struct TestDatabase {
 }
 
 impl TestDatabase {
-    /// A database with all migrations applied.
+    /// A newer project with all migrations applied: the server may do what our migrations grant, and nothing else.
     pub(crate) async fn new() -> Self {
         let template = ensure_template().await;
         Self::create(&format!("template {template}")).await
     }
 
-    /// A database without anything but Supabase's roles.
+    /// An older project without anything but Supabase's roles: what our migrations make is everybody's until they close it.
     pub(crate) async fn empty() -> Self {
         // As template: it is also what makes sure that the roles exist.
         ensure_template().await;
@@ -39,8 +43,7 @@ impl TestDatabase {
     /// A database of the original app, without a row, with all migrations applied.
     pub(crate) async fn original() -> Self {
         let database = Self::empty().await;
-        let tables = supabase().join("original/tables.sql");
-        database.execute(&std::fs::read_to_string(tables).expect("the original tables are readable")).await;
+        database.execute(ORIGINAL_TABLES).await;
         database.migrate().await;
         database
     }
@@ -70,6 +73,26 @@ impl TestDatabase {
         let url = server_url();
         let (server, _) = url.rsplit_once('/').expect("TEST_DATABASE_URL names a database");
         format!("{server}/{}", self.name)
+    }
+
+    /// The URL of this database for a PostgREST of its own: a login with what authenticator has, whose password is somebody else's.
+    /// It goes with this value.
+    pub(crate) async fn url_for_postgrest(&self) -> String {
+        let (login, password) = (&self.name, format!("{:032x}", rand::random::<u128>()));
+        self.execute(&format!(
+            "create role {login} login noinherit password '{password}' in role anon, authenticated, service_role;
+             do $$
+             declare
+               setting text;
+             begin
+               for setting in select unnest(rolconfig) from pg_roles where rolname = 'authenticator' loop
+                 execute format('alter role {login} set %I = %L', split_part(setting, '=', 1), split_part(setting, '=', 2));
+               end loop;
+             end
+             $$"
+        ))
+        .await;
+        format!("postgres://{login}:{password}@{}/{}", self.server(), self.name)
     }
 
     /// Calls a function as the server does and returns its answer.
@@ -116,7 +139,7 @@ impl TestDatabase {
 
     /// Applies every migration, as `supabase db push` does.
     pub(crate) async fn migrate(&self) {
-        migrate(&self.owner).await;
+        apply_migrations(&self.owner).await;
     }
 }
 
@@ -127,8 +150,12 @@ impl Drop for TestDatabase {
         let dropping = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             runtime.block_on(async {
-                let drop = format!("drop database if exists {name} with (force)");
-                connect(None).await.batch_execute(&drop).await.ok();
+                let admin = connect(None).await;
+                for drop in
+                    [format!("drop database if exists {name} with (force)"), format!("drop role if exists {name}")]
+                {
+                    admin.batch_execute(&drop).await.ok();
+                }
                 Ok::<_, std::io::Error>(())
             })
         });
@@ -178,16 +205,23 @@ async fn connect(database: Option<&str>) -> Client {
     client
 }
 
+/// In a role, with the limits that a statement of it has through PostgREST: those of its login, then the role's own.
 async fn connect_as(database: &str, role: &str) -> Client {
     let client = connect(Some(database)).await;
-    client.batch_execute(&format!("set role {role}")).await.expect("the role exists");
+    let limits = ["authenticator", role].map(|of| {
+        format!(
+            "select set_config(split_part(s, '=', 1), split_part(s, '=', 2), false)
+             from pg_roles cross join unnest(rolconfig) as s where rolname = '{of}'; "
+        )
+    });
+    client.batch_execute(&format!("{}set role {role}", limits.concat())).await.expect("the role exists");
     client
 }
 
 /// The migrated template's name, which changes with the migrations; made by whoever needs it first.
 async fn ensure_template() -> String {
     let mut hasher = DefaultHasher::new();
-    (roles(), migrations()).hash(&mut hasher);
+    (roles(), NEWER_PROJECT, migrations()).hash(&mut hasher);
     let name = format!("test_template_{:016x}", hasher.finish());
 
     let admin = connect(None).await;
@@ -198,7 +232,8 @@ async fn ensure_template() -> String {
         let scratch = format!("test_{:016x}", rand::random::<u64>());
         admin.batch_execute(&format!("create database {scratch}")).await.expect("a template is created");
         let owner = connect(Some(&scratch)).await;
-        migrate(&owner).await;
+        owner.batch_execute(&(roles() + NEWER_PROJECT)).await.expect("the roles apply");
+        apply_migrations(&owner).await;
         drop(owner);
         rename_when_unused(&admin, &scratch, &name).await;
     }
@@ -217,8 +252,7 @@ async fn rename_when_unused(admin: &Client, from: &str, to: &str) {
     panic!("{from} is still in use and can't become the template");
 }
 
-async fn migrate(owner: &Client) {
-    owner.batch_execute(&roles()).await.expect("the roles apply");
+async fn apply_migrations(owner: &Client) {
     for (name, migration) in migrations() {
         owner.batch_execute(&migration).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
     }

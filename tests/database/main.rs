@@ -5,6 +5,7 @@
 //! | `harness` | a fresh database per test, made from a migrated template; calling a function as the server does |
 //! | `orders` | the order and run documents the tests send |
 //! | `postgrest` | a PostgREST before a test's database, for tests that call as production does |
+//! | `projects` | what older and newer projects hand out by default |
 //! | `clock` | a database whose clock stands until a test moves it |
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
 //! | `catalogues` | the schema files and the migrations make the same database |
@@ -19,7 +20,8 @@
 //! | `publications` | pulses, grants, sequence numbers |
 //! | `gate` | one admission per ticket |
 //! | `upkeep` | failures, products, connections, purge |
-//! | `privileges` | what the anonymous key can do: nothing |
+//! | `privileges` | what the anonymous key can do: nothing; what the server can do: all that it needs |
+//! | `limits` | what a project cuts off: statements of more than 8 s, rows above a thousand |
 //! | `through_postgrest` | many writers on the same orders, through PostgREST: no deadlock, no duplicate |
 //! | `interleavings` | what each lock is for |
 //! | `histories` | random histories against a model |
@@ -44,6 +46,7 @@ mod histories;
 mod interleavings;
 mod limiter;
 mod limiter_bounds;
+mod limits;
 mod listing;
 mod migrating;
 mod migrations;
@@ -51,6 +54,7 @@ mod notices;
 mod orders;
 mod postgrest;
 mod privileges;
+mod projects;
 mod publications;
 mod reconciling;
 mod reports;

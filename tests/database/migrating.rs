@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 use tests::xtask::Said;
 
-use crate::harness::{TestDatabase, supabase};
+use crate::harness::{ORIGINAL_TABLES, TestDatabase, supabase};
+use crate::orders::{line, order, sync};
 
 const PROJECTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../infra/supabase/migrations");
 /// What `migrate` holds while it applies.
@@ -13,7 +14,8 @@ const LOCK: &str = "select pg_try_advisory_lock(7266432802)";
 const TABLES: &str = "select table_name as name from information_schema.tables
                       where table_schema in ('public', 'supabase_migrations') order by table_schema, table_name";
 
-async fn migrate(url: &str, arguments: &[&str]) -> Said {
+/// What it says of the database at this URL.
+pub(crate) async fn migrate(url: &str, arguments: &[&str]) -> Said {
     xtask(&[&["migrate"], arguments].concat(), Some(url)).await
 }
 
@@ -234,7 +236,7 @@ async fn nothing_changes_unless_agreed_to() {
 async fn the_last_step_comes_only_when_asked_for() {
     const OPEN: &str = "ghl_qr_orders and ghl_qr_tickets can be read and written with the public (anon) key";
     let database = TestDatabase::empty().await;
-    database.execute(include_str!("../../infra/supabase/original/tables.sql")).await;
+    database.execute(ORIGINAL_TABLES).await;
     let closed = "select relrowsecurity from pg_class where oid = 'public.ghl_qr_tickets'::regclass";
     migrate(&database.url(), &["--yes"]).await.says(true, &[OPEN]);
     migrate(&database.url(), &[]).await.says(true, &[OPEN, "Nothing to do"]);
@@ -328,6 +330,27 @@ async fn two_runs_at_once_are_refused() {
     assert_eq!(database.value(LOCK).await, json!(true));
     directory.migrate(&database, &["--yes"]).await.says(false, &["another run", "nothing was changed"]);
     assert_eq!(database.rows(TABLES).await, Vec::<Value>::new());
+}
+
+/// As a project's `postgres`, who owns the database and is no superuser.
+#[tokio::test]
+async fn an_owner_without_a_superusers_rights_can_do_all_of_it() {
+    let database = TestDatabase::empty().await;
+    let owner = database.name();
+    database
+        .execute(&format!(
+            "create role {owner} login createdb createrole bypassrls password 'correct-horse';
+             alter database {owner} owner to {owner};
+             alter default privileges for role {owner} in schema public grant all on tables to anon, authenticated, service_role;
+             alter default privileges for role {owner} in schema public grant all on functions to anon, authenticated, service_role;
+             alter default privileges for role {owner} in schema public grant all on sequences to anon, authenticated, service_role"
+        ))
+        .await;
+    let url = format!("postgres://{owner}:correct-horse@{}/{owner}", database.server());
+    migrate(&url, &["--yes", "--last-step"]).await.says(true, &["Done", "applied: enable_rls_on"]);
+    assert_eq!(sync(&database, order("o1", &[line("p1", "vip", "VIP", 2)])).await["added"], 2);
+    let recorded = "select count(*) from ghl_qr_ticket_changes where changed_by = 'sync'";
+    assert_eq!(database.value(recorded).await, json!(2));
 }
 
 #[tokio::test]

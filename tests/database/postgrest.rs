@@ -15,12 +15,12 @@ use axum::serve::ListenerExt;
 use database::Database;
 use domain::LocationId;
 use jsonwebtoken::{EncodingKey, Header};
-use reqwest::{Client, StatusCode, Url};
+use reqwest::{Client, StatusCode};
 use serde_json::json;
 use settings::Secret;
 use tokio::process::{Child, Command};
 
-use crate::harness::{LOCATION, TestDatabase};
+use crate::harness::{LOCATION, TestDatabase, supabase};
 
 /// Longer than PostgREST demands; good for this test's servers alone.
 const JWT_SECRET: &str = "a secret that signs the keys of the database tests";
@@ -42,17 +42,15 @@ struct Door {
 impl PostgRest {
     /// Starts it with as many connections as callers who are to work at once, and waits until it answers.
     pub(crate) async fn start(database: &TestDatabase, callers: usize) -> Self {
-        let name = database.value("current_database()").await;
-        let mut uri: Url = std::env::var("TEST_DATABASE_URL").unwrap().parse().expect("TEST_DATABASE_URL is a URL");
-        uri.set_path(name.as_str().unwrap());
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("postgrest-{port}.log"));
         let output = std::fs::File::create(&log).expect("PostgREST's log can be written");
         let mut process = Command::new(program())
+            // As the local stack is configured, and a project.
+            .arg(supabase().join("local/postgrest.conf"))
             // By the environment, not by arguments: those stand in the list of processes.
-            .env("PGRST_DB_URI", uri.as_str())
+            .env("PGRST_DB_URI", database.url_for_postgrest().await)
             .env("PGRST_DB_POOL", callers.to_string())
-            .envs([("PGRST_DB_SCHEMAS", "public"), ("PGRST_DB_ANON_ROLE", "anon"), ("PGRST_DB_MAX_ROWS", "1000")])
             .envs([("PGRST_SERVER_HOST", "127.0.0.1"), ("PGRST_SERVER_PORT", &port.to_string())])
             .env("PGRST_JWT_SECRET", JWT_SECRET)
             .stdin(Stdio::null())

@@ -1,50 +1,125 @@
-//! The anonymous and the signed-in key reach none of our tables and functions.
+//! What whoever has a key of the project can do right after `cargo xtask migrate`, whatever the project hands out by default: the
+//! anonymous and the signed-in key nothing with what is ours, the server all that it needs.
 
-use crate::harness::{TestDatabase, last_step, migrations, sql_state};
+use serde_json::{Value, json};
+
+use crate::harness::{NEWER_PROJECT, ORIGINAL_TABLES, TestDatabase, last_step, migrations, sql_state};
+use crate::migrating::migrate;
+use crate::orders::{line, order, sync};
+use crate::projects::Project;
+
+/// Every right on something in our schemas that somebody was granted who doesn't own it, whatever it is for.
+const GRANTED: &str = "
+    with ours as (select * from pg_namespace where nspname in ('public', 'sync_internal')),
+    relations as (select * from pg_class where relnamespace in (select oid from ours)),
+    access (name, acl) as (
+      select oid::regclass::text, relacl from relations
+      union all select attrelid::regclass || '.' || attname, attacl from pg_attribute where attrelid in (select oid from relations)
+      union all select oid::regprocedure::text, coalesce(proacl, acldefault('f', proowner)) from pg_proc
+        where pronamespace in (select oid from ours)
+      union all select nspname, nspacl from ours where nspname = 'sync_internal'
+    )
+    select name, case grantee when 0 then 'PUBLIC' else grantee::regrole::text end as grantee, privilege_type
+    from access cross join aclexplode(acl)";
+
+/// The names of tables and views, or functions, that PostgREST would show.
+async fn names(database: &TestDatabase, of: &str) -> Vec<String> {
+    let rows = database.rows(of).await;
+    rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Those of [`GRANTED`] for which a condition holds.
+async fn granted(database: &TestDatabase, condition: &str) -> Vec<Value> {
+    let order = "order by name, grantee, privilege_type";
+    database.rows(&format!("select * from ({GRANTED}) as every_one where {condition} {order}")).await
+}
 
 #[tokio::test]
 async fn anon_and_authenticated_can_do_nothing_with_what_is_ours() {
-    let database = TestDatabase::new().await;
-    let tables = database
-        .rows(
-            "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v')
-             and relname not in ('ghl_qr_orders', 'ghl_qr_tickets')",
+    for project in Project::ALL {
+        let database = project.empty().await;
+        migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
+        let tables = names(
+            &database,
+            "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v')",
         )
         .await;
-    let functions =
-        database.rows("select proname as name from pg_proc where pronamespace = 'public'::regnamespace").await;
-    assert!(tables.len() >= 13 && functions.len() >= 28, "{} tables, {} functions", tables.len(), functions.len());
+        let functions =
+            names(&database, "select proname as name from pg_proc where pronamespace = 'public'::regnamespace").await;
+        assert!(tables.len() >= 15 && functions.len() >= 28, "{} tables, {} functions", tables.len(), functions.len());
 
-    let granted = database
-        .rows(
-            "select table_name, grantee, privilege_type from information_schema.role_table_grants
-             where table_schema in ('public', 'sync_internal') and grantee in ('PUBLIC', 'anon', 'authenticated')
-             and table_name not in ('ghl_qr_orders', 'ghl_qr_tickets')",
-        )
-        .await;
-    assert!(granted.is_empty(), "{granted:?}");
+        let open = granted(&database, "grantee in ('PUBLIC', 'anon', 'authenticated')").await;
+        assert!(open.is_empty(), "{project:?}: {open:?}");
 
-    for role in ["anon", "authenticated"] {
-        let client = database.connect_as(role).await;
-        for table in tables.iter().map(|row| row["name"].as_str().unwrap()) {
-            let statement = format!("select * from public.{table}");
-            let refused = client.batch_execute(&statement).await.expect_err(&statement);
-            assert_eq!(sql_state(&refused), "42501", "{role}: {statement}: {refused:?}");
+        for role in ["anon", "authenticated"] {
+            let client = database.connect_as(role).await;
+            let selects = tables.iter().map(|table| format!("select * from public.{table}"));
+            let calls = functions.iter().map(|function| format!("select public.{function}('{{}}')"));
+            for statement in selects.chain(calls).chain(["select sync_internal.listed_products('x')".to_owned()]) {
+                let refused = client.batch_execute(&statement).await.expect_err(&statement);
+                assert_eq!(sql_state(&refused), "42501", "{project:?}, {role}: {statement}: {refused:?}");
+            }
         }
-        for function in functions.iter().map(|row| row["name"].as_str().unwrap()) {
-            let statement = format!("select public.{function}('{{}}')");
-            let refused = client.batch_execute(&statement).await.expect_err(&statement);
-            assert_eq!(sql_state(&refused), "42501", "{role}: {statement}: {refused:?}");
+    }
+}
+
+/// Where the original app's tables stood before, they stay as open as they were, also in an older project that hands out nothing to what is
+/// new since October 2026; everything else is closed.
+#[tokio::test]
+async fn beside_the_tables_of_the_original_app_nothing_is_open() {
+    const PUBLIC_KEYS: &str = "grantee in ('PUBLIC', 'anon', 'authenticated')";
+    const THEIRS: &str = "name in ('ghl_qr_orders', 'ghl_qr_tickets', 'ghl_qr_tickets_ticket_id_seq')";
+    for became_a_newer_project in [false, true] {
+        let database = TestDatabase::empty().await;
+        database.execute(ORIGINAL_TABLES).await;
+        if became_a_newer_project {
+            database.execute(NEWER_PROJECT).await;
         }
-        let refused = client.batch_execute("select sync_internal.listed_products('x')").await.unwrap_err();
-        assert_eq!(sql_state(&refused), "42501");
+        let theirs = format!("{PUBLIC_KEYS} and {THEIRS}");
+        let before = granted(&database, &theirs).await;
+        assert!(before.len() > 20, "{before:?}");
+        migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
+        assert_eq!(granted(&database, &theirs).await, before);
+        let open = granted(&database, &format!("{PUBLIC_KEYS} and not {THEIRS}")).await;
+        assert!(open.is_empty(), "{open:?}");
+        assert_eq!(sync(&database, order("o1", &[line("p1", "vip", "VIP", 2)])).await["added"], 2);
+    }
+}
+
+/// What the server needs is granted to it, and doesn't come by what a project hands out.
+#[tokio::test]
+async fn the_server_can_do_all_that_it_needs() {
+    for project in Project::ALL {
+        let database = project.empty().await;
+        migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
+        assert_eq!(sync(&database, order("o1", &[line("p1", "vip", "VIP", 2)])).await["added"], 2);
+        let admitted = database.call("validate_ticket", json!({"ticket_id": 1, "by": "gate"})).await;
+        assert_eq!(admitted["result"], "admitted");
+        let lacking = database
+            .rows(
+                "select oid::regprocedure::text as name from pg_proc
+                 where pronamespace in ('public'::regnamespace, 'sync_internal'::regnamespace)
+                 and not has_function_privilege('service_role', oid, 'execute')
+                 union all
+                 select oid::regclass::text from pg_class
+                 where relnamespace in ('public'::regnamespace, 'sync_internal'::regnamespace) and case relkind
+                   when 'r' then not (has_table_privilege('service_role', oid, 'select')
+                     and has_table_privilege('service_role', oid, 'insert')
+                     and has_table_privilege('service_role', oid, 'update')
+                     and has_table_privilege('service_role', oid, 'delete'))
+                   when 'v' then not has_table_privilege('service_role', oid, 'select')
+                   when 'S' then not has_sequence_privilege('service_role', oid, 'usage') end",
+            )
+            .await;
+        assert!(lacking.is_empty(), "{project:?}: {lacking:?}");
     }
 }
 
 /// Who may put a table or function of the same name into another schema must not be called instead of ours.
 #[tokio::test]
 async fn every_function_has_an_empty_search_path_and_nobody_elses_rights() {
-    let database = TestDatabase::new().await;
+    let database = TestDatabase::empty().await;
+    database.migrate().await;
     let loose = database
         .rows(
             "select proname from pg_proc where pronamespace = 'public'::regnamespace
@@ -81,7 +156,8 @@ async fn every_table_of_ours_has_row_level_security() {
 /// A project's anonymous key is in its page: where our migrations make the tables, buyers were never readable with it.
 #[tokio::test]
 async fn tables_that_a_migration_makes_are_closed_with_their_sequences() {
-    let database = TestDatabase::new().await;
+    let database = TestDatabase::empty().await;
+    database.migrate().await;
     let open = database
         .rows(
             "select c.relname, r.rolname from pg_class c, pg_roles r
@@ -129,7 +205,7 @@ async fn the_tables_of_the_original_app_stay_as_open_as_they_were() {
 #[tokio::test]
 async fn each_table_is_judged_by_itself() {
     let database = TestDatabase::empty().await;
-    database.execute(include_str!("../../infra/supabase/original/tables.sql")).await;
+    database.execute(ORIGINAL_TABLES).await;
     database.execute("drop table public.ghl_qr_tickets").await;
     database.migrate().await;
     let can = async |table: &str| {
@@ -151,6 +227,6 @@ async fn the_last_step_closes_the_original_tables_and_leaves_the_server_working(
             assert_eq!(sql_state(&refused), "42501");
         }
     }
-    let order = crate::orders::order("o2", &[crate::orders::line("p1", "vip", "VIP", 1)]);
-    assert_eq!(crate::orders::sync(&database, order).await["added"], 1);
+    let order = order("o2", &[line("p1", "vip", "VIP", 1)]);
+    assert_eq!(sync(&database, order).await["added"], 1);
 }

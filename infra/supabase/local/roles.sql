@@ -23,6 +23,26 @@ end
 $$;
 
 grant anon, authenticated, service_role to authenticator;
+
+-- How long a statement may take, as in a project: PostgREST logs in as authenticator, whose limits hold for service_role too, which
+-- has none of its own; anon and authenticated have theirs. Set only where they aren't: two sessions that set them at once collide.
+do $$
+declare
+  wanted record;
+begin
+  for wanted in
+    select * from (values
+      ('authenticator', 'statement_timeout', '8s'), ('authenticator', 'lock_timeout', '8s'),
+      ('authenticated', 'statement_timeout', '8s'), ('anon', 'statement_timeout', '3s')) as w (role, setting, value)
+    where not exists (
+      select from pg_roles r
+      where r.rolname = w.role and format('%s=%s', w.setting, w.value) = any (r.rolconfig))
+  loop
+    execute format('alter role %I set %I = %L', wanted.role, wanted.setting, wanted.value);
+  end loop;
+end
+$$;
+
 grant usage on schema public to anon, authenticated, service_role;
 
 -- Supabase hands every new object in public to all three roles. Repeating that here makes a missing revoke show up in tests.

@@ -45,9 +45,9 @@ impl Place {
         Self::under("local/bench")
     }
 
-    /// The database that the database tests use: `target/local/test-database`.
-    pub(crate) fn scratch_database() -> Result<Self> {
-        Self::under("local/test-database")
+    /// The database that a suite of database tests uses: `target/local/test-database`, ...
+    pub(crate) fn scratch_database(suite: &str) -> Result<Self> {
+        Self::under(&format!("local/test-{suite}"))
     }
 
     /// This process's own, for a database that lives as long: `target/local/scratch/<process id>`. What killed processes have

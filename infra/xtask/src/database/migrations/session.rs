@@ -56,12 +56,12 @@ impl Session {
             );
         }
         setup::for_stack(place)?;
-        Ok(Self { psql: bundled(place, "psql"), address })
+        Ok(Self { psql: bundled(place).join("psql"), address })
     }
 
     /// With the local stack's psql, for the local stack's database.
     pub(crate) fn bundled(place: &Place, address: Address) -> Self {
-        Self { psql: bundled(place, "psql"), address }
+        Self { psql: bundled(place).join("psql"), address }
     }
 
     /// Runs a script up to its first error, and hands each line that it prints to `told`.

@@ -102,6 +102,7 @@ impl Starting<'_> {
     pub(crate) fn postgrest(&mut self) -> Result<()> {
         let mut command = tied(&setup::postgrest(self.place)?, "TERM");
         command
+            .arg(self.place.project("infra/supabase/local/postgrest.conf"))
             .env(
                 "PGRST_DB_URI",
                 format!(
@@ -109,8 +110,7 @@ impl Starting<'_> {
                     self.keys.authenticator_password, self.ports.postgres
                 ),
             )
-            .envs([("PGRST_DB_SCHEMAS", "public"), ("PGRST_DB_ANON_ROLE", "anon"), ("PGRST_SERVER_HOST", "127.0.0.1")])
-            .envs([("PGRST_DB_MAX_ROWS", "1000"), ("PGRST_DB_POOL", "20"), ("PGRST_LOG_LEVEL", "warn")])
+            .envs([("PGRST_SERVER_HOST", "127.0.0.1"), ("PGRST_DB_POOL", "20"), ("PGRST_LOG_LEVEL", "warn")])
             .env("PGRST_SERVER_PORT", self.ports.postgrest.to_string())
             .env("PGRST_JWT_SECRET", &self.keys.jwt_secret);
         self.services.start(self.place, "postgrest", command, Signal::SIGTERM)?;

@@ -15,7 +15,8 @@ use crate::process::step;
 use crate::setup;
 
 /// The suites of a lane follow each other; the first lane is the one whose traces are looked at in full.
-const LANES: [&[Suite]; 3] = [&[Suite::EndToEnd], &[Suite::Browser], &[Suite::Counts, Suite::Database]];
+const LANES: [&[Suite]; 3] =
+    [&[Suite::EndToEnd], &[Suite::Browser], &[Suite::Counts, Suite::Database, Suite::Database15]];
 
 /// The wanted suites in groups that follow each other; the lanes of a group run beside each other.
 pub(super) fn of(wanted: &Wanted) -> Vec<Vec<Vec<Suite>>> {
