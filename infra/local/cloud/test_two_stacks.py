@@ -4,20 +4,11 @@ A local cloud of its own, with functions that do nothing: what counts is that no
 second stack can't have too.
 """
 
-import os
-import socket
-import subprocess
-import sys
-import tempfile
-import time
 import unittest
-from pathlib import Path
 
 import deploy
+from own_cloud import TEMPLATE, OwnCloud
 
-HERE = Path(__file__).resolve().parent
-TEMPLATE = HERE.parents[2] / "template.yaml"
-STARTS_WITHIN_SECONDS = 30
 PARAMETERS = {
     "LocationId": "Location1",
     "SupabaseUrl": "https://project.example.co",
@@ -26,43 +17,17 @@ PARAMETERS = {
 }
 
 
-class TwoStacks(unittest.TestCase):
+class TwoStacks(OwnCloud):
+    variables = {"AUTH": "true"}
+
     def setUp(self):
-        self.directory = tempfile.TemporaryDirectory()
-        self.addCleanup(self.directory.cleanup)
-        self.binaries = Path(self.directory.name) / "functions"
+        super().setUp()
+        self.binaries = self.directory / "functions"
         template = deploy._parse_template(TEMPLATE.read_text())
         for function in deploy.functions_of(template).values():
             program = self.binaries / deploy.binary_of(function) / "bootstrap"
             program.parent.mkdir(parents=True)
             program.write_text("#!/bin/sh\nexec sleep 600\n")
-        self.endpoint = self.start()
-
-    def start(self) -> str:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        environment = {
-            **{name: os.environ[name] for name in ("PATH", "LANG") if name in os.environ},
-            **{"HOME": self.directory.name, "TMPDIR": self.directory.name, "PYTHONDONTWRITEBYTECODE": "1"},
-            **{"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "MINISTACK_HOST": "127.0.0.1", "AUTH": "true"},
-            **{"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "IOT_MTLS_ENABLED": "0", "SFTP_ENABLED": "0"},
-            **{"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}", "DOCKER_HOST": "unix:///nonexistent/docker.sock"},
-        }
-        log = Path(self.directory.name) / "cloud.log"
-        with log.open("w") as output:
-            cloud = subprocess.Popen(
-                [sys.executable, "-u", str(HERE / "launcher.py")], env=environment, stdout=output, stderr=output)
-        self.addCleanup(cloud.wait)
-        self.addCleanup(cloud.terminate)
-        deadline = time.monotonic() + STARTS_WITHIN_SECONDS
-        while time.monotonic() < deadline and cloud.poll() is None:
-            try:
-                socket.create_connection(("127.0.0.1", port), timeout=1).close()
-                return f"http://127.0.0.1:{port}"
-            except OSError:
-                time.sleep(0.05)
-        self.fail(f"the local cloud doesn't start:\n{log.read_text()[-2000:]}")
 
     def deploy(self, stack: str) -> dict:
         return deploy.deploy({
