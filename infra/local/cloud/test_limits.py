@@ -166,6 +166,46 @@ class Recursion(Limits):
         self.assertEqual((len(self.noted()), self.waiting(self.queue)), (16, 0))
 
 
+class Doors(Limits):
+    """The project's own template in the smallest account."""
+
+    variables = {"LAMBDA_ACCOUNT_CONCURRENCY": "10"}
+
+    def flood(self, **parameters) -> dict:
+        """How many of 40 webhooks at once got which status."""
+        template = deploy._parse_template(TEMPLATE.read_text())
+        for function in deploy.functions_of(template).values():
+            self.program(deploy.binary_of(function))
+        described = deploy.deploy({
+            "endpoint": self.endpoint, "template": str(TEMPLATE), "binaries": str(self.directory / "functions"),
+            "stack": "doors", "secrets": {}, "api_ids": {}, "environment": {}, "more_environment": {},
+            "visibility_seconds": None, "sam": None,
+            "parameters": {"LocationId": "Location1", "SupabaseUrl": "https://project.example.co", "SchedulesEnabled": "false",
+                           "WatchEnabled": "false", **parameters},
+        })
+        url = f"{self.endpoint}/_aws/execute-api/{described['apis']['HttpApi']}/$default/api/ghl/webhook-qr"
+        statuses: dict = {}
+
+        def send():
+            status = self.status(url, "POST")
+            statuses[status] = statuses.get(status, 0) + 1
+
+        senders = [threading.Thread(target=send) for _ in range(40)]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        return statuses
+
+    def test_webhooks_get_the_gateways_429_before_lambdas_503(self):
+        statuses = self.flood()
+        self.assertEqual(set(statuses), {202, 429}, statuses)
+
+    def test_a_burst_above_the_account_gets_503(self):
+        statuses = self.flood(WebhookBurst="40")
+        self.assertEqual(set(statuses), {202, 503}, statuses)
+
+
 class Concurrency(Limits):
     variables = {"LAMBDA_ACCOUNT_CONCURRENCY": "3"}
 

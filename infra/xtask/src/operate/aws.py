@@ -76,6 +76,12 @@ def write_parameters(clients: Clients, request: dict) -> dict:
     return {"written": list(request["values"])}
 
 
+def concurrency(clients: Clients, _request: dict) -> dict:
+    """{"limit", "unreserved"}: the account's concurrent executions."""
+    said = clients.client("lambda").get_account_settings()["AccountLimit"]
+    return {"limit": said["ConcurrentExecutions"], "unreserved": said["UnreservedConcurrentExecutions"]}
+
+
 def stack(clients: Clients, request: dict) -> dict:
     """{"parameters": {name: value}, "queues": {logical: url}} of the stack {"name"}."""
     name, cloudformation = request["name"], clients.client("cloudformation")
@@ -145,6 +151,7 @@ OPERATIONS = {
     "identity": identity,
     "read_parameters": read_parameters,
     "write_parameters": write_parameters,
+    "concurrency": concurrency,
     "stack": stack,
     "send": send,
     "waiting": waiting,

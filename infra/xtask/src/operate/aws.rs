@@ -9,6 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::account::Concurrency;
 use crate::operate::secret::Secret;
 use crate::place::Place;
 use crate::process::output_of;
@@ -85,6 +86,11 @@ impl Aws {
     pub(crate) fn write_parameters(&self, values: &BTreeMap<String, Secret>) -> Result<()> {
         let values: BTreeMap<_, _> = values.iter().map(|(name, value)| (name, value.expose())).collect();
         self.ask::<Value>("write_parameters", json!({ "values": values })).map(drop)
+    }
+
+    /// The account's concurrent executions in this region.
+    pub(crate) fn concurrency(&self) -> Result<Concurrency> {
+        self.ask("concurrency", json!({}))
     }
 
     pub(crate) fn deployment(&self, stack: &str) -> Result<Deployment> {

@@ -127,9 +127,11 @@ impl Suite {
             Self::SamLocal => {
                 cargo(&["--package", "tests", "--test", "sam_local", "--", "--test-threads=1", "--nocapture"])
             }
-            Self::Mends => {
-                unittest(place, "infra/local/cloud", &["test_mends", "test_faults", "test_aws", "test_two_stacks"])
-            }
+            Self::Mends => unittest(
+                place,
+                "infra/local/cloud",
+                &["test_mends", "test_limits", "test_faults", "test_aws", "test_two_stacks"],
+            ),
             Self::Sam => {
                 let mut command = unittest(place, "infra/local/sam", &["test_template"]);
                 command.env("SAM", place.tools("venv-sam/bin/sam")).env("SAM_CLI_TELEMETRY", "0");
