@@ -9,25 +9,22 @@ use tests::{
 const ID: &str = "660000000000000000000001";
 const RUN: &str = "00000000-0000-4000-8000-000000000000";
 
+/// Some of the documented routes, with ids in their places.
+fn routes(wanted: impl Fn(&docs::Route) -> bool) -> Vec<(Method, String)> {
+    let routes: Vec<_> = docs::routes().into_iter().filter(wanted).collect();
+    assert!(routes.len() > 5, "{routes:?}");
+    let with_ids = |path: &str| {
+        let path = path.replace("orders/{id}", &format!("orders/{ID}")).replace("runs/{id}", &format!("runs/{RUN}"));
+        path.replace("tickets/{id}", "tickets/1")
+    };
+    let called = |route: &docs::Route| (route.method.parse().expect("a method"), with_ids(&route.path));
+    routes.iter().map(called).collect()
+}
+
 #[tokio::test]
 async fn without_a_session_every_door_is_closed() {
     let world = World::with_orders(4).await;
-    for (method, path) in [
-        (Method::GET, "/api/ghl/orders/sync".to_owned()),
-        (Method::POST, "/api/ghl/orders/sync".to_owned()),
-        (Method::POST, "/api/ghl/orders/sync/cancel".to_owned()),
-        (Method::POST, "/api/ghl/orders".to_owned()),
-        (Method::GET, format!("/api/ghl/orders/{ID}")),
-        (Method::POST, format!("/api/ghl/orders/{ID}")),
-        (Method::GET, "/api/qrapp/sync-status".to_owned()),
-        (Method::GET, "/api/qrapp/runs".to_owned()),
-        (Method::GET, format!("/api/qrapp/runs/{RUN}")),
-        (Method::POST, format!("/api/qrapp/runs/{RUN}/retry")),
-        (Method::GET, "/api/qrapp/failures".to_owned()),
-        (Method::POST, "/api/qrapp/ws-ticket".to_owned()),
-        (Method::POST, "/api/qrapp/tickets/1/validate".to_owned()),
-        (Method::POST, "/api/qrapp/tickets/1/undo".to_owned()),
-    ] {
+    for (method, path) in routes(|route| route.is_closed()) {
         let nobody = Answer::to(world.api.request(As::Nobody, method.clone(), &path)).await;
         assert!([401, 403].contains(&nobody.status), "{method} {path}: {nobody:?}");
         let forged =
@@ -40,15 +37,9 @@ async fn without_a_session_every_door_is_closed() {
 #[tokio::test]
 async fn a_member_reads_but_starts_nothing() {
     let world = World::with_orders(4).await;
-    for path in [
-        "/api/ghl/orders/sync",
-        "/api/ghl/orders/sync/cancel",
-        "/api/ghl/orders",
-        &format!("/api/ghl/orders/{ID}"),
-        &format!("/api/qrapp/runs/{RUN}/retry"),
-        "/api/qrapp/tickets/1/undo",
-    ] {
-        world.api.post(As::Member, path).await.refused(403, "admin_required", &[]);
+    for (method, path) in routes(|route| route.who == "admin") {
+        let refused = Answer::to(world.api.request(As::Member, method, &path)).await;
+        refused.refused(403, "admin_required", &[]);
     }
     for path in ["/api/qrapp/sync-status", "/api/qrapp/runs", "/api/qrapp/failures"] {
         world.api.get(As::Member, path).await.ok();

@@ -1,6 +1,6 @@
 //! The events of the two gateways and the answers they understand.
 
-use http_api::Caller;
+use caller::Caller;
 use serde_json::{Value, json};
 use settings::{Env, Secret, SettingsError};
 use ws_ticket::TicketError;

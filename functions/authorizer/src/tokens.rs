@@ -1,6 +1,6 @@
 //! Supabase user tokens: signature, issuer, audience, time, role.
 
-use http_api::{Caller, Role};
+use caller::{Caller, Role};
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use secrecy::ExposeSecret;
 use serde_json::Value;

@@ -4,7 +4,7 @@ use database::{Database, NewRun, Settings};
 use domain::RunKind;
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
 use serde_json::json;
-use sync::{Publisher, Pulses};
+use sync::{Publisher, Pulses, Start};
 
 /// The function's state.
 pub(crate) struct FullSync {
@@ -23,14 +23,15 @@ enum Wish {
 
 impl FullSync {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
-        let caller = Caller::from_request(&request)?;
+        let caller = request::caller(&request)?;
         caller.require(Role::Admin)?;
         match wish(request.method(), request::path(&request), request::query(&request, "mode"))? {
             Wish::Cancel => self.cancel(&caller).await,
             Wish::Start(kind) => {
                 let new =
                     NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None, daily_reserve: None };
-                sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await
+                let start = sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
+                answer(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
             }
         }
     }
@@ -45,6 +46,17 @@ impl FullSync {
         // Told at once; if that fails, the run's next pulse does it.
         self.publisher.publish_granted(&self.database, cancelled.publication.as_ref()).await;
         json(StatusCode::OK, &json!({ "message": "Sync cancelled", "runId": run.run_id }))
+    }
+}
+
+/// 202, or which run is in the way and when to try again.
+fn answer(start: Start) -> Result<Response, ApiError> {
+    match start {
+        Start::Started(run_id) => json(StatusCode::ACCEPTED, &json!({ "message": "Sync started", "runId": run_id })),
+        Start::Running { run_id, retry_after } => Err(ApiError::sync_in_progress(run_id.as_str(), retry_after)),
+        Start::CoolingDown { run_id, retry_after } => Err(ApiError::cooling_down(run_id.as_str(), retry_after)),
+        Start::NothingToRetry => Err(ApiError::nothing_to_retry()),
+        Start::UnknownRun => Err(ApiError::run_not_found()),
     }
 }
 
@@ -64,6 +76,10 @@ fn wish(method: &Method, path: &str, mode: Option<&str>) -> Result<Wish, ApiErro
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use domain::RunId;
+
     use super::*;
 
     #[test]
@@ -76,5 +92,24 @@ mod tests {
         assert_eq!(wish(&Method::POST, "/api/ghl/orders", None).unwrap(), Wish::Start(RunKind::ValidList));
         assert_eq!(wish(&Method::POST, "/api/ghl/orders/sync/cancel", None).unwrap(), Wish::Cancel);
         assert_eq!(wish(&Method::GET, "/api/ghl/orders/sync/cancel", None).unwrap_err().status(), 404);
+    }
+
+    #[test]
+    fn what_becomes_of_a_start() {
+        let run_id = RunId::try_new("r1").unwrap();
+        let retry_after = Duration::from_secs(7);
+        let started = answer(Start::Started(run_id.clone())).unwrap();
+        assert_eq!(started.status(), 202);
+        let body: serde_json::Value = serde_json::from_slice(started.body()).unwrap();
+        assert_eq!(body, json!({ "message": "Sync started", "runId": "r1" }));
+        for (start, status, code) in [
+            (Start::Running { run_id: run_id.clone(), retry_after }, 409, "sync_in_progress"),
+            (Start::CoolingDown { run_id, retry_after }, 409, "cooling_down"),
+            (Start::NothingToRetry, 409, "nothing_to_retry"),
+            (Start::UnknownRun, 404, "run_not_found"),
+        ] {
+            let error = answer(start).unwrap_err();
+            assert_eq!((error.status().as_u16(), error.code()), (status, code));
+        }
     }
 }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use database::{Database, GateResult, GateTicket};
 use domain::{FailureClass, frames::utc_ms};
-use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
+use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, request};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use telemetry::metrics::{self, Metric};
@@ -19,7 +19,7 @@ enum Action {
 
 impl Gate {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
-        let caller = Caller::from_request(&request)?;
+        let caller = request::caller(&request)?;
         let (ticket_id, action) = route(&request)?;
         let answer = match action {
             Action::Validate => {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use database::{Database, Lane, Reconciled, ToReconcile, UpsertResult};
 use domain::{FailureClass, OrderId};
-use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
+use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, request};
 use jiff::Timestamp;
 use queues::{Cause, OrderMessage, Queue};
 use serde_json::json;
@@ -31,7 +31,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 impl OrderSync {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
-        let caller = Caller::from_request(&request)?;
+        let caller = request::caller(&request)?;
         caller.require(Role::Admin)?;
         let order_id = OrderId::try_new(request::path_parameter(&request, "id")?).map_err(|_| {
             ApiError::bad_request("invalid_order_id", "An order id is 1 to 64 letters, digits, '-' or '_'")

@@ -6,7 +6,8 @@ use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, js
 use serde::Deserialize;
 use serde_json::json;
 use settings::Secret;
-use sync::{Publisher, Pulses};
+use sync::{Publisher, Pulses, Start};
+use uuid::fmt::Hyphenated;
 
 use crate::report;
 
@@ -31,7 +32,7 @@ struct Retry {
 
 impl SyncStatus {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
-        let caller = Caller::from_request(&request)?;
+        let caller = request::caller(&request)?;
         caller.require(Role::Member)?;
         let path = request::path(&request).to_owned();
         let parts: Vec<_> = path.trim_start_matches("/api/qrapp/").split('/').collect();
@@ -81,7 +82,7 @@ impl SyncStatus {
         let only = request::query(request, "only").map(list_named).transpose()?;
         let detail = self.database.get_run(run_id.as_str(), request::query(request, "after"), limit, only).await;
         let detail = detail.map_err(bad_cursor)?;
-        let Some(run) = &detail.run else { return Err(no_run()) };
+        let Some(run) = &detail.run else { return Err(ApiError::run_not_found()) };
         json(StatusCode::OK, &report::detail(run, &detail))
     }
 
@@ -106,7 +107,8 @@ impl SyncStatus {
             retry_of: Some(run_id),
             daily_reserve: None,
         };
-        sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await
+        let start = sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
+        answer(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
     }
 
     async fn ws_ticket(&self, caller: &Caller) -> Result<Response, ApiError> {
@@ -120,6 +122,17 @@ impl SyncStatus {
         let ticket = ticket.map_err(|error| ApiError::live_updates_unavailable().caused_by(error))?;
         let expires_at = jiff::Timestamp::from_second(ticket.expires_at).map_err(ApiError::internal)?;
         json(StatusCode::OK, &json!({ "ticket": ticket.ticket, "expiresAt": frames::utc_ms(expires_at) }))
+    }
+}
+
+/// 202, or why nothing is retried now.
+fn answer(start: Start) -> Result<Response, ApiError> {
+    match start {
+        Start::Started(run_id) => json(StatusCode::ACCEPTED, &json!({ "message": "Sync started", "runId": run_id })),
+        Start::Running { run_id, retry_after } => Err(ApiError::sync_in_progress(run_id.as_str(), retry_after)),
+        Start::CoolingDown { run_id, retry_after } => Err(ApiError::cooling_down(run_id.as_str(), retry_after)),
+        Start::NothingToRetry => Err(ApiError::nothing_to_retry()),
+        Start::UnknownRun => Err(ApiError::run_not_found()),
     }
 }
 
@@ -143,15 +156,10 @@ fn list_named(name: &str) -> Result<ReportList, ApiError> {
 
 /// Run ids are UUIDs; anything else is no run of ours.
 fn known_form(run_id: &str) -> Result<RunId, ApiError> {
-    let form = |(at, c): (usize, char)| if matches!(at, 8 | 13 | 18 | 23) { c == '-' } else { c.is_ascii_hexdigit() };
-    if run_id.len() != 36 || !run_id.char_indices().all(form) {
-        return Err(no_run());
+    if run_id.parse::<Hyphenated>().is_err() {
+        return Err(ApiError::run_not_found());
     }
-    RunId::try_new(run_id).map_err(|_| no_run())
-}
-
-fn no_run() -> ApiError {
-    ApiError::not_found("run_not_found", "There is no such run")
+    RunId::try_new(run_id).map_err(|_| ApiError::run_not_found())
 }
 
 /// Of what these functions are asked only the cursor comes from outside, so data that Postgres can't read (SQLSTATE class 22)
@@ -169,12 +177,23 @@ fn bad_cursor(error: database::Error) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
     fn run_ids_are_uuids() {
         assert!(known_form("0192f0c1-2345-7abc-8def-0123456789ab").is_ok());
-        for bad in ["", "x", "0192f0c1-2345-7abc-8def-0123456789ag", "0192f0c1x2345-7abc-8def-0123456789ab", "%2e%2e"] {
+        for bad in [
+            "",
+            "x",
+            "0192f0c1-2345-7abc-8def-0123456789ag",
+            "0192f0c1x2345-7abc-8def-0123456789ab",
+            "%2e%2e",
+            "0192f0c123457abc8def0123456789ab",
+            "{0192f0c1-2345-7abc-8def-0123456789ab}",
+            "urn:uuid:0192f0c1-2345-7abc-8def-0123456789ab",
+        ] {
             assert_eq!(known_form(bad).unwrap_err().code(), "run_not_found", "{bad}");
         }
     }
@@ -192,5 +211,24 @@ mod tests {
         assert_eq!(parse_ids(&["a1".into()]).unwrap().len(), 1);
         assert_eq!(parse_ids(&[]).unwrap_err().code(), "invalid_order_ids");
         assert_eq!(parse_ids(&["a b".into()]).unwrap_err().code(), "invalid_order_id");
+    }
+
+    #[test]
+    fn what_becomes_of_a_start() {
+        let run_id = RunId::try_new("r1").unwrap();
+        let retry_after = Duration::from_secs(7);
+        let started = answer(Start::Started(run_id.clone())).unwrap();
+        assert_eq!(started.status(), 202);
+        let body: serde_json::Value = serde_json::from_slice(started.body()).unwrap();
+        assert_eq!(body, json!({ "message": "Sync started", "runId": "r1" }));
+        for (start, status, code) in [
+            (Start::Running { run_id: run_id.clone(), retry_after }, 409, "sync_in_progress"),
+            (Start::CoolingDown { run_id, retry_after }, 409, "cooling_down"),
+            (Start::NothingToRetry, 409, "nothing_to_retry"),
+            (Start::UnknownRun, 404, "run_not_found"),
+        ] {
+            let error = answer(start).unwrap_err();
+            assert_eq!((error.status().as_u16(), error.code()), (status, code));
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! What happens at `$connect`, `$disconnect` and for each message.
 
+use caller::Caller;
 use database::Database;
 use domain::frames;
-use http_api::Caller;
 use jiff::Timestamp;
 use push::Pusher;
 use serde_json::{Value, json};

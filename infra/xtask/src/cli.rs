@@ -133,3 +133,6 @@ pub(crate) fn run() -> Result<ExitCode> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,10 @@
-//! One call: keys, time-out, and how an answer is read.
+//! One call: `postgrest` builds the request, our client sends it with the key, and the answer is read here.
 
 use std::time::Duration;
 
 use domain::LocationId;
 use postgrest::Postgrest;
-use postgrest_reqwest::{Client, redirect};
+use reqwest::{Client, Method, RequestBuilder, redirect};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -14,6 +14,13 @@ use crate::error::Error;
 
 /// Longest wait for one call, connection included. Statements themselves give up on locks after 5 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest wait for a connection. A host that doesn't even take one won't answer either.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept that nobody uses. Functions wait longer than a second between their calls, and a new
+/// connection costs three round trips; after a minute the server or something before it may have dropped it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The database of one location, behind its SQL functions.
 pub struct Database {
@@ -30,9 +37,14 @@ impl Database {
     /// A text if no HTTP client can be made.
     pub fn new(supabase_url: &str, key: Secret, location_id: LocationId) -> Result<Self, String> {
         let postgrest = Postgrest::new(format!("{}/rest/v1", supabase_url.trim_end_matches('/')));
-        // `postgrest`'s own client would follow a redirect to any host, and take the key and the buyers along.
-        let http = Client::builder().redirect(redirect::Policy::none()).timeout(TIMEOUT).build();
-        let http = http.map_err(|_| "no HTTP client can be made".to_owned())?;
+        // A redirect would take the key and the buyers along, to any host.
+        let http = Client::builder()
+            .redirect(redirect::Policy::none())
+            .timeout(TIMEOUT)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build()
+            .map_err(|_| "no HTTP client can be made".to_owned())?;
         Ok(Self { postgrest, http, key, location_id })
     }
 
@@ -66,14 +78,13 @@ impl Database {
     }
 
     async fn send(&self, function: &'static str, body: &str, key: &str) -> Result<Vec<u8>, Error> {
-        let mut request = self.postgrest.rpc(function, body).build().header("apikey", key);
+        let mut request = self.request(function, body)?.header("apikey", key);
         // New keys (sb_secret_...) aren't JWTs and only go into `apikey`; legacy ones are sent as bearer too.
         if key.starts_with("eyJ") {
             request = request.bearer_auth(key);
         }
-        let no_answer =
-            |error: postgrest_reqwest::Error| Error::NoAnswer { function, source: Box::new(error.without_url()) };
-        let response = self.http.execute(request.build().map_err(no_answer)?).await.map_err(no_answer)?;
+        let no_answer = |error: reqwest::Error| Error::no_answer(function, error.without_url());
+        let response = request.send().await.map_err(no_answer)?;
         let status = response.status().as_u16();
         let answer = response.bytes().await.map_err(no_answer)?;
         if (200..300).contains(&status) {
@@ -84,10 +95,28 @@ impl Database {
         let hint = (sqlstate == "22023").then(|| refusal.get("message")?.as_str().map(str::to_owned)).flatten();
         Err(Error::Refused { function, status, sqlstate, hint })
     }
+
+    /// The request as `postgrest` builds it, for a client of ours. `postgrest` has a reqwest of its own, whose TLS is out of
+    /// date: it never sees the key, and sends nothing.
+    fn request(&self, function: &'static str, body: &str) -> Result<RequestBuilder, Error> {
+        let built = self.postgrest.rpc(function, body).build().build();
+        let built = built.map_err(|error| Error::no_answer(function, error.without_url()))?;
+        let method = Method::from_bytes(built.method().as_str().as_bytes());
+        let method = method.map_err(|error| Error::no_answer(function, error))?;
+        let mut request = self.http.request(method, built.url().clone());
+        for (name, value) in built.headers() {
+            request = request.header(name.as_str(), value.as_bytes());
+        }
+        let body = built.body().and_then(|body| body.as_bytes()).unwrap_or_default();
+        Ok(request.body(body.to_vec()))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
     use domain::FailureClass::{self, Auth, Permanent, Transient};
     use wiremock::matchers::{body_json, header, method, path};
     use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -106,6 +135,8 @@ mod tests {
             .and(path("/rest/v1/rpc/purge"))
             .and(header("apikey", "eyJinvented"))
             .and(header("authorization", "Bearer eyJinvented"))
+            .and(header("accept", "application/json"))
+            .and(header("content-type", "application/json"))
             .and(body_json(json!({"request": {"limit": 5, "location_id": "loc"}})))
             .respond_with(ResponseTemplate::new(200).set_body_json(json!({"deleted": 3})))
             .mount(&server)
@@ -165,5 +196,28 @@ mod tests {
     async fn nobody_there_is_transient() {
         let error = database("http://127.0.0.1:1", "k").call::<Value>("purge", json!({})).await.unwrap_err();
         assert_eq!(error.class(), Transient);
+    }
+
+    #[tokio::test]
+    async fn no_error_names_the_url() {
+        let cut = TcpListener::bind("127.0.0.1:0").unwrap();
+        let cut_url = format!("http://{}/secret-path", cut.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut connection = cut.accept().unwrap().0;
+            // Without its request the answer would be refused as unasked for.
+            let _ = connection.read(&mut [0; 4096]).unwrap();
+            connection.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").unwrap();
+        });
+        for url in ["http://127.0.0.1:1/secret-path", "no url: secret-path", &cut_url] {
+            let error = database(url, "k").call::<Value>("purge", json!({})).await.unwrap_err();
+            assert!(matches!(error, Error::NoAnswer { .. }), "{error:?}");
+            let mut told = format!("{error:?}");
+            let mut cause: Option<&dyn std::error::Error> = Some(&error);
+            while let Some(error) = cause {
+                told = format!("{told}\n{error}");
+                cause = error.source();
+            }
+            assert!(!told.contains("secret-path") && !told.contains("rest/v1"), "{url}: {told}");
+        }
     }
 }

@@ -41,6 +41,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// The request couldn't be made or wasn't answered. The caller takes the URL out of `source`.
+    pub(crate) fn no_answer(
+        function: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::NoAnswer { function, source: source.into() }
+    }
+
     /// What happens next. A database that is away, busy or locked comes back; one that refuses doesn't.
     #[must_use]
     pub fn class(&self) -> FailureClass {

@@ -7,10 +7,12 @@
 //! |---|---|
 //! | `limiter` | `limiter.sql` |
 //! | `orders` | `orders.sql`, `tickets.sql`, `failures.sql` |
-//! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql`, `products.sql`, `upkeep.sql` |
+//! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql` |
+//! | `products` | `products.sql` |
 //! | `gate` | `gate.sql` |
 //! | `reports` | `reports.sql`, `failures.sql` |
 //! | `connections` | `connections.sql` |
+//! | `upkeep` | `upkeep.sql` |
 //!
 //! Every function takes one JSON value named `request` and returns one. Times are UTC; sizes of requests are bounded by the
 //! callers (a batch of messages, a page of a listing), never by the number of orders.
@@ -23,8 +25,10 @@ mod error;
 mod gate;
 mod limiter;
 mod orders;
+mod products;
 mod reports;
 mod runs;
+mod upkeep;
 
 pub use client::Database;
 pub use connections::Registration;

@@ -1,6 +1,5 @@
 //! Runs: start, pulse, pages, dispatch, end, publication.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use domain::frames::Publication;
@@ -305,39 +304,5 @@ impl Database {
         let valid: Valid =
             self.call("valid_orders", json!({ "run_id": run_id, "after": after, "limit": limit })).await?;
         Ok((valid.order_ids, valid.next))
-    }
-
-    /// Stores the location's product list, which replaces the one before. Products are `(id, name, image)`.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn replace_products(&self, products: &[(String, Option<String>, Option<String>)]) -> Result<(), Error> {
-        let products: Vec<_> = products
-            .iter()
-            .map(|(id, name, image)| json!({ "product_id": id, "name": name, "image": image }))
-            .collect();
-        self.call::<Value>("replace_products", json!({ "products": products })).await.map(drop)
-    }
-
-    /// The stored product list, and when it was read from GHL.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn list_products(&self) -> Result<(HashSet<String>, Option<Timestamp>), Error> {
-        #[derive(Deserialize)]
-        struct Products {
-            product_ids: HashSet<String>,
-            refreshed_at: Option<Timestamp>,
-        }
-        let products: Products = self.call("list_products", json!({})).await?;
-        Ok((products.product_ids, products.refreshed_at))
-    }
-
-    /// Removes outcomes older than 30 days and other rows whose time has passed, at most `limit` of each.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn purge(&self, limit: u32) -> Result<(), Error> {
-        self.call::<Value>("purge", json!({ "limit": limit })).await.map(drop)
     }
 }

@@ -1,5 +1,6 @@
 use std::{borrow::Cow, time::Duration};
 
+use caller::AdminRequired;
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
 use lambda_http::Body;
 use serde_json::{Map, Value};
@@ -61,6 +62,34 @@ impl ApiError {
     /// 403 `admin_required`: a member asks for what only admins may.
     pub fn admin_required() -> Self {
         Self::new(StatusCode::FORBIDDEN, "admin_required", "Only an admin may do this")
+    }
+
+    /// 404 `run_not_found`: no run has this id.
+    pub fn run_not_found() -> Self {
+        Self::not_found("run_not_found", "There is no such run")
+    }
+
+    /// 409 `sync_in_progress`: this run is in the way of a start.
+    pub fn sync_in_progress(run_id: &str, retry_after: Duration) -> Self {
+        let message = "A sync is running already; wait until it has ended, or cancel it";
+        Self::conflict("sync_in_progress", message).until(run_id, retry_after)
+    }
+
+    /// 409 `cooling_down`: this run has just ended.
+    pub fn cooling_down(run_id: &str, retry_after: Duration) -> Self {
+        let wait = retry_after.as_secs();
+        let message = format!("The last sync has just ended; the next can start in {wait} s");
+        Self::conflict("cooling_down", message).until(run_id, retry_after)
+    }
+
+    /// 409 `nothing_to_retry`: nothing has failed in the run that a retry names.
+    pub fn nothing_to_retry() -> Self {
+        Self::conflict("nothing_to_retry", "There is nothing to retry in this run")
+    }
+
+    /// Which run is in the way, and for how long.
+    fn until(self, run_id: &str, retry_after: Duration) -> Self {
+        self.with("runId", run_id).with("retryAfterSeconds", retry_after.as_secs()).retry_after(retry_after)
     }
 
     /// 502 `ghl_unavailable`: GHL can't be reached or doesn't answer as it should.
@@ -158,6 +187,12 @@ impl ApiError {
     }
 }
 
+impl From<AdminRequired> for ApiError {
+    fn from(_: AdminRequired) -> Self {
+        Self::admin_required()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -181,6 +216,31 @@ mod tests {
             "retryAfterSeconds": 12, "runId": "r1",
         });
         assert_eq!(body, expected);
+    }
+
+    #[test]
+    fn a_run_in_the_way_is_named_with_its_seconds() {
+        for (error, code) in [
+            (ApiError::sync_in_progress("r1", Duration::from_secs(7)), "sync_in_progress"),
+            (ApiError::cooling_down("r1", Duration::from_secs(7)), "cooling_down"),
+        ] {
+            let answer = error.into_response("req-1");
+            assert_eq!(
+                (answer.status().as_u16(), &answer.headers()["retry-after"]),
+                (409, &HeaderValue::from_static("7"))
+            );
+            let body: Value = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!(
+                (&body["code"], &body["runId"], &body["retryAfterSeconds"]),
+                (&json!(code), &json!("r1"), &json!(7))
+            );
+        }
+    }
+
+    #[test]
+    fn a_member_is_told_that_an_admin_is_required() {
+        let error = ApiError::from(AdminRequired);
+        assert_eq!((error.status().as_u16(), error.code()), (403, "admin_required"));
     }
 
     #[test]

@@ -1,22 +1,20 @@
-//! Answers, errors and callers of the HTTP API.
+//! Requests, answers and errors of the HTTP API.
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | `serve` | [`serve`]: runs a handler; every error, also a panic, becomes the documented error body |
 //! | `error` | [`ApiError`]: status, stable code, words for a person, cause for the log; the errors an admin can meet |
 //! | `answer` | [`json`]: an answer; the security headers that stand on every one |
-//! | `caller` | [`Caller`]: who asks, in which [`Role`], as the authorizer has found out |
-//! | [`request`] | path, query, body and id of a request |
+//! | [`request`] | path, query, body, id and [`Caller`] of a request |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod answer;
-mod caller;
 mod error;
 pub mod request;
 mod serve;
 
 pub use answer::{json, with_security_headers};
-pub use caller::{Caller, Role, UnknownRole};
+pub use caller::{Caller, Role};
 pub use error::ApiError;
 pub use http::{Method, StatusCode, header};
 pub use lambda_http::{Body, Request};

@@ -1,9 +1,13 @@
-//! Path, query, body and id of a request.
+//! Path, query, body, id and caller of a request.
 
+use caller::Caller;
 use lambda_http::{Request, RequestExt, request::RequestContext};
 use serde::de::DeserializeOwned;
 
 use crate::ApiError;
+
+/// Clocks may differ by this many seconds; the authorizer allows a token the same.
+const LEEWAY_SECONDS: i64 = 60;
 
 /// The path without the stage's prefix, not decoded: `/api/ghl/orders/sync`.
 ///
@@ -78,15 +82,34 @@ pub fn id(request: &Request) -> &str {
     }
 }
 
+/// Who asks, as the authorizer has found out.
+///
+/// # Errors
+/// 403 `not_authorised` if the request came without the authorizer's context, or with one that isn't whole or has expired.
+pub fn caller(request: &Request) -> Result<Caller, ApiError> {
+    let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
+        return Err(ApiError::not_authorised());
+    };
+    let fields = context.authorizer.as_ref().map(|authorizer| &authorizer.fields);
+    let caller = Caller::from_fields(|name| fields?.get(name));
+    // The gateway may use an authorizer's answer for a while after it was made.
+    caller.filter(|caller| !caller.session_ended_before(LEEWAY_SECONDS)).ok_or_else(ApiError::not_authorised)
+}
+
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use caller::Role;
     use serde_json::{Value, json};
 
     use super::*;
 
+    const FAR: i64 = 4_102_444_800;
+
     /// A request as the gateway hands it over, in the context an authorizer has made.
-    pub(crate) fn request_with_context(path: &str, authorizer: Value) -> Request {
-        event("$default", path, "", None, authorizer)
+    fn in_context(authorizer: Value) -> Request {
+        event("$default", "/x", "", None, authorizer)
     }
 
     fn event(stage: &str, path: &str, query: &str, body: Option<&str>, authorizer: Value) -> Request {
@@ -142,5 +165,37 @@ pub(crate) mod tests {
         assert_eq!(body(Some(r#"["a"]"#)).unwrap(), Some(vec!["a".to_owned()]));
         assert_eq!(body(Some("{")).unwrap_err().code(), "invalid_body");
         assert!(!body(Some(r#"{"name": "Jane Roe"}"#)).unwrap_err().to_string().contains("Jane"));
+    }
+
+    #[test]
+    fn a_whole_context_is_a_caller() {
+        let caller_found = caller(&in_context(json!({"userId": "u1", "role": "member", "expiresAt": FAR}))).unwrap();
+        assert_eq!(caller_found, Caller { user_id: "u1".to_owned(), role: Role::Member, expires_at: FAR });
+    }
+
+    #[test]
+    fn anything_less_is_nobody() {
+        for context in [
+            json!(null),
+            json!({}),
+            json!({"userId": "u1", "role": "owner", "expiresAt": FAR}),
+            json!({"userId": "", "role": "admin", "expiresAt": FAR}),
+            json!({"userId": "u1", "role": "admin"}),
+            json!({"userId": "u1", "role": "admin", "expiresAt": 1}),
+            json!({"userId": 5, "role": "admin", "expiresAt": FAR}),
+        ] {
+            let error = caller(&in_context(context.clone())).unwrap_err();
+            assert_eq!((error.status().as_u16(), error.code()), (403, "not_authorised"), "{context}");
+        }
+        assert!(caller(&Request::default()).is_err(), "no context at all");
+    }
+
+    #[test]
+    fn an_ended_session_has_a_leeway() {
+        let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap();
+        for (expires_at, may_ask) in [(now + 60, true), (now, true), (now - 30, true), (now - 61, false)] {
+            let request = in_context(json!({"userId": "u1", "role": "admin", "expiresAt": expires_at}));
+            assert_eq!(caller(&request).is_ok(), may_ask, "{}", expires_at - now);
+        }
     }
 }

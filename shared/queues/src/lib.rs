@@ -11,10 +11,14 @@
 //! | [`batch`] | what a Lambda receives from a queue, and which of it it hands back |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+#[cfg(feature = "sqs")]
 pub mod batch;
 mod messages;
+#[cfg(feature = "sqs")]
 mod queue;
 
+#[cfg(feature = "sqs")]
 pub use aws_sdk_sqs::Client;
 pub use messages::{Cause, Change, OrderMessage, RunMessage, TicketMessage};
+#[cfg(feature = "sqs")]
 pub use queue::{MAX_DELAY, Queue, QueueError, client};

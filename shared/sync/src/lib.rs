@@ -9,7 +9,7 @@
 //! | [`pulses`] | a run's pulses: sent, and found lost |
 //! | [`publish`] | status document and frames |
 //! | `punctuality` | whether the limiter's grants arrive in time |
-//! | [`start`] | starting a run from the HTTP API |
+//! | [`start`] | starting a run because somebody asked |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -27,4 +27,4 @@ pub use prepare::{Purpose, prepare};
 pub use products::Products;
 pub use publish::Publisher;
 pub use pulses::Pulses;
-pub use start::start_run;
+pub use start::{Start, start_run};

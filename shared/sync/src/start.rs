@@ -1,53 +1,121 @@
-//! Starting a run from the HTTP API: the row, its first pulse, and the answer.
+//! Starting a run because somebody asked: the row and its first pulse.
 
 use std::time::Duration;
 
-use database::{Database, NewRun, Settings};
-use http_api::{ApiError, Response, StatusCode, json};
-use serde_json::json;
+use database::{Database, Error, NewRun, Settings, Started};
+use domain::RunId;
 
 use crate::publish::Publisher;
 use crate::pulses::Pulses;
 
-/// Starts a run and answers 202, or says with 409 which run is in the way and when to try again. Also tells the end of the
-/// run before, where nobody else did.
+/// What is told where the database doesn't say how long a run is in the way.
+const RETRY_AFTER_SECONDS: u64 = 5;
+
+/// What becomes of a start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// This run has started.
+    Started(RunId),
+    /// This run is going on.
+    Running {
+        /// The run in the way.
+        run_id: RunId,
+        /// When a start may succeed.
+        retry_after: Duration,
+    },
+    /// This run has just ended.
+    CoolingDown {
+        /// The run in the way.
+        run_id: RunId,
+        /// When a start may succeed.
+        retry_after: Duration,
+    },
+    /// For a retry: nothing of the named run has failed.
+    NothingToRetry,
+    /// For a retry: there is no run of this id.
+    UnknownRun,
+}
+
+/// Starts a run and sends its first pulse. Also tells the end of the run before, where nobody else did.
 ///
 /// # Errors
-/// 409 `sync_in_progress`, `cooling_down` or `nothing_to_retry`; 404 `run_not_found`; 503 `database_unavailable`.
+/// When the database can't be asked.
 pub async fn start_run(
     database: &Database,
     publisher: &Publisher,
     settings: Settings,
     pulses: &Pulses,
     new: &NewRun,
-) -> Result<Response, ApiError> {
-    let started =
-        database.start_run(new, settings).await.map_err(|error| ApiError::database_unavailable().caused_by(error))?;
+) -> Result<Start, Error> {
+    let started = database.start_run(new, settings).await?;
     publisher.publish_granted(database, started.finished.as_ref()).await;
-    let Some(run) = started.run else {
-        return Err(ApiError::not_found("run_not_found", "There is no such run"));
-    };
-    let (true, Some(pulse)) = (started.started, started.pulse) else {
-        let wait = started.retry_after_seconds.unwrap_or(5);
-        let (code, message) = match started.reason.as_deref() {
-            Some("cooldown") => {
-                ("cooling_down", format!("The last sync has just ended; the next can start in {wait} s"))
-            }
-            Some("nothing_to_retry") => {
-                return Err(ApiError::conflict("nothing_to_retry", "There is nothing to retry in this run"));
-            }
-            Some("unknown_run") => return Err(ApiError::not_found("run_not_found", "There is no such run")),
-            _ => ("sync_in_progress", "A sync is running already; wait until it has ended, or cancel it".to_owned()),
-        };
-        return Err(ApiError::conflict(code, message)
-            .with("runId", run.run_id.as_str())
-            .with("retryAfterSeconds", wait)
-            .retry_after(Duration::from_secs(wait)));
-    };
-    if let Err(error) = pulses.send(database, &run.run_id, pulse, Duration::ZERO).await {
-        // The run has started; the watch and every reader of its status find it without a pulse and send one.
-        tracing::error!(run_id = %run.run_id, error = telemetry::chain(&error), "A run's first pulse could not be sent");
+    let pulse = started.pulse;
+    let start = read(started);
+    if let (Start::Started(run_id), Some(pulse)) = (&start, pulse) {
+        if let Err(error) = pulses.send(database, run_id, pulse, Duration::ZERO).await {
+            // The run has started; the watch and every reader of its status find it without a pulse and send one.
+            tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run's first pulse could not be sent");
+        }
+        tracing::info!(run_id = %run_id, kind = new.kind.as_str(), "A run starts");
     }
-    tracing::info!(run_id = %run.run_id, kind = new.kind.as_str(), "A run starts");
-    json(StatusCode::ACCEPTED, &json!({ "message": "Sync started", "runId": run.run_id }))
+    Ok(start)
+}
+
+fn read(started: Started) -> Start {
+    let Some(run) = started.run else { return Start::UnknownRun };
+    let run_id = run.run_id;
+    if started.started && started.pulse.is_some() {
+        return Start::Started(run_id);
+    }
+    let retry_after = Duration::from_secs(started.retry_after_seconds.unwrap_or(RETRY_AFTER_SECONDS));
+    match started.reason.as_deref() {
+        Some("cooldown") => Start::CoolingDown { run_id, retry_after },
+        Some("nothing_to_retry") => Start::NothingToRetry,
+        Some("unknown_run") => Start::UnknownRun,
+        _ => Start::Running { run_id, retry_after },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// The database's answer to a start, with these fields changed.
+    fn answered(changes: Value) -> Start {
+        let mut answer = json!({
+            "started": false, "reason": null, "pulse": null, "finished": null, "retry_after_seconds": 7,
+            "run": {
+                "run_id": "r1", "location_id": "loc", "kind": "full", "state": "Syncing", "started_at": "2026-07-01T10:00:00Z",
+                "ended_at": null, "cooldown_until": null, "listing": {}, "listing_complete": false, "total_count": null,
+                "listed": 0, "synced": 0, "failed": 0, "skipped": 0, "unchanged": 0, "tickets_total": 0, "tickets_checked": 0,
+                "ticket_types": 0, "tickets_added": 0, "tickets_cancelled": 0, "error_code": null, "error_message": null,
+                "requested_by": "u1", "pulse": 1, "announced_state": null, "now": "2026-07-01T10:00:00Z",
+            },
+        });
+        answer.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+        read(serde_json::from_value(answer).unwrap())
+    }
+
+    #[test]
+    fn the_databases_answers() {
+        let run_id = RunId::try_new("r1").unwrap();
+        let running = |seconds| Start::Running { run_id: run_id.clone(), retry_after: Duration::from_secs(seconds) };
+        let cooling =
+            |seconds| Start::CoolingDown { run_id: run_id.clone(), retry_after: Duration::from_secs(seconds) };
+        for (changes, start) in [
+            (json!({"started": true, "pulse": 1}), Start::Started(run_id.clone())),
+            (json!({"started": true}), running(7)),
+            (json!({"reason": "running"}), running(7)),
+            (json!({"reason": "running", "retry_after_seconds": null}), running(5)),
+            (json!({"reason": "a new one"}), running(7)),
+            (json!({"reason": "cooldown"}), cooling(7)),
+            (json!({"reason": "nothing_to_retry"}), Start::NothingToRetry),
+            (json!({"reason": "unknown_run"}), Start::UnknownRun),
+            (json!({"reason": "unknown_run", "run": null}), Start::UnknownRun),
+        ] {
+            assert_eq!(answered(changes.clone()), start, "{changes}");
+        }
+    }
 }

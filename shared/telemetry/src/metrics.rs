@@ -181,20 +181,50 @@ mod tests {
         assert!(collector.take().is_empty());
     }
 
-    /// The names in the first column of a table.
-    fn names_in(text: &str) -> Vec<&str> {
-        let rows = text.lines().map(|line| line.trim_start_matches("//! ")).filter_map(|row| row.strip_prefix("| `"));
-        let names = rows.flat_map(|row| row.split('|').next().unwrap_or_default().split(['`', ',', ' ']));
-        names.filter(|name| !name.is_empty()).collect()
-    }
+    const ALL: [Metric; 19] = [
+        Metric::OrdersSynced,
+        Metric::OrdersUnchanged,
+        Metric::OrdersSkipped,
+        Metric::OrdersFailed,
+        Metric::GhlCalls,
+        Metric::GhlThrottled,
+        Metric::GhlDailyRemaining,
+        Metric::LimiterWaitMs,
+        Metric::LimiterTooLate,
+        Metric::RunSeconds,
+        Metric::OldestMessageSeconds,
+        Metric::FramesSent,
+        Metric::FramesFailed,
+        Metric::Connections,
+        Metric::WebhooksAccepted,
+        Metric::WebhooksRefused,
+        Metric::FailuresRecorded,
+        Metric::GateAdmitted,
+        Metric::GateRefused,
+    ];
 
     #[test]
-    fn the_readme_lists_exactly_these() {
-        let (own, _) = include_str!("metrics.rs").split_once("use std::").unwrap();
-        let documented = names_in(own);
-        let (_, section) = include_str!("../../../README.md").split_once("\n### Metrics").unwrap();
-        assert_eq!(names_in(section.split("\n## ").next().unwrap()), documented);
-        assert_eq!(documented.len(), Metric::GateRefused as usize + 1);
-        assert_eq!(documented.last().unwrap(), &format!("{:?}", Metric::GateRefused));
+    fn the_tables_list_exactly_these() {
+        let expected: Vec<_> = ALL
+            .iter()
+            .map(|metric| {
+                let dimensions: Vec<_> = metric.dimensions().iter().map(|name| format!("`{name}`")).collect();
+                format!("| `{metric:?}` | {} | {} |", metric.unit(), dimensions.join(", ")).replace("|  |", "| |")
+            })
+            .collect();
+        let (own, code) = include_str!("metrics.rs").split_once("use std::").unwrap();
+        let (_, variants) = code.split_once("pub enum Metric {").unwrap();
+        let variants: Vec<_> = variants.split('}').next().unwrap().split(',').map(str::trim).collect();
+        let all: Vec<_> = ALL.iter().map(|metric| format!("{metric:?}")).chain([String::new()]).collect();
+        assert_eq!(all, variants, "a metric that isn't among those here");
+        let page = include_str!("../../../infra/docs/reference/metrics.md");
+        let (_, page) = page.split_once("\n## Metrics\n").unwrap();
+        let rows = |text: &'static str| -> Vec<_> {
+            let lines = text.lines().map(|line| line.trim_start_matches("//! "));
+            lines.filter(|line| line.starts_with("| `")).collect()
+        };
+        let begins = |(row, expected): (&&str, &String)| row.starts_with(expected.as_str());
+        assert!(rows(own).len() == ALL.len() && rows(own).iter().zip(&expected).all(begins), "{:#?}", rows(own));
+        assert_eq!(rows(page.split("\n## ").next().unwrap()), rows(own), "what each counts stands in both alike");
     }
 }

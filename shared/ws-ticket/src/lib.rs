@@ -5,7 +5,7 @@
 //! It is a JWT (HS256) with an audience of its own, so that neither kind of token passes for the other.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-use http_api::{Caller, Role};
+use caller::{Caller, Role};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, errors::ErrorKind, get_current_timestamp};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};

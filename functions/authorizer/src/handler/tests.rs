@@ -4,7 +4,7 @@ use aws_lc_rs::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair},
 };
 use base64::{Engine, engine::general_purpose::STANDARD};
-use http_api::Role;
+use caller::Role;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, get_current_timestamp, jwk::Jwk};
 use settings::SecretString;
 use wiremock::{Mock, MockServer, ResponseTemplate, matchers::path};

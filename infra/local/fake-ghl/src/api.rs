@@ -10,11 +10,11 @@ use axum::{
 use serde_json::{Value, json};
 
 use crate::{
-    Shared,
     error::GhlError,
     filter::{Filter, Query},
     gateway, patch, row,
-    settings::Settings,
+    settings::FakeSettings,
+    world::Shared,
 };
 
 type Answer = Result<Json<Value>, GhlError>;
@@ -111,13 +111,13 @@ async fn prices(State(shared): State<Shared>, Path(id): Path<String>, QueryOf(qu
     Ok(Json(json!({"prices": rows, "total": all.len()})))
 }
 
-fn as_list(settings: &Settings, rows: Vec<Value>, total: usize) -> Value {
+fn as_list(settings: &FakeSettings, rows: Vec<Value>, total: usize) -> Value {
     let total = (total as i64 + settings.total_count_offset).max(0);
     let list = json!({"data": rows, "totalCount": total});
     if settings.nested_list { json!({"data": list}) } else { list }
 }
 
-fn not_found(settings: &Settings, message: &str) -> GhlError {
+fn not_found(settings: &FakeSettings, message: &str) -> GhlError {
     let status = StatusCode::from_u16(settings.not_found_status).unwrap_or(StatusCode::NOT_FOUND);
     GhlError::new(status, message)
 }

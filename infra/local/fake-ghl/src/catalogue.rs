@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{clock, ordinary::BASE_TIME, random::Seed};
+use crate::{clock, random::Seed};
 
 /// An event or thing for sale.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -101,8 +101,8 @@ impl Product {
             "collectionIds": [],
             "isTaxesEnabled": false,
             "taxes": [],
-            "createdAt": clock::text(BASE_TIME - 400 * 86_400_000),
-            "updatedAt": clock::text(BASE_TIME - 390 * 86_400_000),
+            "createdAt": clock::text(clock::BASE_TIME - 400 * 86_400_000),
+            "updatedAt": clock::text(clock::BASE_TIME - 390 * 86_400_000),
         })
     }
 
@@ -122,8 +122,8 @@ impl Product {
                 "trackInventory": true,
                 "availableQuantity": 500,
                 "allowOutOfStockPurchases": false,
-                "createdAt": clock::text(BASE_TIME - 400 * 86_400_000),
-                "updatedAt": clock::text(BASE_TIME - 390 * 86_400_000),
+                "createdAt": clock::text(clock::BASE_TIME - 400 * 86_400_000),
+                "updatedAt": clock::text(clock::BASE_TIME - 390 * 86_400_000),
             })
         };
         self.prices.iter().map(row).collect()

@@ -2,6 +2,9 @@
 
 use jiff::{Timestamp, ToSpan, civil, tz::TimeZone};
 
+/// The newest order was made before this: 2025-06-01T12:00:00Z. Fixed, so that a seed always gives the same data.
+pub(crate) const BASE_TIME: i64 = 1_748_779_200_000;
+
 /// Now.
 pub(crate) fn now() -> i64 {
     Timestamp::now().as_millisecond()

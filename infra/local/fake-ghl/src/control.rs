@@ -11,8 +11,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::{
-    Shared, catalogue::Product, desk::Desk, fault::Rule, id::Id, patch, random::Seed, settings::Settings, store::Store,
-    webhook,
+    catalogue::Product, desk::Desk, fault::Rule, id::Id, patch, random::Seed, refused::Refused, settings::FakeSettings,
+    store::Store, webhook, world::Shared,
 };
 
 /// All of them.
@@ -31,29 +31,6 @@ pub(crate) fn routes() -> Router<Shared> {
         .route("/people", get(people))
         .route("/webhook-key", get(webhook_key))
         .route("/reset", post(reset))
-}
-
-/// A control call that can't be done.
-#[derive(Debug)]
-pub(crate) struct Refused {
-    status: StatusCode,
-    message: String,
-}
-
-impl Refused {
-    pub(crate) fn new(status: StatusCode, message: &str) -> Self {
-        Self { status, message: message.to_owned() }
-    }
-
-    fn no_order() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "no such order")
-    }
-}
-
-impl IntoResponse for Refused {
-    fn into_response(self) -> Response {
-        (self.status, Json(json!({"error": self.message}))).into_response()
-    }
 }
 
 async fn counters(State(shared): State<Shared>) -> Response {
@@ -153,11 +130,14 @@ async fn clear_faults(State(shared): State<Shared>) -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
-async fn settings(State(shared): State<Shared>) -> Json<Settings> {
+async fn settings(State(shared): State<Shared>) -> Json<FakeSettings> {
     Json(shared.settings())
 }
 
-async fn patch_settings(State(shared): State<Shared>, Json(change): Json<Value>) -> Result<Json<Settings>, Refused> {
+async fn patch_settings(
+    State(shared): State<Shared>,
+    Json(change): Json<Value>,
+) -> Result<Json<FakeSettings>, Refused> {
     let refused = |error: serde_json::Error| Refused::new(StatusCode::BAD_REQUEST, &error.to_string());
     let mut desk = shared.desk();
     let mut value = serde_json::to_value(&desk.settings).map_err(refused)?;
@@ -192,6 +172,6 @@ async fn reset(State(shared): State<Shared>, body: Option<Json<Reset>>) -> Statu
     let mut desk = shared.desk();
     // Where webhooks go was learned after the start, and stays true.
     let webhook_url = desk.settings.webhook_url.take();
-    *desk = Desk { settings: Settings { webhook_url, ..shared.first_settings.clone() }, ..Desk::default() };
+    *desk = Desk { settings: FakeSettings { webhook_url, ..shared.first_settings.clone() }, ..Desk::default() };
     StatusCode::NO_CONTENT
 }

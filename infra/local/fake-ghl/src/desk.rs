@@ -8,13 +8,13 @@ use crate::{
     fault::{Endpoint, Rule},
     id::Id,
     rate::Limiter,
-    settings::Settings,
+    settings::FakeSettings,
 };
 
 /// Behind one lock, held for microseconds.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
-    pub(crate) settings: Settings,
+    pub(crate) settings: FakeSettings,
     pub(crate) limiter: Limiter,
     pub(crate) faults: Vec<Rule>,
     pub(crate) counters: Counters,

@@ -11,7 +11,6 @@ use axum::{
 use jiff::Timestamp;
 
 use crate::{
-    Shared,
     connection::Cut,
     desk::Desk,
     error::GhlError,
@@ -20,6 +19,7 @@ use crate::{
     random::Seed,
     rate::Budget,
     settings::RetryAfter,
+    world::Shared,
 };
 
 /// The middleware.

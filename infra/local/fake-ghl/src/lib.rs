@@ -20,7 +20,7 @@
 //! | `GET orders/{id}/expected` | `valid`, `entitled`, `tickets`, `ticketQuantities` a right sync ends with |
 //! | `GET products`, `PUT products/{id}` | `{"listed": false}` delists; an unknown id adds one |
 //! | `POST faults`, `GET faults`, `DELETE faults` | see [`Rule`] and [`Fault`] |
-//! | `GET settings`, `PATCH settings` | see [`Settings`]: limit, latency, and the variants sources on GHL disagree about |
+//! | `GET settings`, `PATCH settings` | see [`FakeSettings`]: limit, latency, and the variants sources on GHL disagree about |
 //! | `POST webhooks` | `{"kind": "signed"\|"workflow", "orderId", "orderIds"?, "type"?, "signature"?: "good"\|"bad"\|"absent"\|"na"\|"reserialized", "timestamp"?, "bare"?, "body"?, "url"?}`, answers `{"status", "body", "retryAfter"}` |
 //! | `GET people` | every name, e-mail address and phone number that was shown to anybody since the start |
 //! | `GET webhook-key` | `publicKey` (SPKI) and `privateKey` (PKCS#8), base64 |
@@ -30,7 +30,8 @@
 //!
 //! [`random`] is where all data comes from; [`catalogue`], [`ordinary`] and [`odd`] make it, [`store`] keeps what was
 //! changed, [`filter`] and [`row`] make lists of it, [`expected`] judges it, [`people`] remembers whose data was shown. A call goes through [`gateway`] ([`rate`],
-//! [`fault`], [`connection`]) to [`api`]; tests go to [`control`] and [`webhook`].
+//! [`fault`], [`connection`]) to [`api`]; tests go to [`control`] and [`webhook`]. Every handler sees the
+//! [`world`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 #![allow(rustdoc::private_intra_doc_links)]
 
@@ -53,14 +54,14 @@ mod patch;
 mod people;
 mod random;
 mod rate;
+mod refused;
 mod row;
 mod server;
 mod settings;
 mod signing;
 mod store;
 mod webhook;
-
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+mod world;
 
 pub use crate::{
     expected::Expected,
@@ -68,54 +69,6 @@ pub use crate::{
     id::Id,
     options::Options,
     server::FakeGhl,
-    settings::{RetryAfter, Settings},
+    settings::{FakeSettings, RetryAfter},
     signing::WebhookKey,
 };
-
-/// What every handler sees.
-type Shared = Arc<World>;
-
-/// The invented location and everything around it.
-struct World {
-    location: String,
-    token: String,
-    key: WebhookKey,
-    webhook_secret: String,
-    webhook_secret_header: String,
-    http: reqwest::Client,
-    latency_seed: random::Seed,
-    first_seed: u64,
-    first_orders: u32,
-    first_settings: Settings,
-    store: RwLock<store::Store>,
-    desk: Mutex<desk::Desk>,
-    people: Mutex<people::People>,
-}
-
-// A lock is poisoned only by a bug that has already shown itself: the fake goes on with what is there.
-impl World {
-    /// The orders and products, to read.
-    fn store(&self) -> RwLockReadGuard<'_, store::Store> {
-        self.store.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The orders and products, to change.
-    fn store_mut(&self) -> RwLockWriteGuard<'_, store::Store> {
-        self.store.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counters, limit, faults, settings. Not to be held across an await.
-    fn desk(&self) -> MutexGuard<'_, desk::Desk> {
-        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Who was shown to anybody. Not to be held across an await.
-    fn people(&self) -> MutexGuard<'_, people::People> {
-        self.people.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The settings of this moment.
-    fn settings(&self) -> Settings {
-        self.desk().settings.clone()
-    }
-}

@@ -5,7 +5,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 
-use crate::settings::{RetryAfter, Settings};
+use crate::settings::{FakeSettings, RetryAfter};
 
 /// A GoHighLevel that runs on one machine: orders, products, prices, transactions, webhooks, rate limit.
 ///
@@ -74,8 +74,8 @@ impl Default for Options {
 }
 
 impl Options {
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
+    pub(crate) fn settings(&self) -> FakeSettings {
+        FakeSettings {
             rate_max: self.rate_max,
             rate_window_ms: self.rate_window_ms,
             rate_daily: self.rate_daily,
@@ -83,7 +83,7 @@ impl Options {
             latency_ms: self.latency_ms,
             not_found_status: self.not_found_status,
             webhook_url: self.webhook_url.clone(),
-            ..Settings::default()
+            ..FakeSettings::default()
         }
     }
 }

@@ -11,9 +11,6 @@ use crate::{
     random::Seed,
 };
 
-/// The newest order was made before this: 2025-06-01T12:00:00Z. Fixed, so that a seed always gives the same data.
-pub(crate) const BASE_TIME: i64 = 1_748_779_200_000;
-
 const FIRST_NAMES: [&str; 20] = [
     "Ada", "Bruno", "Chiara", "Dmitri", "Elif", "Farid", "Greta", "Hugo", "Ines", "Jonas", "Kaja", "Liam", "Mira",
     "Noor", "Otto", "Paula", "Quentin", "Rosa", "Stellan", "Tove",
@@ -83,7 +80,7 @@ impl Person {
 
 /// The time of the order at a place in the list; place 0 is the newest.
 pub(crate) fn created(seed: Seed, place: u64) -> i64 {
-    BASE_TIME - place as i64 * 300_000 - seed.below("minute", place, 240_000) as i64
+    clock::BASE_TIME - place as i64 * 300_000 - seed.below("minute", place, 240_000) as i64
 }
 
 /// A line of an order.

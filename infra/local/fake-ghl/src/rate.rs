@@ -9,7 +9,7 @@ use std::{
 
 use axum::http::{HeaderMap, HeaderValue};
 
-use crate::settings::Settings;
+use crate::settings::FakeSettings;
 
 /// The requests of the last window and of the day.
 #[derive(Debug, Default)]
@@ -34,7 +34,7 @@ pub(crate) struct Budget {
 
 impl Limiter {
     /// Takes a place if one is free. `day` is any number that changes at midnight.
-    pub(crate) fn admit(&mut self, settings: &Settings, now: Instant, day: i64) -> Budget {
+    pub(crate) fn admit(&mut self, settings: &FakeSettings, now: Instant, day: i64) -> Budget {
         let mut budget = self.look(settings, now, day);
         if budget.remaining == 0 || budget.daily_remaining == 0 {
             return budget;
@@ -48,7 +48,7 @@ impl Limiter {
     }
 
     /// How it stands, without taking a place.
-    pub(crate) fn look(&mut self, settings: &Settings, now: Instant, day: i64) -> Budget {
+    pub(crate) fn look(&mut self, settings: &FakeSettings, now: Instant, day: i64) -> Budget {
         let window = Duration::from_millis(settings.rate_window_ms);
         while self.served.front().is_some_and(|first| now.duration_since(*first) >= window) {
             self.served.pop_front();
@@ -84,8 +84,8 @@ impl Budget {
 mod tests {
     use super::*;
 
-    fn settings(max: u64, daily: u64) -> Settings {
-        Settings { rate_max: max, rate_daily: daily, rate_window_ms: 1_000, ..Settings::default() }
+    fn settings(max: u64, daily: u64) -> FakeSettings {
+        FakeSettings { rate_max: max, rate_daily: daily, rate_window_ms: 1_000, ..FakeSettings::default() }
     }
 
     #[test]

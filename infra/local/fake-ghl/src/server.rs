@@ -2,7 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    sync::{Arc, Mutex, RwLock},
+    sync::Arc,
     time::Duration,
 };
 
@@ -11,15 +11,12 @@ use axum::{Router, http::StatusCode};
 use tokio::{net::TcpListener, sync::oneshot, task::JoinHandle};
 
 use crate::{
-    Shared, World, api,
+    api,
     connection::{Cut, CuttableListener},
     control,
-    desk::Desk,
     error::GhlError,
     options::Options,
-    random::Seed,
-    signing::WebhookKey,
-    store::Store,
+    world::{Shared, World},
 };
 
 /// A running fake. Dropped, it goes on until the runtime ends; [`FakeGhl::stop`] ends it cleanly.
@@ -36,7 +33,7 @@ impl FakeGhl {
     /// # Errors
     /// Where the port is taken or the signing key can't be read.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
-        let world = Arc::new(world(options)?);
+        let world = Arc::new(World::new(options)?);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.with_context(|| {
             format!("port {} can't be used: choose another with --port, or 0 for a free one", options.port)
         })?;
@@ -62,29 +59,6 @@ impl FakeGhl {
             self.server.abort();
         }
     }
-}
-
-fn world(options: &Options) -> anyhow::Result<World> {
-    let key = match &options.webhook_signing_key {
-        Some(text) => WebhookKey::from_base64(text)?,
-        None => WebhookKey::from_seed(options.seed),
-    };
-    let settings = options.settings();
-    Ok(World {
-        location: options.location_id.clone(),
-        token: options.token.clone(),
-        key,
-        webhook_secret: options.webhook_secret.clone(),
-        webhook_secret_header: options.webhook_secret_header.to_lowercase(),
-        http: reqwest::Client::builder().timeout(Duration::from_secs(30)).build()?,
-        latency_seed: Seed(options.seed),
-        first_seed: options.seed,
-        first_orders: options.orders,
-        store: RwLock::new(Store::new(Seed(options.seed), options.orders, &options.location_id)),
-        desk: Mutex::new(Desk { settings: settings.clone(), ..Desk::default() }),
-        first_settings: settings,
-        people: Mutex::default(),
-    })
 }
 
 fn routes(world: &Shared) -> Router {

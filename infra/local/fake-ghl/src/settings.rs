@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// `GET` and `PATCH /_control/settings`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
-pub struct Settings {
+pub struct FakeSettings {
     /// Requests let through in one window.
     pub rate_max: u64,
     /// Length of the window in milliseconds.
@@ -44,7 +44,7 @@ pub enum RetryAfter {
     Date,
 }
 
-impl Default for Settings {
+impl Default for FakeSettings {
     fn default() -> Self {
         Self {
             rate_max: 100,

@@ -4,7 +4,7 @@ use axum::{Json, extract::State, http::StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{Shared, clock, control::Refused, id::Id, patch};
+use crate::{clock, id::Id, patch, refused::Refused, world::Shared};
 
 /// `POST /_control/webhooks`.
 #[derive(Debug, Deserialize)]

@@ -121,30 +121,25 @@ def waiting(clients: Clients, request: dict) -> dict:
     return counts
 
 
-def move(clients: Clients, request: dict) -> dict:
-    """{"received", "moved"} of {"source": url, "target": url, "location_id"}: hands on up to ten messages of the location.
-
-    A message is sent before it is deleted: a crash in between duplicates it, which no reader minds. What isn't the
-    location's comes back into the queue it was in.
-    """
-    sqs, source = clients.client("sqs"), request["source"]
-    said = sqs.receive_message(
-        QueueUrl=source, MaxNumberOfMessages=BATCH, VisibilityTimeout=IN_HAND_SECONDS, WaitTimeSeconds=1
+def receive(clients: Clients, request: dict) -> dict:
+    """{"messages": [{"body", "receipt"}]} of {"queue": url}: up to ten, which come back into the queue if they aren't moved."""
+    said = clients.client("sqs").receive_message(
+        QueueUrl=request["queue"], MaxNumberOfMessages=BATCH, VisibilityTimeout=IN_HAND_SECONDS, WaitTimeSeconds=1
     )
-    messages, moved = said.get("Messages", []), 0
-    for message in messages:
-        if location_of(message["Body"]) == request["location_id"]:
-            sqs.send_message(QueueUrl=request["target"], MessageBody=message["Body"])
-            sqs.delete_message(QueueUrl=source, ReceiptHandle=message["ReceiptHandle"])
-            moved += 1
-    return {"received": len(messages), "moved": moved}
+    messages = [{"body": message["Body"], "receipt": message["ReceiptHandle"]} for message in said.get("Messages", [])]
+    return {"messages": messages}
 
 
-def location_of(body: str):
-    try:
-        return json.loads(body).get("location_id")
-    except (ValueError, AttributeError):
-        return None
+def move(clients: Clients, request: dict) -> dict:
+    """{"moved": n} of {"source": url, "target": url, "messages": [{"body", "receipt"}]}: hands on what was received.
+
+    A message is sent before it is deleted: a crash in between duplicates it, which no reader minds.
+    """
+    sqs = clients.client("sqs")
+    for message in request["messages"]:
+        sqs.send_message(QueueUrl=request["target"], MessageBody=message["body"])
+        sqs.delete_message(QueueUrl=request["source"], ReceiptHandle=message["receipt"])
+    return {"moved": len(request["messages"])}
 
 
 OPERATIONS = {
@@ -155,6 +150,7 @@ OPERATIONS = {
     "stack": stack,
     "send": send,
     "waiting": waiting,
+    "receive": receive,
     "move": move,
 }
 

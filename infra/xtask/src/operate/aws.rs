@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::account::Concurrency;
@@ -16,7 +16,7 @@ use crate::process::output_of;
 use crate::setup;
 use crate::stack_file::StackFile;
 
-/// The most messages that [`Aws::send`] takes and [`Aws::move_messages`] moves.
+/// The most messages that [`Aws::send`] takes and [`Aws::receive`] gives.
 pub(crate) const BATCH: usize = 10;
 
 pub(crate) struct Aws {
@@ -36,7 +36,7 @@ pub(crate) struct Identity {
 /// A deployed stack: its parameters, and its queues' URLs by the names in the template.
 #[derive(Deserialize)]
 pub(crate) struct Deployment {
-    pub(crate) parameters: BTreeMap<String, String>,
+    parameters: BTreeMap<String, String>,
     pub(crate) queues: BTreeMap<String, String>,
 }
 
@@ -47,11 +47,29 @@ pub(crate) struct Waiting {
     pub(crate) in_hand: u64,
 }
 
-/// What one call of [`Aws::move_messages`] did.
+/// A message in hand: nobody else gets it for half a minute.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct InHand {
+    pub(crate) body: String,
+    receipt: String,
+}
+
 #[derive(Deserialize)]
-pub(crate) struct Moved {
-    pub(crate) received: u64,
-    pub(crate) moved: u64,
+struct Received {
+    messages: Vec<InHand>,
+}
+
+impl Deployment {
+    pub(crate) fn parameter(&self, name: &str) -> Result<&str> {
+        let value = self.parameters.get(name).filter(|value| !value.is_empty());
+        value.map(String::as_str).with_context(|| format!("the stack has no parameter {name}: is it one of ghl-sync?"))
+    }
+
+    /// The URL of a queue.
+    pub(crate) fn queue(&self, name: &str) -> Result<&str> {
+        let url = self.queues.get(name);
+        url.map(String::as_str).with_context(|| format!("the stack has no queue {name}: is it one of ghl-sync?"))
+    }
 }
 
 impl Aws {
@@ -98,8 +116,8 @@ impl Aws {
     }
 
     /// Sends up to [`BATCH`] messages.
-    pub(crate) fn send(&self, queue: &str, messages: &[Value]) -> Result<()> {
-        let messages: Vec<_> = messages.iter().map(Value::to_string).collect();
+    pub(crate) fn send(&self, queue: &str, messages: &[impl Serialize]) -> Result<()> {
+        let messages = messages.iter().map(serde_json::to_string).collect::<Result<Vec<_>, _>>()?;
         self.ask::<Value>("send", json!({ "queue": queue, "messages": messages })).map(drop)
     }
 
@@ -107,9 +125,15 @@ impl Aws {
         self.ask("waiting", json!({ "queues": queues }))
     }
 
-    /// Moves up to [`BATCH`] messages about this location.
-    pub(crate) fn move_messages(&self, source: &str, target: &str, location_id: &str) -> Result<Moved> {
-        self.ask("move", json!({ "source": source, "target": target, "location_id": location_id }))
+    /// Takes up to [`BATCH`] messages into hand; those that aren't moved come back.
+    pub(crate) fn receive(&self, queue: &str) -> Result<Vec<InHand>> {
+        Ok(self.ask::<Received>("receive", json!({ "queue": queue }))?.messages)
+    }
+
+    /// Moves messages of `source`, as they are.
+    pub(crate) fn move_messages(&self, source: &str, target: &str, messages: &[InHand]) -> Result<()> {
+        let request = json!({ "source": source, "target": target, "messages": messages });
+        self.ask::<Value>("move", request).map(drop)
     }
 
     /// Values travel by pipes only: arguments stand in the list of processes.

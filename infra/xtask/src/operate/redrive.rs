@@ -4,14 +4,16 @@
 //! cool-down. Messages go to the lane of runs, so webhooks and the gate stay ahead of them, and no faster than the rate
 //! limit's share of that lane. Sending one twice does no harm: a message only says which order to look at.
 
+mod dead_letters;
 mod failures;
 
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use clap::Args;
+use domain::{LocationId, RunId};
 use jiff::{SignedDuration, Timestamp};
 
 use crate::operate::ask;
@@ -21,6 +23,7 @@ use crate::place::Place;
 use crate::progress::OrderBar;
 use crate::stack_file::StackFile;
 use crate::stop;
+use dead_letters::MovedBack;
 use failures::{Failure, Selection, Standing};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -66,7 +69,6 @@ pub(crate) struct RedriveOptions {
 const LOCAL_STACK: &str = "ghl-sync";
 /// The queue of the runs' lane.
 const QUEUE: &str = "OrdersBulkQueue";
-const DEAD_LETTERS: &str = "DeadLetterQueue";
 /// Time for ten orders: the runs' share of 100 calls in 10 s is eight a second.
 const PER_BATCH: Duration = Duration::from_millis(1_250);
 /// The table's length: more scroll away.
@@ -86,7 +88,7 @@ pub(crate) fn run(options: &RedriveOptions) -> Result<ExitCode> {
     };
     let deployment = aws.deployment(name)?;
     if options.dead_letters {
-        return dead_letters(&aws, &deployment, options);
+        return move_dead_letters(&aws, &deployment, options);
     }
     failed_orders(&aws, &deployment, options)
 }
@@ -137,22 +139,17 @@ fn failed_orders(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -
     Ok(if standing.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Whose stack it is.
+fn location_of(deployment: &Deployment) -> Result<LocationId> {
+    deployment.parameter("LocationId")?.parse().context("the stack's LocationId is none")
+}
+
 fn supabase(aws: &Aws, deployment: &Deployment) -> Result<Supabase> {
-    let name = parameter(deployment, "SupabaseServiceRoleKeyParameter")?.to_owned();
+    let name = deployment.parameter("SupabaseServiceRoleKeyParameter")?.to_owned();
     let key = aws.read_parameters(std::slice::from_ref(&name))?.remove(&name).flatten();
     let key = key.with_context(|| format!("the parameter {name} is missing: run cargo xtask configure"))?;
-    let url = parameter(deployment, "SupabaseUrl")?.trim_end_matches('/');
-    Ok(Supabase::new(url, &key, parameter(deployment, "LocationId")?))
-}
-
-fn parameter<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a str> {
-    let value = deployment.parameters.get(name).filter(|value| !value.is_empty());
-    value.map(String::as_str).with_context(|| format!("the stack has no parameter {name}: is it one of ghl-sync?"))
-}
-
-fn queue<'a>(deployment: &'a Deployment, name: &str) -> Result<&'a str> {
-    let url = deployment.queues.get(name);
-    url.map(String::as_str).with_context(|| format!("the stack has no queue {name}: is it one of ghl-sync?"))
+    let url = deployment.parameter("SupabaseUrl")?.trim_end_matches('/');
+    Ok(Supabase::new(url, &key, deployment.parameter("LocationId")?))
 }
 
 fn show(chosen: &[Failure], now: Timestamp) {
@@ -160,7 +157,7 @@ fn show(chosen: &[Failure], now: Timestamp) {
     for failure in chosen.iter().take(SHOWN) {
         let run = failure.run_id.as_ref().map_or_else(|| "-".to_owned(), |id| format!("run {id}"));
         let age = failures::age(failure.at, now);
-        println!("{:<26} {:<22} {:>8}  {age:>8}  {run}", failure.order_id, failure.code, failure.attempts);
+        println!("{:<26} {:<22} {:>8}  {age:>8}  {run}", failure.order_id.as_str(), failure.code, failure.attempts);
     }
     if let Some(more) = chosen.len().checked_sub(SHOWN).filter(|more| *more > 0) {
         println!("... and {more} more");
@@ -168,12 +165,12 @@ fn show(chosen: &[Failure], now: Timestamp) {
 }
 
 fn send(aws: &Aws, deployment: &Deployment, chosen: &[Failure]) -> Result<()> {
-    let (url, location_id) = (queue(deployment, QUEUE)?, parameter(deployment, "LocationId")?);
+    let (url, location_id) = (deployment.queue(QUEUE)?, location_of(deployment)?);
     let mut bar = OrderBar::start();
     let mut sent = 0;
     for batch in chosen.chunks(BATCH) {
         let began = Instant::now();
-        let messages: Vec<_> = batch.iter().map(|failure| failure.message(location_id)).collect();
+        let messages: Vec<_> = batch.iter().map(|failure| failure.message(&location_id)).collect();
         aws.send(url, &messages).with_context(|| format!("{sent} of {} order(s) were sent", chosen.len()))?;
         sent += batch.len();
         bar.show("sent", sent as u64, chosen.len() as u64, "Ctrl-C stops");
@@ -188,7 +185,7 @@ fn send(aws: &Aws, deployment: &Deployment, chosen: &[Failure]) -> Result<()> {
 
 /// Watches until each order is synced or has failed anew, or the patience ends.
 fn follow(supabase: &Supabase, sent: &[Failure]) -> Result<Standing> {
-    let runs: BTreeSet<&str> = sent.iter().filter_map(|failure| failure.run_id.as_deref()).collect();
+    let runs: BTreeSet<&RunId> = sent.iter().filter_map(|failure| failure.run_id.as_ref()).collect();
     let until = Instant::now() + PATIENCE;
     let mut bar = OrderBar::start();
     loop {
@@ -208,26 +205,10 @@ fn follow(supabase: &Supabase, sent: &[Failure]) -> Result<Standing> {
     }
 }
 
-/// The dead-letter queues empty themselves into the failures, once the database answers. What stands in them for longer
-/// is moved back.
-fn dead_letters(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -> Result<ExitCode> {
-    let location_id = parameter(deployment, "LocationId")?;
-    let mut pairs = Vec::new();
-    for (name, url) in &deployment.queues {
-        if let Some(stem) = name.strip_suffix(DEAD_LETTERS) {
-            pairs.push((name.as_str(), url.as_str(), queue(deployment, &format!("{stem}Queue"))?));
-        }
-    }
-    if pairs.is_empty() {
-        bail!("the stack has no dead-letter queues: is it one of ghl-sync?");
-    }
-    let counts = aws.waiting(&pairs.iter().map(|(_, url, _)| *url).collect::<Vec<_>>())?;
-    let mut visible = 0;
-    for (name, url, _) in &pairs {
-        let count = counts.get(*url).context("a queue wasn't counted")?;
-        println!("{name:<28} {:>6} waiting, {:>6} being recorded as failures", count.visible, count.in_hand);
-        visible += count.visible;
-    }
+fn move_dead_letters(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -> Result<ExitCode> {
+    let location_id = location_of(deployment)?;
+    let queues = dead_letters::queues_of(deployment)?;
+    let visible = dead_letters::show(aws, &queues)?;
     if visible == 0 {
         println!("No dead letter to move.");
         return Ok(ExitCode::SUCCESS);
@@ -240,18 +221,7 @@ fn dead_letters(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) ->
         println!("Nothing is moved.");
         return Ok(ExitCode::FAILURE);
     }
-    let (mut moved, mut left) = (0, 0);
-    for (_, source, target) in &pairs {
-        loop {
-            let began = Instant::now();
-            let step = aws.move_messages(source, target, location_id)?;
-            (moved, left) = (moved + step.moved, left + step.received - step.moved);
-            if step.moved == 0 {
-                break;
-            }
-            stop::sleep(PER_BATCH.saturating_sub(began.elapsed())).with_context(|| format!("{moved} were moved"))?;
-        }
-    }
+    let MovedBack { moved, left } = dead_letters::move_back(aws, &queues, &location_id, PER_BATCH)?;
     println!("Moved {moved} message(s) back; {left} named no order of this location and stay.");
     Ok(ExitCode::SUCCESS)
 }

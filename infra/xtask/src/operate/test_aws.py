@@ -39,11 +39,6 @@ class Told(unittest.TestCase):
         error = exceptions.ParamValidationError(report="Invalid value for parameter Value: pit-secret")
         self.assertNotIn("pit-secret", aws.told(error, "eu-central-1"))
 
-    def test_the_location_of_a_message(self):
-        self.assertEqual(aws.location_of('{"location_id": "a"}'), "a")
-        for body in ["", "poison", "[]", "null", "7"]:
-            self.assertIsNone(aws.location_of(body))
-
 
 class Queues:
     """SQS with one dead-letter queue."""
@@ -66,16 +61,17 @@ class Queues:
 
 
 class Move(unittest.TestCase):
-    REQUEST = {"source": "dead", "target": "orders", "location_id": "loc"}
-
-    def test_only_what_is_of_the_location_is_moved_and_sent_before_it_is_deleted(self):
+    def test_what_is_received_is_sent_before_it_is_deleted(self):
         ours = '{"location_id": "loc", "order_id": "a"}'
-        queues = Queues("poison", ours, '{"location_id": "other"}')
-        self.assertEqual(aws.move(queues, self.REQUEST), {"received": 3, "moved": 1})
+        queues = Queues("poison", ours)
+        received = aws.receive(queues, {"queue": "dead"})["messages"]
+        self.assertEqual([message["body"] for message in received], ["poison", ours])
+        request = {"source": "dead", "target": "orders", "messages": received[1:]}
+        self.assertEqual(aws.move(queues, request), {"moved": 1})
         self.assertEqual(queues.log, [("send", "orders", ours), ("delete", "dead", ours)])
 
     def test_an_empty_queue(self):
-        self.assertEqual(aws.move(Queues(), self.REQUEST), {"received": 0, "moved": 0})
+        self.assertEqual(aws.receive(Queues(), {"queue": "dead"}), {"messages": []})
 
 
 if __name__ == "__main__":

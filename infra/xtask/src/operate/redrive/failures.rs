@@ -1,9 +1,12 @@
 //! Which orders failed for good, and which of them are sent again. Pure but for reading.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::str::FromStr;
 
 use anyhow::{Context, Result};
+use domain::{LocationId, OrderId, RunId};
 use jiff::{SignedDuration, Timestamp};
+use queues::{Cause, OrderMessage};
 use serde_json::{Map, Value, json};
 
 use crate::http::{number, text};
@@ -17,9 +20,9 @@ pub(crate) const UNREADABLE: &str = "unreadable_message";
 /// An order that failed and wasn't synced since.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Failure {
-    pub(crate) order_id: String,
+    pub(crate) order_id: OrderId,
     /// The run it failed in, if any.
-    pub(crate) run_id: Option<String>,
+    pub(crate) run_id: Option<RunId>,
     pub(crate) code: String,
     pub(crate) attempts: u64,
     pub(crate) at: Timestamp,
@@ -49,7 +52,7 @@ pub(crate) fn read(supabase: &Supabase, since: Option<Timestamp>) -> Result<Vec<
     let young = |run: &Value| time(run, "ended_at").map_or(true, |at| since.is_none_or(|since| at >= since));
     let runs = supabase.pages("list_runs", Map::new(), ["runs", "before"], |page| page.iter().all(young))?;
     for run in runs.iter().filter(|run| young(run) && number(run, "failed") > 0) {
-        failures.extend(of_run(supabase, text(run, "run_id"))?);
+        failures.extend(of_run(supabase, &id(run, "run_id")?)?);
     }
     Ok(failures)
 }
@@ -60,18 +63,19 @@ pub(crate) fn outside_of_runs(supabase: &Supabase) -> Result<Vec<Failure>> {
 }
 
 /// What failed in a run and wasn't synced since.
-pub(crate) fn of_run(supabase: &Supabase, run_id: &str) -> Result<Vec<Failure>> {
-    let request = [("run_id", run_id), ("only", "failures")].map(|(name, value)| (name.to_owned(), json!(value)));
+pub(crate) fn of_run(supabase: &Supabase, run_id: &RunId) -> Result<Vec<Failure>> {
+    let request =
+        [("run_id", run_id.as_str()), ("only", "failures")].map(|(name, value)| (name.to_owned(), json!(value)));
     let rows = supabase.pages("get_run", Map::from_iter(request), ["failures", "after"], |_| true)?;
     let unresolved = rows.iter().filter(|row| row.get("resolved_at").is_none_or(Value::is_null));
     unresolved.map(|row| Failure::from_row(row, Some(run_id))).collect()
 }
 
 impl Failure {
-    fn from_row(row: &Value, run_id: Option<&str>) -> Result<Self> {
+    fn from_row(row: &Value, run_id: Option<&RunId>) -> Result<Self> {
         Ok(Self {
-            order_id: text(row, "order_id").to_owned(),
-            run_id: run_id.map(str::to_owned),
+            order_id: id(row, "order_id")?,
+            run_id: run_id.cloned(),
             code: text(row, "code").to_owned(),
             attempts: number(row, "attempts"),
             at: time(row, "last_try_at")?,
@@ -79,15 +83,15 @@ impl Failure {
     }
 
     /// The message that has it tried again: in the lane of runs, so that webhooks go first.
-    pub(crate) fn message(&self, location_id: &str) -> Value {
-        json!({ "location_id": location_id, "order_id": self.order_id, "cause": "retry", "attempt": 1 })
+    pub(crate) fn message(&self, location_id: &LocationId) -> OrderMessage {
+        OrderMessage::new(location_id.clone(), self.order_id.clone(), Cause::Retry)
     }
 }
 
 impl Selection {
     /// Each order once, by its newest failure; the oldest failures first.
     pub(crate) fn of(&self, failures: Vec<Failure>) -> Selected {
-        let mut newest: BTreeMap<String, Failure> = BTreeMap::new();
+        let mut newest: BTreeMap<OrderId, Failure> = BTreeMap::new();
         for failure in failures {
             match newest.get(&failure.order_id) {
                 Some(known) if known.at >= failure.at => {}
@@ -118,13 +122,13 @@ impl Selection {
 pub(crate) struct Standing {
     pub(crate) synced: usize,
     /// Failed anew, with the code.
-    pub(crate) failed: Vec<(String, String)>,
+    pub(crate) failed: Vec<(OrderId, String)>,
     pub(crate) under_way: usize,
 }
 
 impl Standing {
     /// `outside` is what stands in `sync_failures` now, `in_runs` are the orders that are still unresolved in their runs.
-    pub(crate) fn of(sent: &[Failure], outside: &[Failure], in_runs: &BTreeSet<String>) -> Self {
+    pub(crate) fn of(sent: &[Failure], outside: &[Failure], in_runs: &BTreeSet<OrderId>) -> Self {
         let mut standing = Self::default();
         for order in sent {
             match outside.iter().find(|now| now.order_id == order.order_id) {
@@ -157,6 +161,10 @@ pub(crate) fn duration(given: &str) -> Result<SignedDuration, String> {
     duration.filter(SignedDuration::is_positive).ok_or_else(|| "it must be like 2h, 30m or 3d".to_owned())
 }
 
+fn id<T: FromStr<Err: Into<anyhow::Error>>>(row: &Value, key: &str) -> Result<T> {
+    text(row, key).parse().map_err(Into::into).with_context(|| format!("Supabase answers with a {key} that is none"))
+}
+
 fn time(row: &Value, key: &str) -> Result<Timestamp> {
     text(row, key).parse().with_context(|| format!("Supabase answers with a {key} that is no time"))
 }
@@ -167,7 +175,7 @@ mod tests {
 
     fn failure(order_id: &str, code: &str, second: i64) -> Failure {
         let at = Timestamp::from_second(second).unwrap();
-        Failure { order_id: order_id.to_owned(), run_id: None, code: code.to_owned(), attempts: 1, at }
+        Failure { order_id: OrderId::try_new(order_id).unwrap(), run_id: None, code: code.to_owned(), attempts: 1, at }
     }
 
     fn ids(failures: &[Failure]) -> Vec<&str> {
@@ -199,8 +207,8 @@ mod tests {
     fn where_orders_stand_is_seen_from_what_is_left() {
         let sent = [failure("gone", "x", 5), failure("same", "x", 5), failure("anew", "x", 5), failure("run", "x", 5)];
         let outside = [failure("same", "x", 5), failure("anew", "y", 6)];
-        let standing = Standing::of(&sent, &outside, &BTreeSet::from(["run".to_owned()]));
-        let failed = vec![("anew".to_owned(), "y".to_owned())];
+        let standing = Standing::of(&sent, &outside, &BTreeSet::from([OrderId::try_new("run").unwrap()]));
+        let failed = vec![(OrderId::try_new("anew").unwrap(), "y".to_owned())];
         assert_eq!(standing, Standing { synced: 1, failed, under_way: 2 });
     }
 
@@ -217,7 +225,10 @@ mod tests {
 
     #[test]
     fn the_message_is_what_the_order_worker_reads() {
-        let message = failure("a", "x", 5).message("loc");
-        assert_eq!(message, json!({ "location_id": "loc", "order_id": "a", "cause": "retry", "attempt": 1 }));
+        let message = failure("a", "x", 5).message(&LocationId::try_new("loc").unwrap());
+        assert_eq!(
+            serde_json::to_value(message).unwrap(),
+            json!({ "location_id": "loc", "order_id": "a", "cause": "retry", "attempt": 1 })
+        );
     }
 }

@@ -1,0 +1,70 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use docs::table;
+use domain::Run;
+use domain::frames::{Publication, snapshot};
+use domain::problem::Problem;
+use serde_json::{Value, json};
+
+/// By event the fields of its data, with `?` where they aren't always there.
+type Events = BTreeMap<String, BTreeSet<String>>;
+
+/// Runs in every state, before and after it was announced.
+fn runs() -> Vec<Value> {
+    let mut runs = Vec::new();
+    for state in ["Syncing", "Delay", "Completed", "Error", "Cancelled"] {
+        for announced in [Value::Null, "Syncing".into(), state.into()] {
+            let error = (state == "Error").then_some("daily_budget_exhausted");
+            runs.push(json!({
+                "run_id": "r1", "location_id": "loc", "kind": "full", "state": state,
+                "started_at": "2026-05-01T10:00:00Z", "ended_at": "2026-05-01T10:00:20Z", "cooldown_until": "2026-05-01T10:00:50Z",
+                "listing": {}, "listing_complete": true, "total_count": 12, "listed": 12, "synced": 9, "failed": 1, "skipped": 2,
+                "unchanged": 0, "tickets_total": 30, "tickets_checked": 30, "ticket_types": 3, "tickets_added": 28,
+                "tickets_reinstated": 0, "tickets_cancelled": 1, "error_code": error, "error_message": error, "requested_by": null,
+                "pulse": 1, "announced_state": announced, "now": "2026-05-01T10:00:30Z",
+            }));
+        }
+    }
+    runs
+}
+
+/// Every frame as a dashboard gets it.
+fn frames() -> Vec<Value> {
+    let mut frames = Vec::new();
+    let problem = Problem { code: "database_too_slow", message: "It is slow.".to_owned() };
+    for run in runs() {
+        let publication = json!({ "location_id": "loc", "seq_first": 1, "run": run });
+        let publication: Publication = serde_json::from_value(publication).unwrap();
+        frames.extend(publication.announce().frames.iter().map(|frame| json!(frame)));
+        let run: Run = serde_json::from_value(run).unwrap();
+        frames.push(json!(snapshot(Some(&run), 1, std::slice::from_ref(&problem))));
+    }
+    frames.push(json!(snapshot(None, 1, &[])));
+    frames
+}
+
+#[test]
+fn the_page_has_the_fields_of_every_frame() {
+    let mut seen: BTreeMap<String, Vec<BTreeSet<String>>> = BTreeMap::new();
+    for frame in frames() {
+        let keys: Vec<_> = frame.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(BTreeSet::from_iter(keys), BTreeSet::from(["event", "runId", "seq", "data"]));
+        let fields = frame["data"].as_object().unwrap().keys().cloned().collect();
+        seen.entry(frame["event"].as_str().unwrap().to_owned()).or_default().push(fields);
+    }
+    let made: Events = seen
+        .into_iter()
+        .map(|(event, seen)| {
+            let all: BTreeSet<String> = seen.iter().flatten().cloned().collect();
+            let always = |field: &String| seen.iter().all(|fields| fields.contains(field));
+            let marked = all.into_iter().map(|field| if always(&field) { field } else { format!("{field}?") });
+            (event, marked.collect())
+        })
+        .collect();
+    let rows = table("websocket-api.md", "Frames");
+    let documented: Events = rows
+        .iter()
+        .map(|row| (row.value(0).to_owned(), row.codes(1).into_iter().map(str::to_owned).collect()))
+        .collect();
+    assert_eq!(documented, made);
+}
