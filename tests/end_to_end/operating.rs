@@ -240,7 +240,7 @@ async fn an_order_that_failed_alone_is_sent_again() {
     redrive(&world, &["--dry-run"]).await.says(true, &[&id, "ghl_unauthorized", "Would send 1 order(s)"]);
     redrive(&world, &[]).await.says(false, &["give --yes"]);
     redrive(&world, &["--yes", "--only", "dead_letter"]).await.says(true, &["No failed order"]);
-    redrive(&world, &["--dead-letters", "--dry-run"]).await.says(true, &["OrdersDeadLetterQueue", "No dead letter"]);
+    redrive(&world, &["--dead-letters", "--dry-run"]).await.says(true, &["0 waiting", "No dead letter"]);
     world.cloud().is_empty("orders-bulk").await.unwrap();
     assert_eq!(world.ghl.fetches(&id).await, before);
 

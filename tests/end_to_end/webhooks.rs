@@ -175,7 +175,7 @@ async fn an_order_that_is_not_readable_yet_is_tried_again() {
 #[tokio::test]
 async fn a_message_that_can_not_be_read_ends_among_the_failures() {
     let world = World::with_orders(4).await;
-    let message = world.cloud().send("orders-dead-letter", "poison").await;
+    let message = world.cloud().send("dead-letter", "poison").await;
     until("the recorded failure", A_MOMENT, async || {
         let failures = world.api.get(As::Member, "/api/qrapp/failures?limit=1000").await.ok();
         let found =

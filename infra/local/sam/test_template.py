@@ -241,6 +241,12 @@ class Template(unittest.TestCase):
         at_once = self.by_default(limits["ThrottlingBurstLimit"]) + 0.3 * self.by_default(limits["ThrottlingRateLimit"])
         self.assertLess(at_once, SMALLEST_ACCOUNT)
 
+    def test_the_readers_of_all_queues_fit_into_the_smallest_account(self):
+        # AWS polls each queue for two executions at least.
+        mappings = self.of_type("AWS::Lambda::EventSourceMapping").values()
+        most = sum(mapping["ScalingConfig"]["MaximumConcurrency"] for mapping in mappings)
+        self.assertLessEqual(max(most, 2 * len(mappings)), SMALLEST_ACCOUNT)
+
     def test_concurrency_is_reserved_by_request_only(self):
         self.assertEqual(self.parameter("ReservedConcurrency")["Default"], 0)
         self.assertEqual(yaml_parse(TEMPLATE.read_text())["Conditions"]["ReservesConcurrency"],
@@ -262,7 +268,7 @@ class Template(unittest.TestCase):
 
     def test_queues_are_encrypted_and_logs_end(self):
         queues = self.of_type("AWS::SQS::Queue")
-        self.assertEqual(len(queues), 8)
+        self.assertEqual(len(queues), 5)
         for name, queue in queues.items():
             self.assertTrue(queue["SqsManagedSseEnabled"], name)
         for group in self.of_type("AWS::Logs::LogGroup").values():

@@ -51,6 +51,8 @@ pub(crate) struct Waiting {
 #[derive(Deserialize, Serialize)]
 pub(crate) struct InHand {
     pub(crate) body: String,
+    /// The name of the queue that a dead letter was given up in.
+    pub(crate) origin: Option<String>,
     receipt: String,
 }
 
