@@ -3,70 +3,24 @@
 Each test has a local cloud of its own, and functions that are programs as ours are. Run by `cargo xtask test mends`.
 """
 
-import json
-import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 
 import boto3
 import deploy
 from botocore.config import Config
-from own_cloud import TEMPLATE, OwnCloud
+from own_cloud import OwnCloud
 
-WITHIN_SECONDS = 30
 ROLE = "arn:aws:iam::000000000000:role/anybody"
-# What `lambda_runtime` and the AWS SDK for Rust do: the trace of an invocation is in the environment, and goes with each request.
-PROGRAM = f"""#!{sys.executable}
-import json, os, time, urllib.request
-import boto3
-
-def loop(event):
-    for record in event["Records"]:
-        seen = int(record["body"])
-        with open(os.environ["NOTES"], "a") as notes:
-            notes.write(record["body"] + "\\n")
-        if seen < int(os.environ["MOST"]):
-            boto3.client("sqs").send_message_batch(
-                QueueUrl=os.environ["QUEUE_URL"], Entries=[{{"Id": "0", "MessageBody": str(seen + 1)}}])
-
-def hold(event):
-    with open(os.environ["NOTES"], "a") as notes:
-        records = event.get("Records") or [{{"body": "-"}}]
-        notes.write(" ".join(str(r.get("attributes", {{}}).get("ApproximateReceiveCount", r["body"])) for r in records) + "\\n")
-    while not os.path.exists(os.environ["RELEASE"]):
-        time.sleep(0.02)
-    return {{"statusCode": 200, "isAuthorized": True}}
-
-def brief(event):
-    time.sleep(0.1)
-    return {{"statusCode": 202}}
-
-api = "http://" + os.environ["AWS_LAMBDA_RUNTIME_API"] + "/2018-06-01/runtime/invocation/"
-while True:
-    with urllib.request.urlopen(api + "next") as invocation:
-        event, headers = json.load(invocation), invocation.headers
-    os.environ["_X_AMZN_TRACE_ID"] = headers.get("Lambda-Runtime-Trace-Id", "")
-    answer = globals()[os.environ.get("DOES", "brief")](event)
-    url = api + headers["Lambda-Runtime-Aws-Request-Id"] + "/response"
-    urllib.request.urlopen(url, data=json.dumps(answer).encode()).close()
-"""
 
 
 class Limits(OwnCloud):
     def setUp(self):
         super().setUp()
-        self.notes, self.release = self.directory / "notes", self.directory / "release"
-        self.notes.touch()
+        self.release = self.directory / "release"
         self.cloud = deploy.Cloud(self.endpoint)
         self.cloud.make_code_bucket()
         self.program("does")
-
-    def program(self, name: str) -> None:
-        program = self.directory / "functions" / name / "bootstrap"
-        program.parent.mkdir(parents=True)
-        program.write_text(PROGRAM)
 
     def client(self, service: str):
         keys = {"aws_access_key_id": "test", "aws_secret_access_key": "test", "region_name": deploy.REGION}
@@ -90,15 +44,6 @@ class Limits(OwnCloud):
         self.cloud.create_stack("limits", template, [])
         return self.cloud.describe("limits")
 
-    def noted(self) -> list[str]:
-        return self.notes.read_text().split("\n")[:-1]
-
-    def wait_for(self, what: str, condition) -> None:
-        deadline = time.monotonic() + WITHIN_SECONDS
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, f"{what} doesn't come: {self.noted()}")
-            time.sleep(0.05)
-
     def sum_of(self, metric: str, function: str) -> float:
         """What Lambda has counted of a function."""
         now = time.time()
@@ -106,15 +51,6 @@ class Limits(OwnCloud):
             Namespace="AWS/Lambda", MetricName=metric, Statistics=["Sum"], Period=60,
             Dimensions=[{"Name": "FunctionName", "Value": function}], StartTime=now - 600, EndTime=now + 60)
         return sum(point["Sum"] for point in found["Datapoints"])
-
-    def status(self, url: str, method: str = "GET", **headers) -> int:
-        request = urllib.request.Request(url, method=method, headers=headers)
-        try:
-            with urllib.request.urlopen(request, timeout=WITHIN_SECONDS) as answer:
-                return answer.status
-        except urllib.error.HTTPError as refusal:
-            with refusal:
-                return refusal.code
 
 
 class Recursion(Limits):
@@ -173,16 +109,7 @@ class Doors(Limits):
 
     def flood(self, **parameters) -> dict:
         """How many of 40 webhooks at once got which status."""
-        template = deploy._parse_template(TEMPLATE.read_text())
-        for function in deploy.functions_of(template).values():
-            self.program(deploy.binary_of(function))
-        described = deploy.deploy({
-            "endpoint": self.endpoint, "template": str(TEMPLATE), "binaries": str(self.directory / "functions"),
-            "stack": "doors", "secrets": {}, "api_ids": {}, "environment": {}, "more_environment": {},
-            "visibility_seconds": None, "sam": None,
-            "parameters": {"LocationId": "Location1", "SupabaseUrl": "https://project.example.co", "SchedulesEnabled": "false",
-                           "WatchEnabled": "false", **parameters},
-        })
+        described = self.deploy("doors", {"DOES": "brief"}, **parameters)
         url = f"{self.endpoint}/_aws/execute-api/{described['apis']['HttpApi']}/$default/api/ghl/webhook-qr"
         statuses: dict = {}
 
