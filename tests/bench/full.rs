@@ -12,12 +12,9 @@ use tests::{
 use crate::counting::{self, Calls, calls};
 use crate::report::Report;
 use crate::seed::Seed;
-use crate::{GHL_LATENCY_MS, like_ghl, processes};
+use crate::{BULK_LANE, GHL_LATENCY_MS, WINDOW_SECONDS, like_ghl, processes};
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
-/// GHL's window in seconds, and how many calls of it a run may make.
-const WINDOW_SECONDS: f64 = 10.0;
-const BULK_LANE: u64 = 80;
 
 /// A full sync that was measured.
 pub(crate) struct Run {
@@ -34,9 +31,14 @@ pub(crate) struct Run {
     pub(crate) progress: Vec<(f64, f64)>,
 }
 
-/// `T* = latency + 10 s x floor((calls - 1) / 80)`: the last window's calls are answered one latency after it opens.
+/// `T* = latency + window x floor((calls - 1) / bulk lane)`: the last window's calls are answered one latency after it opens.
 fn bound_seconds(calls: u64) -> f64 {
-    GHL_LATENCY_MS as f64 / 1000.0 + WINDOW_SECONDS * (calls.saturating_sub(1) / BULK_LANE) as f64
+    GHL_LATENCY_MS as f64 / 1000.0 + windows(calls)
+}
+
+/// The seconds that pass before the window in which the last of these calls may be made.
+pub(crate) fn windows(calls: u64) -> f64 {
+    WINDOW_SECONDS * (calls.saturating_sub(1) / BULK_LANE) as f64
 }
 
 /// GHL with so many orders and these settings, none of the orders stored, and nothing of its limit used.
@@ -153,7 +155,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report, seed: &Seed, lar
     report.section(
         "Full sync",
         &format!(
-            "T* = latency + 10 s x floor((calls - 1) / 80). The original app's way took {:.2} s per order, measured on {} orders \
+            "T* = latency + {WINDOW_SECONDS} s x floor((calls - 1) / {BULK_LANE}). The original app's way took {:.2} s per order, measured on {} orders \
              on the same servers and extrapolated for the larger runs.",
             seed.seconds_per_order, seed.orders
         ),

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
+use domain::listing::{OVERLAP, PAGE_SIZE};
 use futures::{StreamExt, stream};
 use serde_json::json;
 use tests::world::World;
 
 use crate::counting::{self, calls};
-use crate::full::{follow, seconds};
+use crate::full::{follow, seconds, windows};
 use crate::report::Report;
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=incremental";
@@ -26,13 +27,12 @@ async fn run(world: &World, changed: usize) -> (f64, f64, counting::Calls) {
     // What can't be done at once: products, the sweep's page, the first page, which tells how many there are, the others, and what changed.
     let steps = if changed == 0 { 4.0 } else { 5.0 };
     let latency = crate::GHL_LATENCY_MS as f64 / 1000.0;
-    let windows = 10.0 * (calls.to_ghl().saturating_sub(1) / 80) as f64;
-    (seconds(&row), (windows + latency).max(steps * latency), calls)
+    (seconds(&row), (windows(calls.to_ghl()) + latency).max(steps * latency), calls)
 }
 
-/// Pages of 100 that overlap by 10, the last one not full.
-fn pages(listed: u64) -> u64 {
-    if listed <= 100 { 1 } else { 1 + (listed - 100).div_ceil(90) }
+/// Pages that overlap, the last one not full.
+pub(crate) fn pages(listed: u64) -> u64 {
+    1 + listed.saturating_sub(u64::from(PAGE_SIZE)).div_ceil(u64::from(PAGE_SIZE - OVERLAP))
 }
 
 /// Exactly the calls that are needed: pages, a page of products, the sweep's page, and what changed.

@@ -30,9 +30,16 @@ mod start_up;
 mod throughput;
 mod webhooks;
 
+use database::Limits;
 use report::Report;
 use serde_json::{Value, json};
 use tests::world::World;
+
+/// The limit as it is deployed.
+const LIMITS: Limits = Limits::DEFAULT;
+/// GHL's window in seconds, and how many calls of it a run may make.
+const WINDOW_SECONDS: f64 = LIMITS.window_ms as f64 / 1000.0;
+const BULK_LANE: u64 = LIMITS.bulk_window() as u64;
 
 /// GHL's median latency here, with a long tail.
 const GHL_LATENCY_MS: u64 = 400;

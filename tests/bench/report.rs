@@ -10,6 +10,7 @@ use tests::world::World;
 
 use crate::full::Run;
 use crate::seed::Seed;
+use crate::{BULK_LANE, WINDOW_SECONDS};
 
 /// Which run the plot shows.
 const PLOTTED_ORDERS: u32 = 1_000;
@@ -76,9 +77,10 @@ fn plot(path: &Path, run: &Run, seed: &Seed) -> Result<(), Box<dyn std::error::E
         .y_label_area_size(56)
         .build_cartesian_2d(0.0..end, 0.0..orders)?;
     chart.configure_mesh().light_line_style(WHITE).x_desc("seconds").y_desc("orders synced").draw()?;
-    let bound = (0..).map(f64::from).take_while(|window| window * 10.0 <= end).flat_map(|window| {
-        let at = window * 10.0 + crate::GHL_LATENCY_MS as f64 / 1000.0;
-        [(at, (window * 80.0).min(f64::from(run.orders))), (at, ((window + 1.0) * 80.0).min(f64::from(run.orders)))]
+    let bound = (0..).map(f64::from).take_while(|window| window * WINDOW_SECONDS <= end).flat_map(|window| {
+        let at = window * WINDOW_SECONDS + crate::GHL_LATENCY_MS as f64 / 1000.0;
+        let by = |windows: f64| (windows * BULK_LANE as f64).min(f64::from(run.orders));
+        [(at, by(window)), (at, by(window + 1.0))]
     });
     let lines: [(&str, RGBColor, Vec<_>); 3] = [
         ("bound of GHL's limit", RGBColor(150, 150, 150), bound.collect()),

@@ -4,26 +4,28 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
+use agreements::Template;
+use database::Settings;
 use domain::listing::{Listing, PAGE_SIZE, Page};
+use domain::rate::CALLS_PER_DAY;
+use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use crate::LIMITS;
+use crate::incremental::pages;
 use crate::report::Report;
 
-/// GHL's window with its margin, the bulk lane's calls of it, and a day's calls less the reserve.
-const WINDOW_MS: u64 = 10_250;
-const BULK_LANE: usize = 80;
-const DAY_CALLS: u64 = 200_000 - 1_000;
+/// GHL's window with its margin, and a day's calls less the reserve.
+const WINDOW_MS: u64 = (LIMITS.window_ms + LIMITS.margin_ms) as u64;
+const BULK_LANE: usize = crate::BULK_LANE as usize;
+const DAY_CALLS: u64 = CALLS_PER_DAY - LIMITS.daily_reserve as u64;
 const DAY_MS: u64 = 86_400_000;
-/// As in the template: messages per batch and workers of the bulk queue; orders under way; between pulses and publications.
-const BATCH: usize = 20;
-const WORKERS: usize = 4;
-const OUTSTANDING: usize = 2 * BULK_LANE;
-const PULSE_MS: u64 = 2_000;
-const PUBLISH_MS: u64 = 250;
-/// Memory of each function in GB, and how long a pulse may list before it hands over.
-const MEMORY_GB: f64 = 0.25;
-const PULSE_LISTS_MS: u64 = 30_000;
+/// Orders under way; between pulses and publications; how long a pulse may list before it hands over.
+const OUTSTANDING: usize = LIMITS.outstanding() as usize;
+const PULSE_MS: u64 = PULSE_EVERY.as_millis() as u64;
+const PUBLISH_MS: u64 = Settings::DEFAULT.publish_interval.as_millis() as u64;
+const PULSE_LISTS_MS: u64 = LONGEST_LISTING.as_millis() as u64;
 /// Assumed dashboards that look on.
 const DASHBOARDS: u64 = 10;
 /// Log lines of one invocation, Lambda's own three and the metrics, in bytes.
@@ -38,6 +40,26 @@ const PRICES: [(&str, f64, &str); 6] = [
     ("API Gateway WebSocket, per million messages", 1.00, "aws.amazon.com/api-gateway/pricing"),
     ("CloudWatch Logs, per GB taken in", 0.50, "aws.amazon.com/cloudwatch/pricing"),
 ];
+
+/// What the template gives the workers of the bulk queue.
+#[derive(Clone, Copy)]
+struct Deployed {
+    batch: usize,
+    workers: usize,
+    memory_gb: f64,
+}
+
+impl Deployed {
+    fn read() -> Self {
+        let template = Template::read();
+        let bulk = template.at(&["Resources", "OrderWorkerFunction", "Properties", "Events", "OrdersBulk"]);
+        Self {
+            batch: bulk.number("BatchSize") as usize,
+            workers: bulk.number("MaximumConcurrency") as usize,
+            memory_gb: template.memory_mb("OrderWorkerFunction") as f64 / 1024.0,
+        }
+    }
+}
 
 /// What calls take, in milliseconds.
 #[derive(Clone, Copy)]
@@ -64,11 +86,13 @@ pub(crate) struct Simulated {
     pub(crate) most_in_window: usize,
     /// The most rows that one database call touched: a page, a batch, or what is dispatched at once.
     pub(crate) most_rows: usize,
+    /// Memory of each function.
+    memory_gb: f64,
 }
 
 impl Simulated {
     fn gb_seconds(&self) -> f64 {
-        self.worker_milliseconds as f64 / 1000.0 * MEMORY_GB
+        self.worker_milliseconds as f64 / 1000.0 * self.memory_gb
     }
 
     fn dollars(&self) -> f64 {
@@ -139,8 +163,10 @@ impl Limiter {
 
 /// Syncs so many orders of which none is stored.
 pub(crate) fn simulate(orders: u64, pace: Pace) -> Simulated {
+    let deployed = Deployed::read();
     let mut simulation = Simulation {
         pace,
+        batch: deployed.batch,
         random: StdRng::seed_from_u64(orders),
         now: 0,
         events: BinaryHeap::new(),
@@ -152,10 +178,10 @@ pub(crate) fn simulate(orders: u64, pace: Pace) -> Simulated {
         recorded: 0,
         queued: 0,
         outstanding: 0,
-        workers: (0..WORKERS).map(|_| Worker::default()).collect(),
+        workers: (0..deployed.workers).map(|_| Worker::default()).collect(),
         done: 0,
         published_at: 0,
-        found: Simulated { orders, ..Simulated::default() },
+        found: Simulated { orders, memory_gb: deployed.memory_gb, ..Simulated::default() },
     };
     simulation.run();
     simulation.found
@@ -163,6 +189,8 @@ pub(crate) fn simulate(orders: u64, pace: Pace) -> Simulated {
 
 struct Simulation {
     pace: Pace,
+    /// Messages that a worker takes at once.
+    batch: usize,
     random: StdRng,
     now: u64,
     events: BinaryHeap<Reverse<(u64, Event)>>,
@@ -306,13 +334,13 @@ impl Simulation {
         self.outstanding += messages;
         self.found.order_messages += messages as u64;
         self.found.sqs_requests += messages.div_ceil(10) as u64;
-        for worker in 0..WORKERS {
+        for worker in 0..self.workers.len() {
             self.take(worker);
         }
     }
 
     fn take(&mut self, number: usize) {
-        let batch = self.queued.min(BATCH);
+        let batch = self.queued.min(self.batch);
         if batch == 0 || self.workers[number].batch > 0 {
             return;
         }
@@ -393,7 +421,7 @@ pub(crate) fn measure(report: &mut Report, measured_seconds_of_1000: f64) {
         &format!(
             "The real paging over an exact window, with batches, workers, pulses and publications as configured, {DASHBOARDS} dashboards looking \
              on, GHL answering in {} ms in the median and the database in {} ms. Its 1,000 orders take {own_seconds:.0} s, measured above were \
-             {measured_seconds_of_1000:.0} s. GHL grants 200,000 calls a day: a larger sync ends its day with `daily_budget_exhausted` and the next \
+             {measured_seconds_of_1000:.0} s. GHL grants {CALLS_PER_DAY} calls a day: a larger sync ends its day with `daily_budget_exhausted` and the next \
              run lists again and goes on with what isn't stored. Dollars are for one sync, by the public prices for US East (x86) as of November 2026, beyond the \
              free tier: {}. An idle system besides polls its queues: about 9 million requests a month, $3.50.",
             pace.ghl_median_ms,
@@ -410,7 +438,6 @@ pub(crate) fn measure(report: &mut Report, measured_seconds_of_1000: f64) {
 pub(crate) fn assert_scale() {
     let pace = Pace { ghl_median_ms: crate::GHL_LATENCY_MS, database_ms: crate::DATABASE_LATENCY_MS };
     let (small, large) = (simulate(25_000, pace), simulate(100_000, pace));
-    let pages = |orders: u64| 1 + (orders - u64::from(PAGE_SIZE)).div_ceil(90);
     for found in [&small, &large] {
         assert!(found.most_in_window <= BULK_LANE, "{} calls in a window", found.most_in_window);
         assert!((0..=1).contains(&(found.ghl_calls - found.orders - pages(found.orders))), "{} calls", found.ghl_calls);

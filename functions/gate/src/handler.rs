@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use database::{Database, GateResult, GateTicket};
-use domain::{FailureClass, frames::utc_ms};
+use database::Database;
+use domain::FailureClass;
+use domain::frames::utc_ms;
+use domain::gate::{GateResult, GateTicket};
 use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, request};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use telemetry::metrics::{self, Metric};
 
@@ -82,13 +83,12 @@ fn route(request: &Request) -> Result<(i64, Action), ApiError> {
 
 /// A ticket as the scanner shows it; nothing of its buyer.
 fn shown(ticket: &GateTicket) -> Value {
-    let validated_at = ticket.validated_at.as_deref().and_then(|at| at.parse::<Timestamp>().ok()).map(utc_ms);
     json!({
         "ticketId": ticket.ticket_id,
         "orderId": ticket.order_id,
         "ticketType": ticket.ticket_type,
         "status": ticket.status,
-        "validatedAt": validated_at,
+        "validatedAt": ticket.validated_at.map(utc_ms),
     })
 }
 
@@ -162,6 +162,17 @@ mod tests {
         assert_eq!((status, &body["code"], &body["reason"]), (409, &json!("ticket_cancelled"), &json!("refunded")));
         let (status, body) = answer_to(validate, "admin", "validate_ticket", ticket("not_found", "")).await;
         assert_eq!((status, &body["code"], &body["requestId"]), (404, &json!("ticket_not_found"), &json!("req-1")));
+    }
+
+    #[tokio::test]
+    async fn a_ticket_without_any_status_is_refused_like_one_of_an_unknown_status() {
+        let ticket = json!({
+            "ticket_id": 7, "order_id": "ord", "ticket_type": "VIP", "status": null, "validated_at": null,
+            "reason": "its status is \"\"",
+        });
+        let answer = ResponseTemplate::new(200).set_body_json(json!({"result": "cancelled", "ticket": ticket}));
+        let (status, body) = answer_to("/api/qrapp/tickets/7/validate", "member", "validate_ticket", answer).await;
+        assert_eq!((status, &body["code"]), (409, &json!("ticket_cancelled")));
     }
 
     #[tokio::test]

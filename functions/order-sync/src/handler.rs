@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use database::{Database, Lane, Reconciled, ToReconcile, UpsertResult};
-use domain::{FailureClass, OrderId};
+use database::{Database, Lane, ToReconcile};
+use domain::outcome::{Reconciled, UpsertResult};
+use domain::{Cause, Change, FailureClass, OrderId};
 use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, request};
 use jiff::Timestamp;
-use queues::{Cause, OrderMessage, Queue};
+use queues::{OrderMessage, Queue};
 use serde_json::json;
 use sync::prepare::Rules;
 use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
@@ -56,7 +57,7 @@ impl OrderSync {
         };
         let listed = self.products.listed_for(&[&order], &self.database, &self.fetcher, Lane::Priority, latest).await;
         let listed = listed.map_err(not_fetched)?;
-        let purpose = Purpose { run_id: None, cause: Cause::Single.as_str(), attempts: 1, remember_only: false, force };
+        let purpose = Purpose { run_id: None, cause: Cause::Single, attempts: 1, remember_only: false, force };
         let upsert = prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
         if upsert.foreign {
             return Err(ApiError::not_found("other_location", "This order belongs to another location"));
@@ -75,16 +76,14 @@ impl OrderSync {
                     &json!({ "orderId": order_id, "result": "skipped", "reason": reason, "issues": issues }),
                 );
             }
-            UpsertResult::Written => "written",
-            UpsertResult::Unchanged => "unchanged",
-            UpsertResult::Stale => "stale",
+            UpsertResult::Stored(change) => change,
         };
         let due = ToReconcile { order_id: order_id.clone(), run_id: None, change, attempts: 1 };
         let reconciled = self.database.reconcile_tickets(&[due]).await.map_err(no_database)?;
         let tickets = reconciled.orders.into_iter().next();
-        let changed = tickets.as_ref().is_some_and(|done| done.added + done.reinstated + done.cancelled > 0);
+        let changed = tickets.as_ref().is_some_and(Reconciled::changed);
         metrics::count(Metric::OrdersSynced, 1);
-        metrics::count(Metric::OrdersUnchanged, usize::from(result != UpsertResult::Written && !changed));
+        metrics::count(Metric::OrdersUnchanged, usize::from(change != Change::Written && !changed));
         issues.extend(tickets.iter().flat_map(|tickets| tickets.issues.clone()));
         let answer = json!({
             "orderId": order_id, "result": change, "valid": valid, "paymentStatus": payment_status, "entitled": entitled,
@@ -104,7 +103,7 @@ impl OrderSync {
     }
 
     async fn enqueue(&self, order_id: &OrderId) -> Result<Response, ApiError> {
-        let message = OrderMessage::new(self.database.location_id().as_str(), order_id.as_str(), Cause::Single);
+        let message = OrderMessage::new(self.database.location_id().clone(), order_id.clone(), Cause::Single);
         self.orders
             .send(&message, Duration::ZERO)
             .await

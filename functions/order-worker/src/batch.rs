@@ -1,15 +1,13 @@
 //! A batch of messages, by order: several messages for one order are served by one fetch.
 
-use domain::{OrderId, RunId};
+use domain::LocationId;
 use jiff::Timestamp;
+use queues::OrderMessage;
 use queues::batch::Received;
-use queues::{Cause, OrderMessage};
 
 /// What is asked for one order, by one or more messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
-    pub(crate) order_id: OrderId,
-    pub(crate) run_id: Option<RunId>,
     /// The newest of the messages.
     pub(crate) message: OrderMessage,
     /// When the newest notice was sent.
@@ -23,34 +21,28 @@ pub(crate) struct Task {
 impl Task {
     /// The message to send when this one has to wait; it is as old as what it follows.
     pub(crate) fn again(&self, attempt: u32) -> OrderMessage {
-        let noticed_at_ms = self.sent_at.map(Timestamp::as_millisecond);
-        OrderMessage { attempt, noticed_at_ms, ..self.message.clone() }
+        OrderMessage { attempt, noticed_at: self.sent_at, ..self.message.clone() }
     }
 
     pub(crate) fn is_bulk(&self) -> bool {
-        matches!(self.message.cause, Cause::Run | Cause::ValidList | Cause::Retry)
+        self.message.cause.is_bulk()
     }
 }
 
-/// The tasks of a batch, and the messages that name no order of this location: those are handed back, and end as dead letters.
-pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &str) -> (Vec<Task>, Vec<String>) {
+/// The tasks of a batch, and the messages for another location: those are handed back, and end as dead letters.
+pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &LocationId) -> (Vec<Task>, Vec<String>) {
     let (mut tasks, mut refused): (Vec<Task>, Vec<String>) = (Vec::new(), Vec::new());
     for received in received {
-        let Received { message_id, message, sent_at_ms, received_at_ms, .. } = received;
-        let run_id = message.run_id.clone().map(RunId::try_new).transpose();
-        let (Ok(order_id), Ok(run_id)) = (OrderId::try_new(message.order_id.clone()), run_id) else {
-            tracing::warn!(message_id, "A message names no order");
-            refused.push(message_id);
-            continue;
-        };
-        if message.location_id != ours {
-            tracing::warn!(message_id, order_id = %order_id, "A message is for another location");
+        let Received { message_id, message, sent_at, received_at, .. } = received;
+        if message.location_id != *ours {
+            tracing::warn!(message_id, order_id = %message.order_id, "A message is for another location");
             refused.push(message_id);
             continue;
         }
-        let time = |ms: Option<i64>| ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        let (sent_at, received_at) = (time(message.noticed_at_ms.or(sent_at_ms)), time(received_at_ms));
-        match tasks.iter_mut().find(|task| task.order_id == order_id && task.run_id == run_id) {
+        let sent_at = message.noticed_at.or(sent_at);
+        let same =
+            |task: &&mut Task| (&task.message.order_id, &task.message.run_id) == (&message.order_id, &message.run_id);
+        match tasks.iter_mut().find(same) {
             Some(task) => {
                 task.message_ids.push(message_id);
                 task.sent_at = task.sent_at.max(sent_at);
@@ -59,7 +51,7 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &str) -> (Vec<T
                     task.message = message;
                 }
             }
-            None => tasks.push(Task { order_id, run_id, message, sent_at, received_at, message_ids: vec![message_id] }),
+            None => tasks.push(Task { message, sent_at, received_at, message_ids: vec![message_id] }),
         }
     }
     (tasks, refused)
@@ -67,16 +59,20 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &str) -> (Vec<T
 
 #[cfg(test)]
 mod tests {
+    use domain::{Cause, OrderId};
+
     use super::*;
 
-    fn received(id: &str, order: &str, location: &str, sent_at_ms: i64) -> Received<OrderMessage> {
+    fn location(id: &str) -> LocationId {
+        LocationId::try_new(id).unwrap()
+    }
+
+    fn received(id: &str, order: &str, of: &str, sent_at_ms: i64) -> Received<OrderMessage> {
         Received {
             message_id: id.into(),
-            queue: "orders".into(),
-            sent_at_ms: Some(sent_at_ms),
-            received_at_ms: None,
-            receive_count: 1,
-            message: OrderMessage::new(location, order, Cause::Webhook),
+            sent_at: Timestamp::from_millisecond(sent_at_ms).ok(),
+            received_at: None,
+            message: OrderMessage::new(location(of), OrderId::try_new(order).unwrap(), Cause::Webhook),
         }
     }
 
@@ -84,7 +80,7 @@ mod tests {
     fn a_burst_for_one_order_is_one_task_as_young_as_its_newest_message() {
         let batch =
             vec![received("1", "a", "loc", 1000), received("2", "b", "loc", 2000), received("3", "a", "loc", 3000)];
-        let (tasks, refused) = tasks(batch, "loc");
+        let (tasks, refused) = tasks(batch, &location("loc"));
         assert!(refused.is_empty());
         assert_eq!(tasks.len(), 2);
         assert_eq!(tasks[0].message_ids, ["1", "3"]);
@@ -93,19 +89,17 @@ mod tests {
 
     #[test]
     fn a_message_that_waited_is_as_old_as_its_notice() {
-        let first = tasks(vec![received("1", "a", "loc", 1000)], "loc").0.remove(0);
+        let first = tasks(vec![received("1", "a", "loc", 1000)], &location("loc")).0.remove(0);
         let later = Received { message: first.again(2), ..received("2", "a", "loc", 9000) };
-        let (tasks, _) = tasks(vec![later], "loc");
+        let (tasks, _) = tasks(vec![later], &location("loc"));
         assert_eq!((tasks[0].sent_at.unwrap().as_millisecond(), tasks[0].message.attempt), (1000, 2));
     }
 
     #[test]
-    fn what_names_no_order_of_ours_is_handed_back_and_the_rest_goes_on() {
-        let (tasks, refused) = tasks(
-            vec![received("1", "a/../b", "loc", 0), received("2", "a", "other", 0), received("3", "a", "loc", 0)],
-            "loc",
-        );
-        assert_eq!(refused, ["1", "2"]);
-        assert_eq!(tasks[0].message_ids, ["3"]);
+    fn what_names_another_location_is_handed_back_and_the_rest_goes_on() {
+        let batch = vec![received("1", "a", "other", 0), received("2", "a", "loc", 0)];
+        let (tasks, refused) = tasks(batch, &location("loc"));
+        assert_eq!(refused, ["1"]);
+        assert_eq!(tasks[0].message_ids, ["2"]);
     }
 }

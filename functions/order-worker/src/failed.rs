@@ -3,15 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use database::Failure;
+use database::{Database, Failure};
 use domain::failure::Pace;
-use domain::{FailureClass, failure};
-use queues::Cause;
-use sync::FetchError;
+use domain::{Cause, FailureClass, RunId, failure};
+use queues::{OrderMessage, Queue};
+use sync::{FetchError, Publisher};
 use telemetry::metrics::{self, Metric};
 
 use crate::batch::Task;
-use crate::worker::Worker;
 
 /// Why an order isn't stored.
 pub(crate) enum NotRead {
@@ -76,17 +75,30 @@ fn reason(error: &FetchError) -> String {
     }
 }
 
-impl Worker {
+/// Where orders go that have to wait.
+pub(crate) struct Retries {
+    pub(crate) orders: Queue<OrderMessage>,
+    pub(crate) bulk: Queue<OrderMessage>,
+    /// How fast they follow.
+    pub(crate) pace: Pace,
+}
+
+impl Retries {
     /// Sends a task's message anew, to be handled after `wait`; gives the messages to hand back where that failed.
     pub(crate) async fn later(&self, task: &Task, attempt: u32, wait: Duration) -> Vec<String> {
         let queue = if task.is_bulk() { &self.bulk } else { &self.orders };
         let Err(error) = queue.send(&task.again(attempt), wait).await else { return Vec::new() };
-        tracing::error!(order_id = %task.order_id, error = telemetry::chain(&error), "A message could not be sent anew");
+        tracing::error!(order_id = %task.message.order_id, error = telemetry::chain(&error), "A message could not be sent anew");
         task.message_ids.clone()
     }
 
     /// Applies the remedies; gives the messages to hand back because neither a new message nor a record could be made.
-    pub(crate) async fn not_read(&self, not_read: Vec<(Task, NotRead)>) -> Vec<String> {
+    pub(crate) async fn remedy(
+        &self,
+        database: &Database,
+        publisher: &Publisher,
+        not_read: Vec<(Task, NotRead)>,
+    ) -> Vec<String> {
         let (mut back, mut given_up, mut stopping) = (Vec::new(), Vec::new(), None);
         for (task, problem) in not_read {
             match remedy(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
@@ -94,8 +106,10 @@ impl Worker {
                     back.extend(self.later(&task, attempt, wait).await);
                 }
                 Remedy::GiveUp { class, code, reason, stops_run } => {
-                    tracing::warn!(order_id = %task.order_id, run_id = task.message.run_id, class = class.as_str(), code, attempts = task.message.attempt, reason, "An order could not be synced");
-                    if let (true, Some(run_id)) = (stops_run, &task.run_id) {
+                    let OrderMessage { order_id, run_id, attempt, .. } = &task.message;
+                    let of_run = run_id.as_ref().map(RunId::as_str);
+                    tracing::warn!(order_id = %order_id, run_id = of_run, class = class.as_str(), code, attempts = attempt, reason, "An order could not be synced");
+                    if let (true, Some(run_id)) = (stops_run, run_id) {
                         stopping.get_or_insert_with(|| (run_id.clone(), code, reason.clone()));
                     }
                     given_up.push((task, class, code, reason));
@@ -103,12 +117,12 @@ impl Worker {
             }
         }
         if let Some((run_id, code, reason)) = &stopping {
-            match self.database.end_run(run_id, code, reason).await {
+            match database.end_run(run_id, code, reason).await {
                 Ok(ended) => {
                     if ended.cancelled {
                         tracing::error!(run_id = %run_id, code, reason, "A run ends with an error");
                     }
-                    self.publisher.publish_granted(&self.database, ended.publication.as_ref()).await;
+                    publisher.publish_granted(database, ended.publication.as_ref()).await;
                 }
                 Err(error) => {
                     tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run could not be stopped")
@@ -118,9 +132,9 @@ impl Worker {
         let failures: Vec<_> = given_up
             .iter()
             .map(|(task, class, code, reason)| Failure {
-                order_id: task.order_id.clone(),
-                run_id: task.run_id.clone(),
-                cause: task.message.cause.as_str(),
+                order_id: task.message.order_id.clone(),
+                run_id: task.message.run_id.clone(),
+                cause: task.message.cause,
                 class: *class,
                 code,
                 reason: reason.clone(),
@@ -130,11 +144,11 @@ impl Worker {
         if failures.is_empty() {
             return back;
         }
-        match self.database.record_failures(&failures).await {
+        match database.record_failures(&failures).await {
             Ok(recorded) => {
                 metrics::count(Metric::OrdersFailed, failures.len());
                 metrics::count(Metric::FailuresRecorded, failures.len());
-                self.publisher.publish_granted(&self.database, recorded.publication.as_ref()).await;
+                publisher.publish_granted(database, recorded.publication.as_ref()).await;
             }
             Err(error) => {
                 tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");

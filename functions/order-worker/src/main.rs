@@ -15,6 +15,7 @@ mod worker;
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use failed::Retries;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use queues::Queue;
 use queues::batch::SqsEvent;
@@ -36,7 +37,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let urls = [env.url("ORDERS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [orders, bulk, tickets] = urls;
     let published = sync::setup::published(&env)?;
-    let settle = env.milliseconds("WEBHOOK_SETTLE_MS", 500)?;
+    let settle = env.milliseconds("WEBHOOK_SETTLE_MS", SETTLE)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
     let worker = Worker {
@@ -44,12 +45,14 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         fetcher,
         products: Products::default(),
         rules,
-        orders: Queue::new(sqs.clone(), orders),
-        bulk: Queue::new(sqs.clone(), bulk),
+        retries: Retries {
+            orders: Queue::new(sqs.clone(), orders),
+            bulk: Queue::new(sqs.clone(), bulk),
+            pace: sync::setup::pace(&env)?,
+        },
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &published),
         settle,
-        pace: sync::setup::pace(&env)?,
     };
     let handle = async |event: LambdaEvent<SqsEvent>| {
         let work = worker.handle(event.payload, deadline(&event.context));
@@ -58,6 +61,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
+/// How long the webhooks of a burst are waited for: GHL sends several per change.
+const SETTLE: Duration = Duration::from_millis(500);
 /// Nothing new starts within this time before Lambda ends the invocation: calls in flight may take their whole time-out.
 const RESERVE: Duration = Duration::from_secs(30);
 

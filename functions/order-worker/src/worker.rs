@@ -3,20 +3,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
-use database::{Database, Lane, Notice, OrderUpsert, UpsertResult};
-use domain::FailureClass;
-use domain::failure::Pace;
+use database::{Database, Lane, Notice, OrderUpsert};
+use domain::outcome::UpsertResult;
+use domain::{Cause, Change, FailureClass, RunId};
 use jiff::Timestamp;
 use queues::batch::BatchItemFailures;
 use queues::batch::{SqsEvent, failures, measure_age, receive_all};
-use queues::{Cause, Change, OrderMessage, Queue, TicketMessage};
+use queues::{OrderMessage, Queue, TicketMessage};
 use sync::prepare::Rules;
 use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Publisher, Purpose, prepare};
 use telemetry::metrics::{self, Metric};
 use tracing::{Instrument, error_span};
 
 use crate::batch::{Task, tasks};
-use crate::failed::NotRead;
+use crate::failed::{NotRead, Retries};
 
 /// The function's state.
 pub(crate) struct Worker {
@@ -24,14 +24,11 @@ pub(crate) struct Worker {
     pub(crate) fetcher: Fetcher,
     pub(crate) products: Products,
     pub(crate) rules: Rules,
-    pub(crate) orders: Queue<OrderMessage>,
-    pub(crate) bulk: Queue<OrderMessage>,
+    pub(crate) retries: Retries,
     pub(crate) tickets: Queue<TicketMessage>,
     pub(crate) publisher: Publisher,
     /// How long the webhooks of a burst are waited for.
     pub(crate) settle: Duration,
-    /// How fast retries follow.
-    pub(crate) pace: Pace,
 }
 
 /// How long an order is claimed for a fetch: longer than one takes, short enough to be waited for if its worker dies.
@@ -50,7 +47,7 @@ impl Worker {
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let (tasks, mut back) = tasks(received, self.database.location_id().as_str());
+        let (tasks, mut back) = tasks(received, self.database.location_id());
         back.extend(unreadable.into_iter().map(|problem| problem.message_id));
         let (bulk, priority): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_bulk);
         let mut groups: Vec<(Lane, Vec<Task>)> = Vec::new();
@@ -58,17 +55,17 @@ impl Worker {
             groups.push((Lane::Priority, priority));
         }
         for task in bulk {
-            match groups
-                .iter_mut()
-                .find(|(lane, group)| *lane == Lane::Bulk && group.first().is_some_and(|t| t.run_id == task.run_id))
-            {
+            match groups.iter_mut().find(|(lane, group)| {
+                *lane == Lane::Bulk && group.first().is_some_and(|t| t.message.run_id == task.message.run_id)
+            }) {
                 Some((_, group)) => group.push(task),
                 None => groups.push((Lane::Bulk, vec![task])),
             }
         }
         for (lane, group) in groups {
             let run_id = group.first().filter(|task| task.is_bulk()).and_then(|task| task.message.run_id.clone());
-            back.extend(self.sync(lane, group, deadline).instrument(error_span!("orders", run_id)).await);
+            let span = error_span!("orders", run_id = run_id.as_ref().map(RunId::as_str));
+            back.extend(self.sync(lane, group, deadline).instrument(span).await);
         }
         failures(back)
     }
@@ -76,14 +73,14 @@ impl Worker {
     /// Syncs orders of one lane and run; gives the messages to hand back.
     async fn sync(&self, lane: Lane, tasks: Vec<Task>, deadline: Instant) -> Vec<String> {
         let (tasks, mut back) = self.not_yet_served(tasks).await;
+        let wanted = tasks.iter().map(|task| &task.message);
         let wanted =
-            tasks.iter().map(|task| FetchOrder { id: task.order_id.clone(), run_id: task.run_id.clone() }).collect();
+            wanted.map(|message| FetchOrder { id: message.order_id.clone(), run_id: message.run_id.clone() }).collect();
         let fetched = self.fetcher.fetch_all(&self.database, wanted, lane, deadline).await;
         let (mut read, mut not_read) = (Vec::new(), Vec::new());
         for (order, fetched) in fetched {
-            let Some(task) = tasks.iter().find(|task| task.order_id == order.id && task.run_id == order.run_id) else {
-                continue;
-            };
+            let asked = |task: &&Task| task.message.order_id == order.id && task.message.run_id == order.run_id;
+            let Some(task) = tasks.iter().find(asked) else { continue };
             match fetched {
                 Fetched::Order { order, at } => read.push((task.clone(), *order, at)),
                 // What the run's end left over has its outcome already.
@@ -93,7 +90,7 @@ impl Worker {
             }
         }
         back.extend(self.store(lane, read, &mut not_read, deadline).await);
-        back.extend(self.not_read(not_read).await);
+        back.extend(self.retries.remedy(&self.database, &self.publisher, not_read).await);
         back
     }
 
@@ -108,7 +105,7 @@ impl Worker {
         let notices: Vec<_> = named
             .iter()
             .filter_map(|task| {
-                let (order_id, first_try) = (task.order_id.clone(), task.message.attempt == 1);
+                let (order_id, first_try) = (task.message.order_id.clone(), task.message.attempt == 1);
                 Some(Notice { order_id, sent_at: task.sent_at?, received_at: task.received_at, first_try })
             })
             .collect();
@@ -121,11 +118,11 @@ impl Worker {
         };
         let (mut back, mut settled_at) = (Vec::new(), plan.now);
         for task in named {
-            if plan.served.contains(&task.order_id) {
+            if plan.served.contains(&task.message.order_id) {
                 continue;
             }
-            if plan.busy.contains(&task.order_id) {
-                back.extend(self.later(&task, task.message.attempt, LOOK_AGAIN_AFTER).await);
+            if plan.busy.contains(&task.message.order_id) {
+                back.extend(self.retries.later(&task, task.message.attempt, LOOK_AGAIN_AFTER).await);
                 continue;
             }
             if let (1, Some(sent_at)) = (task.message.attempt, task.sent_at) {
@@ -160,8 +157,8 @@ impl Worker {
         let mut prepared: Vec<(Task, OrderUpsert)> = Vec::with_capacity(read.len());
         for (task, order, at) in read {
             let purpose = Purpose {
-                run_id: task.run_id.clone(),
-                cause: task.message.cause.as_str(),
+                run_id: task.message.run_id.clone(),
+                cause: task.message.cause,
                 attempts: task.message.attempt,
                 remember_only: task.message.cause == Cause::ValidList,
                 force: false,
@@ -197,23 +194,18 @@ impl Worker {
         let mut messages = Vec::new();
         for upserted in &upserts.orders {
             let change = match upserted.result {
-                UpsertResult::Written => Change::Written,
-                UpsertResult::Unchanged => Change::Unchanged,
-                UpsertResult::Stale => Change::Stale,
+                UpsertResult::Stored(change) => change,
                 UpsertResult::Skipped => {
                     metrics::count(Metric::OrdersSkipped, 1);
                     continue;
                 }
             };
             // What is only remembered has its outcome now, the others when their tickets are reconciled.
-            let remembered =
-                prepared.iter().filter(|(task, upsert)| task.order_id == upserted.order_id && upsert.remember_only);
-            let remembered = remembered.count();
+            let of_order = || prepared.iter().filter(|(_, upsert)| upsert.order_id == upserted.order_id);
+            let remembered = of_order().filter(|(_, upsert)| upsert.remember_only).count();
             metrics::count(Metric::OrdersSynced, remembered);
             metrics::count(Metric::OrdersUnchanged, if change == Change::Written { 0 } else { remembered });
-            let tasks =
-                prepared.iter().filter(|(task, upsert)| task.order_id == upserted.order_id && !upsert.remember_only);
-            for (task, _) in tasks {
+            for (task, _) in of_order().filter(|(_, upsert)| !upsert.remember_only) {
                 messages.push(task.message.clone().into_ticket_message(change));
                 handed_over.extend(task.message_ids.iter().cloned());
             }
@@ -240,7 +232,7 @@ fn refused(
         not_read.extend(prepared.into_iter().map(|(task, _)| (task, NotRead::Refused(error.to_string()))));
         return Vec::new();
     }
-    let order_id = if let [(task, _)] = prepared.as_slice() { Some(task.order_id.as_str()) } else { None };
+    let order_id = if let [(task, _)] = prepared.as_slice() { Some(task.message.order_id.as_str()) } else { None };
     let (orders, error) = (prepared.len(), telemetry::chain(error));
     tracing::error!(order_id, orders, error, "Database connection error: orders wait");
     prepared.into_iter().flat_map(|(task, _)| task.message_ids).collect()

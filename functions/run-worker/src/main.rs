@@ -2,25 +2,30 @@
 //!
 //! | module | what it is for |
 //! |---|---|
+//! | `handler` | what comes in: pulses, or a schedule's event |
 //! | `pulse` | one pulse: what is due in each state of the run |
 //! | `pages` | listing: page after page within the rate limit |
 //! | `schedule` | the incremental, full and watch schedules |
+//! | `worker` | the state, and what more than one of these does: dispatching, publishing, ending a run early |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+mod handler;
 mod pages;
 mod pulse;
 mod schedule;
+mod worker;
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
+use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
-use pulse::RunWorker;
 use queues::Queue;
 use serde_json::Value;
 use settings::{Env, aws_config};
 use sync::{Fetcher, Publisher};
+use worker::RunWorker;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -34,7 +39,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
     let urls = [env.url("RUNS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [runs, bulk, tickets] = urls;
-    let interval = env.seconds("PULSE_SECONDS", 2)?;
+    let interval = env.seconds("PULSE_SECONDS", PULSE_EVERY)?;
     let published = sync::setup::published(&env)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
@@ -62,8 +67,6 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// A pulse lists for at most this long, so that dispatching, publishing and cancelling never wait long for it.
-const LONGEST_LISTING: Duration = Duration::from_secs(20);
 /// Left at the end of an invocation: a call to GHL may take its whole time-out of 20 s.
 const RESERVE: Duration = Duration::from_secs(30);
 

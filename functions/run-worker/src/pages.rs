@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use sync::FetchError;
 use tokio::sync::Mutex;
 
-use crate::pulse::{RunWorker, words};
+use crate::worker::{RunWorker, words};
 
 /// Why a page isn't there.
 enum NoPage {

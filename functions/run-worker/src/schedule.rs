@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use database::NewRun;
 use domain::RunKind;
+use domain::run::NotStarted;
 
-use crate::pulse::RunWorker;
+use crate::worker::RunWorker;
 
 /// Rows removed per watch and table.
 const PURGE_LIMIT: u32 = 10_000;
@@ -23,7 +24,7 @@ impl RunWorker {
 
     /// Starts a run; one that is running already, or a lack of daily budget, makes this start a skipped one, not an error.
     async fn start(&self, kind: RunKind) -> Result<(), lambda_runtime::Error> {
-        let daily_reserve = Some(self.fetcher.daily_reserve());
+        let daily_reserve = Some(self.fetcher.limits().daily_reserve);
         let new = NewRun { kind, requested_by: "schedule".to_owned(), order_ids: None, retry_of: None, daily_reserve };
         let started = self.database.start_run(&new, self.settings).await?;
         self.publish(started.finished).await;
@@ -33,8 +34,8 @@ impl RunWorker {
                 self.pulses.send(&self.database, &run.run_id, pulse, Duration::ZERO).await?;
             }
             _ => {
-                let reason = started.reason.as_deref().unwrap_or("running");
-                tracing::info!(kind = kind.as_str(), reason, "A scheduled run is skipped");
+                let reason = started.reason.unwrap_or(NotStarted::Running);
+                tracing::info!(kind = kind.as_str(), reason = reason.as_str(), "A scheduled run is skipped");
                 self.database.skip_run(kind, reason).await?;
             }
         }

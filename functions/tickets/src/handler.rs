@@ -1,9 +1,10 @@
 //! One call for the whole batch; order by order only when the database refuses the batch's data.
 
 use database::{Database, Failure, Recorded, ToReconcile};
-use domain::{FailureClass, OrderId, RunId};
+use domain::outcome::Reconciled;
+use domain::{Cause, Change, FailureClass, LocationId, RunId};
+use queues::TicketMessage;
 use queues::batch::{BatchItemFailures, Received, SqsEvent, failures, measure_age, receive_all};
-use queues::{Change, TicketMessage};
 use sync::Publisher;
 use telemetry::metrics::{self, Metric};
 
@@ -16,7 +17,7 @@ pub(crate) struct Tickets {
 /// One order's tickets, asked for by one or more messages.
 struct Task {
     order: ToReconcile,
-    cause: &'static str,
+    cause: Cause,
     message_ids: Vec<String>,
 }
 
@@ -28,7 +29,7 @@ impl Tickets {
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let (tasks, mut back) = tasks(received, self.database.location_id().as_str());
+        let (tasks, mut back) = tasks(received, self.database.location_id());
         back.extend(unreadable.into_iter().map(|problem| problem.message_id));
         if tasks.is_empty() {
             return failures(back);
@@ -101,30 +102,27 @@ impl Tickets {
 fn count(orders: &[ToReconcile], recorded: &Recorded) {
     let changed = |order: &ToReconcile| {
         let tickets = recorded.orders.iter().find(|tickets| tickets.order_id == order.order_id);
-        order.change == Change::Written.as_str()
-            || tickets.is_some_and(|tickets| tickets.added + tickets.reinstated + tickets.cancelled > 0)
+        order.change == Change::Written || tickets.is_some_and(Reconciled::changed)
     };
     metrics::count(Metric::OrdersSynced, orders.len());
     metrics::count(Metric::OrdersUnchanged, orders.iter().filter(|order| !changed(order)).count());
 }
 
-/// The tasks of a batch, one per order and run, and the messages that name none of this location.
-fn tasks(received: Vec<Received<TicketMessage>>, ours: &str) -> (Vec<Task>, Vec<String>) {
+/// The tasks of a batch, one per order and run, and the messages for another location.
+fn tasks(received: Vec<Received<TicketMessage>>, ours: &LocationId) -> (Vec<Task>, Vec<String>) {
     let (mut tasks, mut refused): (Vec<Task>, Vec<String>) = (Vec::new(), Vec::new());
     for Received { message_id, message, .. } in received {
-        let run_id = message.run_id.clone().map(RunId::try_new).transpose();
-        let (Ok(order_id), Ok(run_id), true) =
-            (OrderId::try_new(message.order_id), run_id, message.location_id == ours)
-        else {
-            tracing::warn!(message_id, "A message names no order of this location");
+        let TicketMessage { location_id, order_id, cause, run_id, attempt, change } = message;
+        if location_id != *ours {
+            tracing::warn!(message_id, order_id = %order_id, "A message is for another location");
             refused.push(message_id);
             continue;
-        };
+        }
         match tasks.iter_mut().find(|task| task.order.order_id == order_id && task.order.run_id == run_id) {
             Some(task) => task.message_ids.push(message_id),
             None => tasks.push(Task {
-                order: ToReconcile { order_id, run_id, change: message.change.as_str(), attempts: message.attempt },
-                cause: message.cause.as_str(),
+                order: ToReconcile { order_id, run_id, change, attempts: attempt },
+                cause,
                 message_ids: vec![message_id],
             }),
         }
@@ -134,7 +132,8 @@ fn tasks(received: Vec<Received<TicketMessage>>, ours: &str) -> (Vec<Task>, Vec<
 
 #[cfg(test)]
 mod tests {
-    use queues::{Cause, OrderMessage};
+    use domain::OrderId;
+    use queues::OrderMessage;
     use serde_json::json;
     use telemetry::metrics::Collector;
 
@@ -148,7 +147,12 @@ mod tests {
             change,
             attempts: 1,
         };
-        let orders = [order("a", "written"), order("b", "unchanged"), order("c", "stale"), order("d", "unchanged")];
+        let orders = [
+            order("a", Change::Written),
+            order("b", Change::Unchanged),
+            order("c", Change::Stale),
+            order("d", Change::Unchanged),
+        ];
         let done = |id: &str, added: u32| {
             json!({
                 "order_id": id, "found": 0, "added": added, "reinstated": 0, "cancelled": 0, "kept": 0,
@@ -165,25 +169,20 @@ mod tests {
 
     #[test]
     fn duplicates_are_one_task_and_strangers_are_handed_back() {
-        let received = |id: &str, location: &str, order: &str| Received {
+        let location = |id: &str| LocationId::try_new(id).unwrap();
+        let received = |id: &str, of: &str, order: &str| Received {
             message_id: id.into(),
-            queue: "tickets".into(),
-            sent_at_ms: None,
-            received_at_ms: None,
-            receive_count: 1,
-            message: OrderMessage::new(location, order, Cause::Webhook).into_ticket_message(Change::Written),
+            sent_at: None,
+            received_at: None,
+            message: OrderMessage::new(location(of), OrderId::try_new(order).unwrap(), Cause::Webhook)
+                .into_ticket_message(Change::Written),
         };
         let (tasks, refused) = tasks(
-            vec![
-                received("1", "loc", "a"),
-                received("2", "loc", "a"),
-                received("3", "other", "a"),
-                received("4", "loc", "a b"),
-            ],
-            "loc",
+            vec![received("1", "loc", "a"), received("2", "loc", "a"), received("3", "other", "a")],
+            &location("loc"),
         );
         assert_eq!(tasks.len(), 1);
         assert_eq!(tasks[0].message_ids, ["1", "2"]);
-        assert_eq!(refused, ["3", "4"]);
+        assert_eq!(refused, ["3"]);
     }
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use domain::LocationId;
+use domain::{Cause, LocationId};
 use ghl::webhook::{Hint, Keys, NotUsable, Refused, order_ids};
 use http_api::{ApiError, Request, Response, StatusCode, header, json};
 use jiff::Timestamp;
-use queues::{Cause, OrderMessage, Queue};
+use queues::{OrderMessage, Queue};
 use serde_json::json;
 use settings::{Env, Secret, SettingsError};
 use telemetry::metrics::{self, Metric};
@@ -103,8 +103,8 @@ impl Webhook {
                 return json(StatusCode::OK, &json!({ "message": "Ignored: the event is not about an order" }));
             }
         };
-        let message = |id: &domain::OrderId| OrderMessage::new(self.location_id.as_str(), id.as_str(), Cause::Webhook);
-        let messages: Vec<_> = order_ids.iter().map(message).collect();
+        let message = |id| OrderMessage::new(self.location_id.clone(), id, Cause::Webhook);
+        let messages: Vec<_> = order_ids.into_iter().map(message).collect();
         self.orders.send_all(&messages).await.map_err(|error| try_again().caused_by(error))?;
         metrics::count(Metric::WebhooksAccepted, 1);
         tracing::info!(orders = messages.len(), "A webhook was accepted");

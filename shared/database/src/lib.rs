@@ -33,11 +33,8 @@ mod upkeep;
 pub use client::Database;
 pub use connections::Registration;
 pub use error::Error;
-pub use gate::{GateAnswer, GateResult, GateTicket};
 pub use limiter::{Lane, Limits, Observed, Slots};
-pub use orders::{
-    Failure, Notice, OrderRow, OrderUpsert, Plan, Reconciled, Recorded, ToReconcile, UpsertResult, Upserted, Upserts,
-};
+pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
     Cancelled, Dispatch, DueOrder, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, Settings, Snapshot, Started,

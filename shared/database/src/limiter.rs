@@ -1,5 +1,6 @@
 //! The shared rate limiter.
 
+use domain::{RunId, RunState, rate};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -29,6 +30,30 @@ pub struct Limits {
     pub bulk_percent: u32,
     /// Calls of the day's budget that runs leave to webhooks and single syncs.
     pub daily_reserve: u32,
+}
+
+impl Limits {
+    /// What holds unless it is configured otherwise.
+    pub const DEFAULT: Self = Self {
+        max: rate::CALLS_PER_WINDOW,
+        window_ms: rate::WINDOW.as_millis() as u32,
+        margin_ms: 250,
+        bulk_percent: 80,
+        daily_reserve: 1000,
+    };
+
+    /// Calls that a window of the bulk lane holds, at least 1.
+    #[must_use]
+    pub const fn bulk_window(&self) -> u32 {
+        let bulk = self.max * self.bulk_percent / 100;
+        if bulk == 0 { 1 } else { bulk }
+    }
+
+    /// Orders that a run has under way at most: enough for two windows, so that workers never wait for the next pulse.
+    #[must_use]
+    pub const fn outstanding(&self) -> u32 {
+        2 * self.bulk_window()
+    }
 }
 
 /// What GHL's headers said since the last request for slots.
@@ -69,7 +94,7 @@ pub struct Slots {
     #[serde(default)]
     pub budget_exhausted: bool,
     /// The state of the run that was asked for; nothing is granted unless it is `Syncing`.
-    pub run_state: Option<String>,
+    pub run_state: Option<RunState>,
     /// For how many milliseconds every grant has come too late to be used; `None` when the last one came in time.
     #[serde(default)]
     pub late_ms: Option<u64>,
@@ -85,7 +110,7 @@ impl Database {
         &self,
         lane: Lane,
         wanted: usize,
-        run_id: Option<&str>,
+        run_id: Option<&RunId>,
         limits: Limits,
         observed: Observed,
         late: Option<bool>,

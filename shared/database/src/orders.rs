@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use domain::frames::Publication;
 use domain::items::Line;
-use domain::{FailureClass, Issue, OrderId, Personal, RunId};
+use domain::outcome::{Reconciled, UpsertResult};
+use domain::{Cause, Change, FailureClass, Issue, OrderId, Personal, RunId};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
@@ -21,7 +22,7 @@ pub struct OrderUpsert {
     /// The run it is fetched for.
     pub run_id: Option<RunId>,
     /// Why it was fetched.
-    pub cause: &'static str,
+    pub cause: Cause,
     /// When it was read: the time of the limiter's grant.
     pub fetched_at: Timestamp,
     /// GHL's `updatedAt`: decides what is newer.
@@ -106,20 +107,6 @@ pub struct Plan {
     pub now: Timestamp,
 }
 
-/// What an upsert did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UpsertResult {
-    /// The row was written.
-    Written,
-    /// The row said the same already.
-    Unchanged,
-    /// The row is newer than what was read.
-    Stale,
-    /// Not a valid order of ours.
-    Skipped,
-}
-
 /// One order of an upsert.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Upserted {
@@ -148,32 +135,10 @@ pub struct ToReconcile {
     pub order_id: OrderId,
     /// The run its outcome counts for.
     pub run_id: Option<RunId>,
-    /// `written`, `unchanged` or `stale`: what the upsert did.
-    pub change: &'static str,
+    /// What the upsert did.
+    pub change: Change,
     /// How often it was tried.
     pub attempts: u32,
-}
-
-/// What reconciling did to one order.
-#[derive(Debug, Clone, Deserialize)]
-pub struct Reconciled {
-    /// Which order.
-    pub order_id: OrderId,
-    /// Tickets it had before.
-    pub found: u32,
-    /// Tickets made.
-    pub added: u32,
-    /// Tickets brought back.
-    pub reinstated: u32,
-    /// Tickets cancelled.
-    pub cancelled: u32,
-    /// Tickets left as they were.
-    pub kept: u32,
-    /// Validated tickets beyond what the order entitles to.
-    pub over_validated: u32,
-    /// What a person should look at.
-    #[serde(default)]
-    pub issues: Vec<Issue>,
 }
 
 /// The answer of a call that records outcomes.
@@ -194,7 +159,7 @@ pub struct Failure {
     /// The run it counts for.
     pub run_id: Option<RunId>,
     /// Why it was fetched.
-    pub cause: &'static str,
+    pub cause: Cause,
     /// Its class.
     pub class: FailureClass,
     /// A stable word.

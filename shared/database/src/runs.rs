@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::frames::Publication;
 use domain::listing::Listing;
+use domain::run::NotStarted;
 use domain::{Issue, OrderId, Problem, Run, RunId, RunKind, RunState};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -37,13 +38,22 @@ pub struct Settings {
     pub publish_interval: Duration,
 }
 
+impl Settings {
+    /// What holds unless it is configured otherwise. `start_run` in `runs.sql` and `CooldownSeconds` in the template say the same.
+    pub const DEFAULT: Self = Self {
+        cooldown: Duration::from_secs(30),
+        lease: Duration::from_secs(1800),
+        publish_interval: Duration::from_millis(250),
+    };
+}
+
 /// The answer to a start.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Started {
     /// Whether it started.
     pub started: bool,
-    /// Why not: `running`, `cooldown`, `nothing_to_retry` or `unknown_run`.
-    pub reason: Option<String>,
+    /// Why not.
+    pub reason: Option<NotStarted>,
     /// The new run, or the one in the way.
     pub run: Option<Run>,
     /// The number of its first pulse.
@@ -185,7 +195,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn skip_run(&self, kind: RunKind, reason: &str) -> Result<(), Error> {
+    pub async fn skip_run(&self, kind: RunKind, reason: NotStarted) -> Result<(), Error> {
         self.call::<Value>("skip_run", json!({ "kind": kind, "reason": reason })).await.map(drop)
     }
 
@@ -254,18 +264,6 @@ impl Database {
     /// [`Error`].
     pub async fn cancel_run(&self, requested_by: &str) -> Result<Cancelled, Error> {
         self.call("cancel_run", json!({ "requested_by": requested_by })).await
-    }
-
-    /// Asks whether there is something to publish that nobody is publishing.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn grant_publication(&self, run_id: &RunId) -> Result<Option<Publication>, Error> {
-        #[derive(Deserialize)]
-        struct Granted {
-            publication: Option<Publication>,
-        }
-        Ok(self.call::<Granted>("grant_publication", json!({ "run_id": run_id })).await?.publication)
     }
 
     /// Records that a publication went out.

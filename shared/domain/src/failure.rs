@@ -31,8 +31,11 @@ impl FailureClass {
 /// A transient failure becomes permanent after this many attempts.
 pub const MAX_ATTEMPTS: u32 = 5;
 
+/// Receives before a message becomes a dead letter: `maxReceiveCount` of the template.
+pub const MAX_RECEIVES: u32 = 5;
+
 /// When an order named by a webhook can't be found yet: wait this long before attempt 2, 3, 4 and 5 (GHL may take minutes).
-pub const NOT_READABLE_YET: [Duration; 4] =
+pub const NOT_READABLE_YET: [Duration; MAX_ATTEMPTS as usize - 1] =
     [Duration::from_secs(5), Duration::from_secs(30), Duration::from_secs(120), Duration::from_secs(600)];
 
 /// How fast deliberate waits pass, in percent of the times written here; less is for tests.

@@ -8,7 +8,22 @@ use crate::ids::{LocationId, RunId};
 use crate::problem::Problem;
 use crate::run::{Run, RunState};
 
-/// Sequence numbers the database sets aside for one publication.
+/// What a frame tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// How the run stands: the status document's data.
+    SyncStatus,
+    /// How far orders are.
+    SyncProgress,
+    /// How far tickets are.
+    SyncTicketProgress,
+    /// That the run has ended well.
+    SyncComplete,
+}
+
+/// Sequence numbers the database sets aside for one publication: it tells each event once at most. Also stands in
+/// `publications.sql`.
 pub const FRAMES_PER_PUBLICATION: u64 = 4;
 
 /// The database's permission to publish: numbers no other publication has, and the run as it stood then.
@@ -25,8 +40,8 @@ pub struct Publication {
 /// One message to a dashboard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Frame {
-    /// `sync_status`, `sync_progress`, `sync_ticket_progress` or `sync_complete`.
-    pub event: &'static str,
+    /// What it tells.
+    pub event: Event,
     /// The run it tells about; `None` before the first.
     #[serde(rename = "runId")]
     pub run_id: Option<RunId>,
@@ -52,49 +67,55 @@ impl Publication {
     #[must_use]
     pub fn announce(&self) -> Announcement {
         let run = &self.run;
-        let mut events = Vec::new();
-        let told = run.announced_state;
-        if told.is_none() && run.state == RunState::Syncing {
-            events.push("sync_status");
-        }
-        if told.is_none_or(|told| told == RunState::Syncing) && run.state != RunState::Skipped {
-            events.extend(["sync_progress", "sync_ticket_progress"]);
-        }
-        let ended_well = matches!(run.state, RunState::Delay | RunState::Completed);
-        let told_the_end = told.is_some_and(|told| told != RunState::Syncing);
-        match run.state {
-            RunState::Syncing => {}
-            RunState::Delay => events.extend(["sync_status", "sync_complete"]),
-            _ if ended_well && !told_the_end => events.extend(["sync_complete", "sync_status"]),
-            _ => events.push("sync_status"),
-        }
-        let mut status_seq = self.seq_first;
         let frames: Vec<Frame> = (self.seq_first..)
-            .zip(events)
-            .map(|(seq, event)| {
-                let data = match event {
-                    "sync_status" => {
-                        status_seq = seq;
-                        status(Some(run), seq)
-                    }
-                    "sync_progress" => progress(run),
-                    "sync_ticket_progress" => ticket_progress(run),
-                    _ => complete(run),
-                };
-                Frame { event, run_id: Some(run.run_id.clone()), seq, data }
-            })
+            .zip(events(run))
+            .map(|(seq, event)| Frame { event, run_id: Some(run.run_id.clone()), seq, data: event.data(run, seq) })
             .collect();
+        let status_seq = frames.iter().find(|frame| frame.event == Event::SyncStatus).map(|frame| frame.seq);
         let seq = frames.last().map_or(self.seq_first, |frame| frame.seq);
         // While syncing, the document moves on with every publication; at a change of state it is the sync_status frame's data.
-        let status_seq = if run.state == RunState::Syncing { seq } else { status_seq };
+        let status_seq = if run.state == RunState::Syncing { seq } else { status_seq.unwrap_or(self.seq_first) };
         Announcement { frames, status: status(Some(run), status_seq), seq }
     }
+}
+
+impl Event {
+    fn data(self, run: &Run, seq: u64) -> Value {
+        match self {
+            Self::SyncStatus => status(Some(run), seq),
+            Self::SyncProgress => progress(run),
+            Self::SyncTicketProgress => ticket_progress(run),
+            Self::SyncComplete => complete(run),
+        }
+    }
+}
+
+/// What dashboards are to be told of a run, after what they were told last.
+fn events(run: &Run) -> Vec<Event> {
+    let mut events = Vec::new();
+    let told = run.announced_state;
+    if told.is_none() && run.state == RunState::Syncing {
+        events.push(Event::SyncStatus);
+    }
+    if told.is_none_or(|told| told == RunState::Syncing) && run.state != RunState::Skipped {
+        events.extend([Event::SyncProgress, Event::SyncTicketProgress]);
+    }
+    let told_the_end = told.is_some_and(|told| told != RunState::Syncing);
+    match run.state {
+        RunState::Syncing => {}
+        RunState::Delay => events.extend([Event::SyncStatus, Event::SyncComplete]),
+        RunState::Completed if !told_the_end => events.extend([Event::SyncComplete, Event::SyncStatus]),
+        RunState::Completed | RunState::Error | RunState::Cancelled | RunState::Skipped => {
+            events.push(Event::SyncStatus);
+        }
+    }
+    events
 }
 
 /// The frame that answers a client that asks how things stand.
 #[must_use]
 pub fn snapshot(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Frame {
-    Frame { event: "sync_status", run_id: run.map(|run| run.run_id.clone()), seq, data: answer(run, seq, problems) }
+    Frame { event: Event::SyncStatus, run_id: run.map(|run| run.run_id.clone()), seq, data: answer(run, seq, problems) }
 }
 
 /// The status for whoever asks: the document's data, and `problems` where there are any.

@@ -8,10 +8,14 @@
 //! | [`items`] | how an order's items become lines: labels, quantities, sums |
 //! | [`personal`] | what is stored and passed on, never shown |
 //! | [`order`] | an order as we keep it, and whether it is a valid order of ours |
+//! | [`cause`] | why an order is looked at |
 //! | [`entitlement`] | whether an order entitles to tickets, and why not |
 //! | [`issue`] | what couldn't be honoured, in words a person can act on |
 //! | [`failure`] | which failures are retried, and when |
 //! | [`listing`] | the next page of a listing, and when it is complete |
+//! | [`outcome`] | what became of an order: its row, its tickets |
+//! | [`gate`] | what the gate decides about a ticket |
+//! | [`rate`] | GHL's rate limit |
 //! | [`run`] | a run as the database keeps it |
 //! | [`frames`] | what dashboards are told, and the published status |
 //! | [`problem`] | what keeps the whole system from working |
@@ -30,23 +34,29 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+pub mod cause;
 pub mod entitlement;
 pub mod failure;
 pub mod frames;
+pub mod gate;
 pub mod ids;
 pub mod issue;
 pub mod items;
 pub mod listing;
 pub mod order;
+pub mod outcome;
 pub mod personal;
 pub mod problem;
+pub mod rate;
 pub mod run;
 
+pub use cause::Cause;
 pub use entitlement::{Entitlement, PaymentFacts};
 pub use failure::FailureClass;
 pub use ids::{LocationId, OrderId, RunId};
 pub use issue::Issue;
 pub use order::Order;
+pub use outcome::Change;
 pub use personal::Personal;
 pub use problem::Problem;
 pub use run::{Run, RunKind, RunState};

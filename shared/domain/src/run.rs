@@ -1,10 +1,25 @@
 //! A run as the database keeps it. The counts change only there, under the run row's lock; here they are read.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{LocationId, RunId};
 use crate::listing::Listing;
+
+/// How long a pulse is claimed: the time-out of `run-worker` in the template, which is less than its queue's visibility
+/// time-out, since a pulse that is redelivered while it is claimed counts as a duplicate and dies.
+pub const PULSE_CLAIM: Duration = Duration::from_secs(60);
+
+/// Between two pulses of a syncing run, unless `PULSE_SECONDS` says otherwise.
+pub const PULSE_EVERY: Duration = Duration::from_secs(2);
+
+/// A pulse lists for at most this long, so that dispatching, publishing and cancelling never wait long for it.
+pub const LONGEST_LISTING: Duration = Duration::from_secs(20);
+
+/// A run is without a pulse for this long only if one was lost. Also stands in `publications.sql`.
+pub const PULSE_LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// What a run fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +83,36 @@ impl RunState {
     #[must_use]
     pub const fn is_final(self) -> bool {
         !matches!(self, Self::Syncing | Self::Delay)
+    }
+}
+
+/// Why a run didn't start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NotStarted {
+    /// Another run is going on.
+    Running,
+    /// The last one has only just ended.
+    Cooldown,
+    /// A scheduled run's calls are over half of what is left of the day's budget.
+    DailyBudget,
+    /// No order of the run failed.
+    NothingToRetry,
+    /// There is no such run to retry.
+    UnknownRun,
+}
+
+impl NotStarted {
+    /// The word used in the database and in JSON.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Cooldown => "cooldown",
+            Self::DailyBudget => "daily_budget",
+            Self::NothingToRetry => "nothing_to_retry",
+            Self::UnknownRun => "unknown_run",
+        }
     }
 }
 

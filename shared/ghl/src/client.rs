@@ -87,12 +87,6 @@ impl Client {
         Ok(Self { http, base, config, observed: Mutex::default() })
     }
 
-    /// Whose orders this client reads.
-    #[must_use]
-    pub const fn location_id(&self) -> &LocationId {
-        &self.config.location_id
-    }
-
     /// What GHL said of its rate limit since the last call of this method.
     pub fn take_observed(&self) -> Seen {
         let taken = self.observed.lock().map(|mut observed| std::mem::take(&mut *observed)).unwrap_or_default();

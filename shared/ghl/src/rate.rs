@@ -18,7 +18,7 @@ pub struct RateLimit {
 }
 
 /// The wait after a 429 that names none: one interval, as documented.
-const DEFAULT_CLOSED: Duration = Duration::from_secs(10);
+const DEFAULT_CLOSED: Duration = domain::rate::WINDOW;
 /// The longest wait we believe: a day's budget is a matter for the daily floor, not for a closed window.
 const LONGEST_CLOSED: Duration = Duration::from_secs(300);
 

@@ -1,56 +1,26 @@
-use http::{
-    HeaderValue, StatusCode,
-    header::{
-        CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, REFERRER_POLICY, STRICT_TRANSPORT_SECURITY,
-        X_CONTENT_TYPE_OPTIONS,
-    },
-};
-use lambda_http::Body;
+use http::StatusCode;
 use serde::Serialize;
 
-use crate::{ApiError, Response};
-
-/// What stands on every answer, unless the answer says otherwise itself (as the dashboard's page does).
-const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
-    (CACHE_CONTROL, HeaderValue::from_static("no-store")),
-    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
-    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
-    (STRICT_TRANSPORT_SECURITY, HeaderValue::from_static("max-age=63072000; includeSubDomains")),
-    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
-];
+use crate::ApiError;
+use crate::response::{Response, of_json};
 
 /// A JSON answer.
 ///
 /// # Errors
 /// An internal [`ApiError`] if `body` can't be written as JSON, which is a mistake in its type.
 pub fn json<T: Serialize + ?Sized>(status: StatusCode, body: &T) -> Result<Response, ApiError> {
-    let body = serde_json::to_string(body).map_err(ApiError::internal)?;
-    let mut response = Response::new(Body::Text(body));
-    *response.status_mut() = status;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    Ok(with_security_headers(response))
-}
-
-/// Adds the security headers that `response` doesn't set itself: not sniffed, not cached, not framed, HTTPS only.
-#[must_use]
-pub fn with_security_headers(mut response: Response) -> Response {
-    for (name, value) in SECURITY_HEADERS {
-        response.headers_mut().entry(name).or_insert(value);
-    }
-    response
+    Ok(of_json(status, serde_json::to_string(body).map_err(ApiError::internal)?))
 }
 
 #[cfg(test)]
 mod tests {
+    use lambda_http::Body;
+
     use super::*;
+    use crate::response::SECURITY_HEADERS;
 
     #[test]
-    fn security_headers_yield_to_the_answers_own() {
-        let mut page = Response::new(Body::Empty);
-        page.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("max-age=60"));
-        let page = with_security_headers(page);
-        assert_eq!(page.headers()[CACHE_CONTROL], "max-age=60");
-        assert_eq!(page.headers()[X_CONTENT_TYPE_OPTIONS], "nosniff");
+    fn an_answer_is_json_with_the_security_headers() {
         let answer = json(StatusCode::ACCEPTED, &["a"]).unwrap();
         assert_eq!(answer.status(), 202);
         assert_eq!(answer.headers().len(), SECURITY_HEADERS.len() + 1);

@@ -2,10 +2,9 @@ use std::{borrow::Cow, time::Duration};
 
 use caller::AdminRequired;
 use http::{HeaderValue, StatusCode, header::RETRY_AFTER};
-use lambda_http::Body;
 use serde_json::{Map, Value};
 
-use crate::{Response, answer};
+use crate::response::{Response, of_json};
 
 /// Why a request isn't done: what its caller is told, and apart from it the cause, which only the log gets.
 ///
@@ -116,12 +115,6 @@ impl ApiError {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", message).retry_after(Duration::from_secs(5))
     }
 
-    /// 503 `status_unavailable`: the published status can't be read.
-    pub fn status_unavailable() -> Self {
-        let message = "The sync status can't be read just now, please try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "status_unavailable", message).retry_after(Duration::from_secs(5))
-    }
-
     /// 503 `live_updates_unavailable`: frames can't be sent; the sync goes on.
     pub fn live_updates_unavailable() -> Self {
         let message = "Live updates unavailable: the sync goes on, please reload to see where it stands";
@@ -172,11 +165,7 @@ impl ApiError {
         body.insert("error".to_owned(), self.message.into());
         body.insert("code".to_owned(), self.code.into());
         body.insert("requestId".to_owned(), request_id.into());
-        let mut response = answer::json(self.status, &body).unwrap_or_else(|_| {
-            let mut bare = Response::new(Body::Empty);
-            *bare.status_mut() = self.status;
-            answer::with_security_headers(bare)
-        });
+        let mut response = of_json(self.status, Value::Object(body).to_string());
         if let Some(wait) = self.retry_after {
             let seconds = wait.as_millis().div_ceil(1000).max(1);
             if let Ok(value) = HeaderValue::from_str(&seconds.to_string()) {

@@ -4,21 +4,21 @@
 //! |---|---|
 //! | `serve` | [`serve`]: runs a handler; every error, also a panic, becomes the documented error body |
 //! | `error` | [`ApiError`]: status, stable code, words for a person, cause for the log; the errors an admin can meet |
-//! | `answer` | [`json`]: an answer; the security headers that stand on every one |
+//! | `answer` | [`json`]: an answer |
+//! | `response` | [`Response`], and the security headers that stand on every one |
 //! | [`request`] | path, query, body, id and [`Caller`] of a request |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod answer;
 mod error;
 pub mod request;
+mod response;
 mod serve;
 
-pub use answer::{json, with_security_headers};
+pub use answer::json;
 pub use caller::{Caller, Role};
 pub use error::ApiError;
 pub use http::{Method, StatusCode, header};
 pub use lambda_http::{Body, Request};
+pub use response::Response;
 pub use serve::{respond, serve};
-
-/// An answer of the HTTP API.
-pub type Response = http::Response<Body>;

@@ -3,7 +3,8 @@ use std::{convert::Infallible, error::Error, panic::AssertUnwindSafe};
 use futures::FutureExt;
 use lambda_http::{Request, RequestExt, service_fn};
 
-use crate::{ApiError, Response, answer, request};
+use crate::response::{Response, with_security_headers};
+use crate::{ApiError, request};
 
 /// Answers the gateway's requests with `handler` until Lambda stops the process.
 ///
@@ -33,7 +34,7 @@ pub async fn respond(handling: impl Future<Output = Result<Response, ApiError>>,
         return ApiError::internal("the handler panicked").into_response(request_id);
     };
     match handled {
-        Ok(response) => answer::with_security_headers(response),
+        Ok(response) => with_security_headers(response),
         Err(error) => {
             if error.status().is_server_error() {
                 tracing::error!(

@@ -1,10 +1,10 @@
 //! What a Lambda receives from a queue, and which of it it hands back.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use aws_lambda_events::sqs::{SqsBatchResponse as BatchItemFailures, SqsEvent, SqsMessage};
-use serde::de::DeserializeOwned;
+use jiff::Timestamp;
+use serde::de::{DeserializeOwned, IgnoredAny};
 use telemetry::metrics::{self, Metric};
 use thiserror::Error;
 
@@ -15,14 +15,10 @@ const SENT_AT: &str = "SentTimestamp";
 pub struct Received<T> {
     /// SQS's id of the message, for [`failures`] and logs.
     pub message_id: String,
-    /// The queue it came from, by name.
-    pub queue: String,
-    /// When it was sent, in ms since the Unix epoch.
-    pub sent_at_ms: Option<i64>,
-    /// When it was first received, in ms since the Unix epoch, by the same clock.
-    pub received_at_ms: Option<i64>,
-    /// How often it was received, this time included; at least 1. Grows by crashes and unreachable dependencies only.
-    pub receive_count: u32,
+    /// When it was sent.
+    pub sent_at: Option<Timestamp>,
+    /// When it was first received, by the same clock.
+    pub received_at: Option<Timestamp>,
     /// What it says.
     pub message: T,
 }
@@ -43,7 +39,7 @@ pub struct UnreadableMessage {
 /// Where a body stops being what it should be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BodyProblem {
-    is_json: bool,
+    what: String,
     line: usize,
     column: usize,
 }
@@ -54,20 +50,17 @@ pub struct BodyProblem {
 /// [`UnreadableMessage`] if its body isn't a `T`.
 pub fn receive<T: DeserializeOwned>(record: &SqsMessage) -> Result<Received<T>, UnreadableMessage> {
     let message_id = record.message_id.clone().unwrap_or_default();
-    let queue = queue_of(record).to_owned();
-    let number = |name: &str| number(record, name);
-    match serde_json::from_str(record.body.as_deref().unwrap_or_default()) {
+    let body = record.body.as_deref().unwrap_or_default();
+    match serde_json::from_str(body) {
         Ok(message) => Ok(Received {
             message_id,
-            queue,
-            sent_at_ms: number(SENT_AT),
-            received_at_ms: number("ApproximateFirstReceiveTimestamp"),
-            receive_count: number("ApproximateReceiveCount").and_then(|n| u32::try_from(n).ok()).unwrap_or(1).max(1),
+            sent_at: time(record, SENT_AT),
+            received_at: time(record, "ApproximateFirstReceiveTimestamp"),
             message,
         }),
         Err(error) => {
-            let problem = BodyProblem { is_json: error.is_data(), line: error.line(), column: error.column() };
-            Err(UnreadableMessage { message_id, queue, problem })
+            let queue = queue_of(record).to_owned();
+            Err(UnreadableMessage { message_id, queue, problem: BodyProblem::of(body, &error) })
         }
     }
 }
@@ -86,10 +79,9 @@ pub fn receive_all<T: DeserializeOwned>(event: &SqsEvent) -> (Vec<Received<T>>, 
 
 /// Takes down how old the oldest message of a batch is, by its queue. A batch comes from one queue.
 pub fn measure_age(event: &SqsEvent) {
-    let sent = event.records.iter().filter_map(|record| Some((number(record, SENT_AT)?, queue_of(record)))).min();
-    let Some((sent_at_ms, queue)) = sent else { return };
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let age = now.as_secs_f64() - sent_at_ms as f64 / 1000.0;
+    let sent = event.records.iter().filter_map(|record| Some((time(record, SENT_AT)?, queue_of(record)))).min();
+    let Some((sent_at, queue)) = sent else { return };
+    let age = Timestamp::now().duration_since(sent_at).as_secs_f64();
     metrics::value_by(Metric::OldestMessageSeconds, &[queue], age.max(0.0));
 }
 
@@ -107,15 +99,30 @@ fn queue_of(record: &SqsMessage) -> &str {
     record.event_source_arn.as_deref().and_then(|arn| arn.rsplit(':').next()).unwrap_or_default()
 }
 
-fn number(record: &SqsMessage, attribute: &str) -> Option<i64> {
-    record.attributes.get(attribute)?.parse().ok()
+/// SQS gives times in ms since the Unix epoch.
+fn time(record: &SqsMessage, name: &str) -> Option<Timestamp> {
+    Timestamp::from_millisecond(record.attributes.get(name)?.parse().ok()?).ok()
+}
+
+impl BodyProblem {
+    /// serde's own text quotes the value it met, and a body may hold anything; only the name of a field that is missing
+    /// is ours.
+    fn of(body: &str, error: &serde_json::Error) -> Self {
+        let text = error.to_string();
+        let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
+        let what = match missing {
+            Some(field) => format!("the field {field} is missing"),
+            // Asked anew: a number where a word is expected counts as a mistake of syntax.
+            None if serde_json::from_str::<IgnoredAny>(body).is_ok() => "not the expected fields".to_owned(),
+            None => "no JSON".to_owned(),
+        };
+        Self { what, line: error.line(), column: error.column() }
+    }
 }
 
 impl fmt::Display for BodyProblem {
-    // serde's own text quotes the value it met; a body may hold anything.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let what = if self.is_json { "not the expected fields" } else { "no JSON" };
-        write!(f, "{what}, at line {} column {}", self.line, self.column)
+        write!(f, "{}, at line {} column {}", self.what, self.line, self.column)
     }
 }
 
@@ -147,8 +154,9 @@ mod tests {
     fn good_and_unreadable_messages_part() {
         let (read, unreadable) = receive_all::<RunMessage>(&event());
         assert_eq!(read.len(), 1);
-        assert_eq!((read[0].message_id.as_str(), read[0].queue.as_str()), ("good", "runs"));
-        assert_eq!((read[0].sent_at_ms, read[0].receive_count), (Some(1_750_000_000_123), 2));
+        assert_eq!(read[0].message_id, "good");
+        let sent_at = Timestamp::from_millisecond(1_750_000_000_123).ok();
+        assert_eq!(read[0].sent_at, sent_at);
         assert_eq!(read[0].message.pulse, 4);
         let texts: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
         assert_eq!(texts[0], "the message text of the queue runs can't be read: no JSON, at line 1 column 1");
@@ -191,10 +199,15 @@ mod tests {
             let (orders, unreadable) = receive_all::<OrderMessage>(&event);
             assert_eq!(orders.len() + unreadable.len(), 1);
             assert!(unreadable.iter().all(|problem| problem.to_string().len() < 300), "{unreadable:?}");
-            assert!(orders.iter().all(|order| order.receive_count >= 1));
             for (read, named) in [counts::<crate::TicketMessage>(&event), counts::<crate::RunMessage>(&event)] {
                 assert_eq!(read + named, 1);
             }
+            let about = crate::Subject::of(&event.records[0]);
+            assert!(
+                orders
+                    .iter()
+                    .all(|order| about.as_ref().map(crate::Subject::location_id) == Some(&order.message.location_id))
+            );
         });
     }
 

@@ -7,18 +7,26 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `messages` | [`OrderMessage`], [`TicketMessage`], [`RunMessage`] |
+//! | `subject` | [`Subject`]: what a message is about, of whatever version |
 //! | `queue` | [`Queue`]: sends one message or many |
 //! | [`batch`] | what a Lambda receives from a queue, and which of it it hands back |
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 #[cfg(feature = "sqs")]
 pub mod batch;
 mod messages;
 #[cfg(feature = "sqs")]
 mod queue;
+#[cfg(feature = "sqs")]
+mod subject;
 
 #[cfg(feature = "sqs")]
 pub use aws_sdk_sqs::Client;
-pub use messages::{Cause, Change, OrderMessage, RunMessage, TicketMessage};
+pub use messages::{OrderMessage, RunMessage, TicketMessage};
 #[cfg(feature = "sqs")]
 pub use queue::{MAX_DELAY, Queue, QueueError, client};
+#[cfg(feature = "sqs")]
+pub use subject::Subject;
+
+#[cfg(test)]
+mod versions;

@@ -80,10 +80,7 @@ impl<T: Serialize> Queue<T> {
     }
 
     /// Sends all messages, each to be received after `delay` (whole seconds, at most [`MAX_DELAY`]).
-    ///
-    /// # Errors
-    /// As [`Queue::send_all`].
-    pub async fn send_all_after(&self, messages: &[T], delay: Duration) -> Result<(), QueueError> {
+    async fn send_all_after(&self, messages: &[T], delay: Duration) -> Result<(), QueueError> {
         // Rounded up: a deliberate wait must not become none.
         let delay = i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         let mut bodies = Vec::with_capacity(messages.len());

@@ -69,16 +69,23 @@ impl Env {
     ///
     /// # Errors
     /// As [`Env::parsed`].
-    pub fn seconds(&self, name: &str, default: u32) -> Result<Duration, SettingsError> {
-        Ok(Duration::from_secs(self.parsed(name, default)?.into()))
+    pub fn seconds(&self, name: &str, default: Duration) -> Result<Duration, SettingsError> {
+        self.duration(name, default, Duration::from_secs)
     }
 
     /// A whole number of milliseconds.
     ///
     /// # Errors
     /// As [`Env::parsed`].
-    pub fn milliseconds(&self, name: &str, default: u32) -> Result<Duration, SettingsError> {
-        Ok(Duration::from_millis(self.parsed(name, default)?.into()))
+    pub fn milliseconds(&self, name: &str, default: Duration) -> Result<Duration, SettingsError> {
+        self.duration(name, default, Duration::from_millis)
+    }
+
+    fn duration(&self, name: &str, default: Duration, of: fn(u64) -> Duration) -> Result<Duration, SettingsError> {
+        match self.optional(name) {
+            None => Ok(default),
+            Some(_) => Ok(of(self.parsed(name, 0_u32)?.into())),
+        }
     }
 
     /// The non-empty members of a comma-separated list, without the white space around them. Absent is empty.
@@ -134,7 +141,7 @@ mod tests {
     fn errors_name_the_variable() {
         let env = Env::of([("COOLDOWN_SECONDS", "soon"), ("SUPABASE_URL", "example.org")]);
         assert!(env.required("GHL_LOCATION_ID").unwrap_err().to_string().starts_with("GHL_LOCATION_ID is not set"));
-        let text = env.seconds("COOLDOWN_SECONDS", 30).unwrap_err().to_string();
+        let text = env.seconds("COOLDOWN_SECONDS", Duration::ZERO).unwrap_err().to_string();
         assert_eq!(text, "COOLDOWN_SECONDS is malformed: invalid digit found in string");
         assert!(env.url("SUPABASE_URL").unwrap_err().to_string().starts_with("SUPABASE_URL is malformed"));
         assert!(env.url("GHL_API_BASE_URL").unwrap_err().to_string().starts_with("GHL_API_BASE_URL is not set"));
@@ -144,8 +151,9 @@ mod tests {
     fn durations_lists_and_urls() {
         let env =
             Env::of([("A", "30"), ("LIST", "one, two,,"), ("URL", "http://127.0.0.1:54321/"), ("WS", "wss://x/live")]);
-        assert_eq!(env.seconds("A", 1).unwrap(), Duration::from_secs(30));
-        assert_eq!(env.milliseconds("A", 1).unwrap(), Duration::from_millis(30));
+        assert_eq!(env.seconds("A", Duration::ZERO).unwrap(), Duration::from_secs(30));
+        assert_eq!(env.milliseconds("A", Duration::ZERO).unwrap(), Duration::from_millis(30));
+        assert_eq!(env.seconds("NONE", Duration::from_millis(7)).unwrap(), Duration::from_millis(7));
         assert_eq!(env.list("LIST"), ["one", "two"]);
         assert!(env.list("NONE").is_empty());
         assert_eq!(env.url("URL").unwrap(), "http://127.0.0.1:54321");

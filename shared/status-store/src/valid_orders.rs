@@ -3,7 +3,7 @@
 use aws_sdk_s3::primitives::ByteStream;
 use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
-use crate::{StatusStore, StatusStoreError, VALID_ORDERS_OBJECT};
+use crate::bucket::{Bucket, StatusStoreError, VALID_ORDERS_OBJECT};
 
 /// S3 takes no smaller parts, but for the last.
 const PART_BYTES: usize = 5 * 1024 * 1024;
@@ -12,7 +12,7 @@ const PART_BYTES: usize = 5 * 1024 * 1024;
 /// as if it had never begun (the bucket's lifecycle rule removes its parts).
 #[derive(Debug)]
 pub struct ValidOrders<'a> {
-    store: &'a StatusStore,
+    bucket: &'a Bucket,
     /// The JSON text since the last part.
     text: Vec<u8>,
     is_first: bool,
@@ -22,8 +22,8 @@ pub struct ValidOrders<'a> {
 }
 
 impl<'a> ValidOrders<'a> {
-    pub(crate) fn new(store: &'a StatusStore) -> Self {
-        Self { store, text: b"[".to_vec(), is_first: true, upload_id: None, parts: Vec::new() }
+    pub(crate) fn new(bucket: &'a Bucket) -> Self {
+        Self { bucket, text: b"[".to_vec(), is_first: true, upload_id: None, parts: Vec::new() }
     }
 
     /// Appends ids, and uploads what has become a part of 5 MB.
@@ -47,23 +47,23 @@ impl<'a> ValidOrders<'a> {
     pub async fn finish(mut self) -> Result<(), StatusStoreError> {
         self.text.push(b']');
         if self.upload_id.is_none() {
-            let put = self.store.put(VALID_ORDERS_OBJECT, std::mem::take(&mut self.text));
-            put.send().await.map_err(|error| self.store.error(VALID_ORDERS_OBJECT, "written", error))?;
+            let put = self.bucket.put(VALID_ORDERS_OBJECT, std::mem::take(&mut self.text));
+            put.send().await.map_err(|error| self.bucket.error(VALID_ORDERS_OBJECT, "written", error))?;
             return Ok(());
         }
         self.upload_part().await?;
         let parts = CompletedMultipartUpload::builder().set_parts(Some(self.parts)).build();
         let complete =
-            self.store.client.complete_multipart_upload().bucket(&self.store.bucket).key(VALID_ORDERS_OBJECT);
+            self.bucket.client.complete_multipart_upload().bucket(&self.bucket.name).key(VALID_ORDERS_OBJECT);
         let complete = complete.set_upload_id(self.upload_id).multipart_upload(parts).send().await;
-        complete.map_err(|error| self.store.error(VALID_ORDERS_OBJECT, "written", error))?;
+        complete.map_err(|error| self.bucket.error(VALID_ORDERS_OBJECT, "written", error))?;
         Ok(())
     }
 
     async fn upload_part(&mut self) -> Result<(), StatusStoreError> {
-        let (client, bucket) = (&self.store.client, &self.store.bucket);
+        let (client, bucket) = (&self.bucket.client, &self.bucket.name);
         let failed =
-            |error: Box<dyn std::error::Error + Send + Sync>| self.store.error(VALID_ORDERS_OBJECT, "written", error);
+            |error: Box<dyn std::error::Error + Send + Sync>| self.bucket.error(VALID_ORDERS_OBJECT, "written", error);
         if self.upload_id.is_none() {
             let create = client.create_multipart_upload().bucket(bucket).key(VALID_ORDERS_OBJECT);
             let created = create.content_type("application/json").cache_control("no-store").send().await;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use database::{Database, Lane, Limits, Observed, Slots};
 use domain::problem::LATE_FOR_TOO_LONG;
-use domain::{FailureClass, OrderId, RunId};
+use domain::{FailureClass, OrderId, RunId, RunState};
 use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
@@ -118,17 +118,10 @@ impl Fetcher {
         Self { client, token, limits, punctuality: Punctuality::default() }
     }
 
-    /// Calls that both lanes' windows hold: bounds what a run keeps outstanding.
+    /// The limit's configuration.
     #[must_use]
-    pub const fn bulk_window(&self) -> u32 {
-        let bulk = self.limits.max * self.limits.bulk_percent / 100;
-        if bulk == 0 { 1 } else { bulk }
-    }
-
-    /// Calls of the day's budget that runs leave to others.
-    #[must_use]
-    pub const fn daily_reserve(&self) -> u32 {
-        self.limits.daily_reserve
+    pub const fn limits(&self) -> &Limits {
+        &self.limits
     }
 
     /// The client, for calls other than an order's.
@@ -184,7 +177,6 @@ impl Fetcher {
         let limits = Limits { margin_ms: self.punctuality.margin_ms(self.limits.margin_ms), ..self.limits };
         let untold = self.punctuality.untold();
         let asked_at = Instant::now();
-        let run_id = run_id.map(RunId::as_str);
         let mut slots = database.acquire_slots(lane, wanted, run_id, limits, observed, untold).await?;
         let round_trip = asked_at.elapsed();
         self.punctuality.told();
@@ -329,7 +321,7 @@ impl Fetcher {
 }
 
 fn run_is_over(slots: &Slots) -> bool {
-    slots.run_state.as_deref().is_some_and(|state| state != domain::RunState::Syncing.as_str())
+    slots.run_state.is_some_and(|state| state != RunState::Syncing)
 }
 
 fn wait_of(slots: &Slots) -> Duration {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use database::{OrderRow, OrderUpsert};
-use domain::{LocationId, Order, RunId, entitlement, items};
+use domain::{Cause, LocationId, Order, RunId, entitlement, items};
 use jiff::Timestamp;
 
 /// Why an order was fetched, and what may be done with it.
@@ -11,8 +11,8 @@ use jiff::Timestamp;
 pub struct Purpose {
     /// The run it was fetched for.
     pub run_id: Option<RunId>,
-    /// `webhook`, `run`, `single`, ...
-    pub cause: &'static str,
+    /// Why.
+    pub cause: Cause,
     /// How often it was tried.
     pub attempts: u32,
     /// Only remember that it was seen and whether it is valid.
@@ -113,7 +113,7 @@ mod tests {
         let order = ghl::read_order(&body, &OrderId::try_new("660000000000000000000001").unwrap()).unwrap();
         let listed = listed.iter().map(|id| (*id).to_owned()).collect();
         let rules = Rules { max_quantity: 1000, partially_paid_entitles: false };
-        let purpose = Purpose { run_id: None, cause: "webhook", attempts: 1, remember_only: false, force: false };
+        let purpose = Purpose { run_id: None, cause: Cause::Webhook, attempts: 1, remember_only: false, force: false };
         prepare(&order, &LocationId::try_new("loc").unwrap(), &listed, rules, purpose, Timestamp::UNIX_EPOCH)
     }
 

@@ -7,7 +7,14 @@ use push::Pusher;
 use status_store::StatusStore;
 use telemetry::metrics::{self, Metric};
 
-use crate::setup::Published;
+/// Where progress is published.
+#[derive(Debug, Clone)]
+pub struct Published {
+    /// `STATUS_BUCKET`.
+    pub bucket: String,
+    /// `WEBSOCKET_ENDPOINT`; without it there are no frames.
+    pub endpoint: Option<String>,
+}
 
 /// Publishes progress. Showing it never fails a sync.
 pub struct Publisher {

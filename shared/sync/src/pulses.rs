@@ -30,8 +30,8 @@ impl Pulses {
         pulse: i64,
         wait: Duration,
     ) -> Result<(), QueueError> {
-        let location_id = database.location_id().to_string();
-        self.queue.send(&RunMessage { location_id, run_id: run_id.to_string(), pulse }, wait).await
+        let (location_id, run_id) = (database.location_id().clone(), run_id.clone());
+        self.queue.send(&RunMessage { location_id, run_id, pulse }, wait).await
     }
 
     /// How things stand; a run that lost its pulse is sent a new one on the way. With `next_seq` under a sequence number of

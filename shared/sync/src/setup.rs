@@ -2,22 +2,22 @@
 
 use std::time::Duration;
 
-use database::{Database, Limits};
+use database::{Database, Limits, Settings};
 use domain::LocationId;
 use domain::failure::Pace;
+use domain::run::PULSE_LOST_AFTER;
 use queues::{Queue, RunMessage};
 use settings::{Env, Secret, SettingsError};
 
+use crate::prepare::Rules;
+use crate::publish::Published;
 use crate::pulses::Pulses;
 
-/// Time-out of one call to GHL in seconds: GHL gives up itself after 30, and a worker must be able to hand back what it
+/// Time-out of one call to GHL: GHL gives up itself after 30, and a worker must be able to hand back what it
 /// holds.
-const GHL_TIMEOUT_SECONDS: u32 = 20;
+const GHL_TIMEOUT: Duration = Duration::from_secs(20);
 /// What workers keep in reserve at the end of an invocation allows no more.
 const LONGEST_CALL: Duration = Duration::from_secs(25);
-
-/// A run is without a pulse for this long only if one was lost.
-const PULSE_LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// `GHL_LOCATION_ID`.
 ///
@@ -46,7 +46,7 @@ pub fn ghl(env: &Env) -> Result<(ghl::Client, Secret), SettingsError> {
         base_url: env.required("GHL_API_BASE_URL")?,
         version: env.optional("GHL_API_VERSION").unwrap_or_else(|| "2021-07-28".to_owned()),
         location_id: location_id(env)?,
-        timeout: env.seconds("GHL_TIMEOUT_SECONDS", GHL_TIMEOUT_SECONDS)?.clamp(Duration::from_secs(1), LONGEST_CALL),
+        timeout: env.seconds("GHL_TIMEOUT_SECONDS", GHL_TIMEOUT)?.clamp(Duration::from_secs(1), LONGEST_CALL),
     };
     let client = ghl::Client::new(config).map_err(|problem| SettingsError::malformed("GHL_API_BASE_URL", problem))?;
     Ok((client, Secret::required(env, "GHL_ACCESS_TOKEN")?))
@@ -57,12 +57,13 @@ pub fn ghl(env: &Env) -> Result<(ghl::Client, Secret), SettingsError> {
 /// # Errors
 /// [`SettingsError`] naming the variable.
 pub fn limits(env: &Env) -> Result<Limits, SettingsError> {
+    let Limits { max, window_ms, margin_ms, bulk_percent, daily_reserve } = Limits::DEFAULT;
     let limits = Limits {
-        max: env.parsed("RATE_LIMIT_MAX", 100)?,
-        window_ms: env.parsed("RATE_LIMIT_WINDOW_MS", 10_000)?,
-        margin_ms: env.parsed("RATE_LIMIT_MARGIN_MS", 250)?,
-        bulk_percent: env.parsed("BULK_SHARE_PERCENT", 80)?,
-        daily_reserve: env.parsed("DAILY_RESERVE", 1000)?,
+        max: env.parsed("RATE_LIMIT_MAX", max)?,
+        window_ms: env.parsed("RATE_LIMIT_WINDOW_MS", window_ms)?,
+        margin_ms: env.parsed("RATE_LIMIT_MARGIN_MS", margin_ms)?,
+        bulk_percent: env.parsed("BULK_SHARE_PERCENT", bulk_percent)?,
+        daily_reserve: env.parsed("DAILY_RESERVE", daily_reserve)?,
     };
     if limits.max == 0 || limits.window_ms == 0 {
         return Err(SettingsError::malformed("RATE_LIMIT_MAX", "it and RATE_LIMIT_WINDOW_MS must be above 0"));
@@ -77,11 +78,12 @@ pub fn limits(env: &Env) -> Result<Limits, SettingsError> {
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
-pub fn run_settings(env: &Env) -> Result<database::Settings, SettingsError> {
-    Ok(database::Settings {
-        cooldown: env.seconds("COOLDOWN_SECONDS", 30)?,
-        lease: env.seconds("LEASE_SECONDS", 1800)?,
-        publish_interval: env.milliseconds("PUBLISH_INTERVAL_MS", 250)?,
+pub fn run_settings(env: &Env) -> Result<Settings, SettingsError> {
+    let Settings { cooldown, lease, publish_interval } = Settings::DEFAULT;
+    Ok(Settings {
+        cooldown: env.seconds("COOLDOWN_SECONDS", cooldown)?,
+        lease: env.seconds("LEASE_SECONDS", lease)?,
+        publish_interval: env.milliseconds("PUBLISH_INTERVAL_MS", publish_interval)?,
     })
 }
 
@@ -106,20 +108,11 @@ pub fn pulses(env: &Env, queue: Queue<RunMessage>) -> Result<Pulses, SettingsErr
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
-pub fn rules(env: &Env) -> Result<crate::prepare::Rules, SettingsError> {
-    Ok(crate::prepare::Rules {
+pub fn rules(env: &Env) -> Result<Rules, SettingsError> {
+    Ok(Rules {
         max_quantity: env.parsed("MAX_QUANTITY_PER_LINE", 1000)?,
         partially_paid_entitles: env.parsed("PARTIALLY_PAID_ENTITLES", false)?,
     })
-}
-
-/// Where progress is published.
-#[derive(Debug, Clone)]
-pub struct Published {
-    /// `STATUS_BUCKET`.
-    pub bucket: String,
-    /// `WEBSOCKET_ENDPOINT`; without it there are no frames.
-    pub endpoint: Option<String>,
 }
 
 /// `STATUS_BUCKET`, `WEBSOCKET_ENDPOINT`.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use database::{Database, Error, NewRun, Settings, Started};
 use domain::RunId;
+use domain::run::NotStarted;
 
 use crate::publish::Publisher;
 use crate::pulses::Pulses;
@@ -68,11 +69,12 @@ fn read(started: Started) -> Start {
         return Start::Started(run_id);
     }
     let retry_after = Duration::from_secs(started.retry_after_seconds.unwrap_or(RETRY_AFTER_SECONDS));
-    match started.reason.as_deref() {
-        Some("cooldown") => Start::CoolingDown { run_id, retry_after },
-        Some("nothing_to_retry") => Start::NothingToRetry,
-        Some("unknown_run") => Start::UnknownRun,
-        _ => Start::Running { run_id, retry_after },
+    match started.reason {
+        Some(NotStarted::Cooldown) => Start::CoolingDown { run_id, retry_after },
+        Some(NotStarted::NothingToRetry) => Start::NothingToRetry,
+        Some(NotStarted::UnknownRun) => Start::UnknownRun,
+        // Only schedules ask for the day's budget.
+        Some(NotStarted::Running | NotStarted::DailyBudget) | None => Start::Running { run_id, retry_after },
     }
 }
 
@@ -109,7 +111,6 @@ mod tests {
             (json!({"started": true}), running(7)),
             (json!({"reason": "running"}), running(7)),
             (json!({"reason": "running", "retry_after_seconds": null}), running(5)),
-            (json!({"reason": "a new one"}), running(7)),
             (json!({"reason": "cooldown"}), cooling(7)),
             (json!({"reason": "nothing_to_retry"}), Start::NothingToRetry),
             (json!({"reason": "unknown_run"}), Start::UnknownRun),

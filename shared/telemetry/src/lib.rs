@@ -26,9 +26,7 @@ const QUIET: &str = "aws_config=warn,aws_runtime=warn,aws_sdk=warn,aws_smithy=wa
 
 /// Starts logging at the level `LOG_LEVEL`: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
 /// `info,ghl=debug`. Absent, empty or malformed means `info`: a typo there must neither silence nor stop a function.
-///
-/// Calling it again changes nothing, so tests may call it too.
-pub fn init() {
+fn init() {
     let level = std::env::var("LOG_LEVEL").unwrap_or_default();
     let _already_started = tracing_subscriber::fmt()
         .fmt_fields(JsonFields::new())

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use database::Database;
+use domain::Change;
 
 use super::evening::{Heard, MOST_TICKETS};
 use super::writer::handed_over;
@@ -174,8 +175,8 @@ pub(super) async fn assert_everything_happened(database: &TestDatabase, heard: &
     ] {
         assert!(counts.contains_key(what), "nothing of: {what}");
     }
-    for what in ["written", "unchanged", "stale"] {
-        assert!(heard.upserts.contains_key(what), "no upsert was {what}");
+    for what in [Change::Written, Change::Unchanged, Change::Stale] {
+        assert!(heard.upserts.contains_key(&what), "no upsert was {what:?}");
     }
 }
 

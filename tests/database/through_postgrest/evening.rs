@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use database::{OrderRow, OrderUpsert};
 use domain::items::{Line, ticket_quantities};
-use domain::{OrderId, RunId};
+use domain::{Cause, Change, OrderId, RunId};
 use jiff::Timestamp;
 use rand::RngExt;
 use rand::rngs::StdRng;
@@ -39,7 +39,7 @@ pub(crate) struct Heard {
     /// The newest `updatedAt` of each order that was stored.
     pub(crate) newest: BTreeMap<String, Timestamp>,
     /// What became of upserted orders, how often.
-    pub(crate) upserts: BTreeMap<&'static str, usize>,
+    pub(crate) upserts: BTreeMap<Change, usize>,
     /// Changes of tickets that somebody was told were made: who and what, how often.
     pub(crate) changes: BTreeMap<(&'static str, &'static str), usize>,
     /// Failures after which a queue delivers the message again.
@@ -97,7 +97,7 @@ impl Evening {
         OrderUpsert {
             order_id: id.clone(),
             run_id: None,
-            cause: "webhook",
+            cause: Cause::Webhook,
             fetched_at: Timestamp::UNIX_EPOCH,
             source_updated_at: Some(Timestamp::from_second(1_770_000_000 + version as i64).unwrap()),
             foreign: false,

@@ -1,6 +1,7 @@
 //! Who changes tickets one by one: the gate, the scanner of the original app, and a person in the table editor.
 
-use database::{Database, Error, GateResult};
+use database::{Database, Error};
+use domain::gate::GateResult;
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use database::{
     Database, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert, PageOrder, PageRecord,
-    Settings, ToReconcile, UpsertResult,
+    Settings, ToReconcile,
 };
 use domain::frames::Publication;
 use domain::listing::{Listing, Page};
-use domain::{FailureClass, OrderId, Run, RunKind, RunState};
+use domain::outcome::UpsertResult;
+use domain::{Cause, Change, FailureClass, OrderId, Run, RunKind, RunState};
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, seq::IndexedRandom};
@@ -65,7 +66,7 @@ impl Writer {
         let mut handed = Vec::new();
         for order_id in self.evening.some_orders(&mut self.random) {
             let run_id = run_id.clone().filter(|_| self.random.random_ratio(1, 4));
-            handed.push(ToReconcile { order_id, run_id, change: "unchanged", attempts: 1 });
+            handed.push(ToReconcile { order_id, run_id, change: Change::Unchanged, attempts: 1 });
         }
         self.reconcile(handed).await
     }
@@ -78,7 +79,7 @@ impl Writer {
             failures.push(Failure {
                 order_id,
                 run_id: run_id.clone().filter(|_| self.random.random_ratio(1, 10)),
-                cause: "webhook",
+                cause: Cause::Webhook,
                 class: FailureClass::Transient,
                 code: "ghl_unavailable",
                 reason: "GoHighLevel answered 500".to_owned(),
@@ -168,8 +169,7 @@ impl Writer {
     /// The way of orders from the limiter to their tickets.
     async fn sync(&mut self, lane: Lane, mut ids: Vec<OrderId>, run: Option<&Run>) -> Result<(), Error> {
         let run_id = run.map(|run| &run.run_id);
-        let asking = run_id.map(domain::RunId::as_str);
-        let slots = self.database.acquire_slots(lane, ids.len(), asking, LIMITS, Observed::default(), None).await?;
+        let slots = self.database.acquire_slots(lane, ids.len(), run_id, LIMITS, Observed::default(), None).await?;
         ids.truncate(slots.granted as usize);
         let read = ids.iter().map(|id| OrderUpsert {
             run_id: run_id.cloned(),
@@ -191,12 +191,7 @@ impl Writer {
         let mut handed = Vec::new();
         for order in orders.iter().filter(|order| !order.remember_only) {
             let result = upserts.orders.iter().find(|upserted| upserted.order_id == order.order_id).unwrap().result;
-            let change = match result {
-                UpsertResult::Written => "written",
-                UpsertResult::Unchanged => "unchanged",
-                UpsertResult::Stale => "stale",
-                UpsertResult::Skipped => continue,
-            };
+            let UpsertResult::Stored(change) = result else { continue };
             handed.push(ToReconcile {
                 order_id: order.order_id.clone(),
                 run_id: order.run_id.clone(),
@@ -232,5 +227,5 @@ impl Writer {
 
 /// A due order as a pulse hands it over.
 pub(crate) fn handed_over(due: DueOrder) -> ToReconcile {
-    ToReconcile { order_id: due.order_id, run_id: due.run_id, change: "written", attempts: 1 }
+    ToReconcile { order_id: due.order_id, run_id: due.run_id, change: Change::Written, attempts: 1 }
 }

@@ -5,7 +5,7 @@ use clap::{
     builder::{PossibleValuesParser, TypedValueParser as _},
 };
 
-use crate::settings::{FakeSettings, RetryAfter};
+use crate::settings::{FakeSettings, RATE_DAILY, RATE_MAX, RATE_WINDOW_MS, RetryAfter};
 
 /// A GoHighLevel that runs on one machine: orders, products, prices, transactions, webhooks, rate limit.
 ///
@@ -33,13 +33,13 @@ pub struct Options {
     #[arg(long, default_value_t = 0)]
     pub latency_ms: u64,
     /// Requests let through in one window (GHL's sandbox: 25).
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = RATE_MAX)]
     pub rate_max: u64,
     /// Length of the window in milliseconds.
-    #[arg(long, default_value_t = 10_000)]
+    #[arg(long, default_value_t = RATE_WINDOW_MS)]
     pub rate_window_ms: u64,
     /// Requests let through in one UTC day (GHL's sandbox: 10000).
-    #[arg(long, default_value_t = 200_000)]
+    #[arg(long, default_value_t = RATE_DAILY)]
     pub rate_daily: u64,
     /// Retry-After on a 429.
     #[arg(long, value_enum, default_value_t = RetryAfter::None)]

@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+/// GHL's documented limit: requests in one window, the window in milliseconds, requests in a day.
+pub(crate) const RATE_MAX: u64 = 100;
+pub(crate) const RATE_WINDOW_MS: u64 = 10_000;
+pub(crate) const RATE_DAILY: u64 = 200_000;
+
 /// `GET` and `PATCH /_control/settings`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -47,9 +52,9 @@ pub enum RetryAfter {
 impl Default for FakeSettings {
     fn default() -> Self {
         Self {
-            rate_max: 100,
-            rate_window_ms: 10_000,
-            rate_daily: 200_000,
+            rate_max: RATE_MAX,
+            rate_window_ms: RATE_WINDOW_MS,
+            rate_daily: RATE_DAILY,
             retry_after: RetryAfter::None,
             latency_ms: 0,
             not_found_status: 404,

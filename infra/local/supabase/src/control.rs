@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 #[derive(Default)]
-pub(crate) struct Faults(Mutex<Set>);
+pub(crate) struct Faults(Mutex<FaultsInForce>);
 
 /// Calls by their path.
 #[derive(Default)]
@@ -41,14 +41,14 @@ pub(crate) async fn forget_calls(State(calls): State<Arc<Calls>>) -> Json<Value>
 }
 
 #[derive(Clone, Copy, Default)]
-struct Set {
+struct FaultsInForce {
     latency: Duration,
     refuse_until: Option<Instant>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub(crate) struct Wanted {
+pub(crate) struct OrderedFaults {
     #[serde(default)]
     latency_ms: u64,
     #[serde(default)]
@@ -64,7 +64,7 @@ impl Faults {
         self.set().refuse_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn set(&self) -> MutexGuard<'_, Set> {
+    fn set(&self) -> MutexGuard<'_, FaultsInForce> {
         // The value is plain data: a panic elsewhere can't have left it half written.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -76,16 +76,16 @@ pub(crate) async fn show(State(faults): State<Arc<Faults>>) -> Json<Value> {
     Json(json!({ "latencyMs": set.latency.as_millis() as u64, "refuseForMs": left.as_millis() as u64 }))
 }
 
-pub(crate) async fn set(State(faults): State<Arc<Faults>>, Json(wanted): Json<Wanted>) -> Json<Value> {
-    let refuse_for = Duration::from_millis(wanted.refuse_for_ms);
-    *faults.set() = Set {
-        latency: Duration::from_millis(wanted.latency_ms),
+pub(crate) async fn set(State(faults): State<Arc<Faults>>, Json(ordered): Json<OrderedFaults>) -> Json<Value> {
+    let refuse_for = Duration::from_millis(ordered.refuse_for_ms);
+    *faults.set() = FaultsInForce {
+        latency: Duration::from_millis(ordered.latency_ms),
         refuse_until: (!refuse_for.is_zero()).then(|| Instant::now() + refuse_for),
     };
     show(State(faults)).await
 }
 
 pub(crate) async fn clear(State(faults): State<Arc<Faults>>) -> Json<Value> {
-    *faults.set() = Set::default();
+    *faults.set() = FaultsInForce::default();
     show(State(faults)).await
 }

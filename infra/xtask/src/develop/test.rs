@@ -237,7 +237,7 @@ impl Runner {
         // Compiled before they start side by side.
         let mut building = Command::new("cargo");
         building
-            .args(["test", "--locked", "--no-run", "--package", "tests", "--test", "faults"])
+            .args(["test", "--locked", "--no-run", "--workspace", "--test", "faults"])
             .current_dir(self.place.project(""));
         step(&self.place, "Building the fault tests", "test-faults-build", building, "Mend what the compiler says")?;
 

@@ -15,7 +15,6 @@ mod judge_tests;
 mod plan;
 mod values;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -25,11 +24,10 @@ use clap::Args;
 use crate::account::Concurrency;
 use crate::operate::ask;
 use crate::operate::aws::{Aws, Identity};
-use crate::operate::secret::Secret;
 use crate::place::Place;
 use checks::Report;
-use plan::Plan;
-use values::{ANON_KEY, JWT_SECRET, LOCATION, STORED, SUPABASE_URL, Values};
+use plan::ParameterPlan;
+use values::{ANON_KEY, JWT_SECRET, LOCATION, STORED, SUPABASE_URL, StoredValues, Values};
 
 pub(crate) const EXAMPLES: &str = "\
 Examples:
@@ -110,7 +108,7 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
         _ => return Ok(verdict(&report)),
     };
 
-    let plan = Plan::new(&given, &stored, &options.prefix)?;
+    let plan = ParameterPlan::new(&given, &stored, &options.prefix)?;
     println!("\nParameters in region {}, account {}", who.region, who.account);
     plan.show();
     if options.dry_run {
@@ -157,13 +155,11 @@ fn of_concurrency(concurrency: Option<Concurrency>, reserve: u32) -> Vec<String>
         .flat_map(Concurrency::parameters)
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    if reserve > 0 {
+    if reserve > 0 && concurrency.is_some_and(|account| account.holds(reserve).is_ok()) {
         overrides.push(format!("ReservedConcurrency={reserve}"));
     }
     overrides
 }
-
-type StoredValues = BTreeMap<&'static str, Secret>;
 
 /// Who we are in AWS, and what the parameter store has, by variable.
 fn look(aws: &Aws, prefix: &str) -> Result<(Identity, StoredValues)> {

@@ -40,8 +40,12 @@ fn announce(state: RunState, announced: Option<RunState>) -> Announcement {
     Publication { location_id, seq_first: 40, run: run(state, announced) }.announce()
 }
 
-fn events(announcement: &Announcement) -> Vec<(&str, u64)> {
-    announcement.frames.iter().map(|frame| (frame.event, frame.seq)).collect()
+fn name(event: Event) -> String {
+    serde_json::from_value(json!(event)).unwrap()
+}
+
+fn events(announcement: &Announcement) -> Vec<(String, u64)> {
+    announcement.frames.iter().map(|frame| (name(frame.event), frame.seq)).collect()
 }
 
 #[test]
@@ -61,11 +65,28 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
     ];
     for &(state, told, expected) in table {
         let announcement = announce(state, told);
-        let names: Vec<_> = announcement.frames.iter().map(|frame| frame.event).collect();
+        let names: Vec<_> = announcement.frames.iter().map(|frame| name(frame.event)).collect();
         assert_eq!(names, expected, "{state:?} after {told:?}");
         assert!(announcement.frames.len() as u64 <= FRAMES_PER_PUBLICATION);
         if state.is_final() {
-            assert_eq!(names.last(), Some(&s));
+            assert_eq!(names.last().map(String::as_str), Some(s));
+        }
+    }
+}
+
+#[test]
+fn each_event_has_its_own_data() {
+    let own = |event| match event {
+        Event::SyncStatus => "delay_in_sec",
+        Event::SyncProgress => "etaSeconds",
+        Event::SyncTicketProgress => "totalTicketTypes",
+        Event::SyncComplete => "message",
+    };
+    let frames = announce(RunState::Delay, Some(RunState::Syncing)).frames;
+    assert_eq!(frames.len() as u64, FRAMES_PER_PUBLICATION);
+    for told in frames.iter().map(|frame| frame.event) {
+        for frame in &frames {
+            assert_eq!(frame.data.get(own(told)).is_some(), frame.event == told, "{told:?} in {:?}", frame.event);
         }
     }
 }
@@ -73,10 +94,8 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
 #[test]
 fn the_status_document_is_the_data_of_the_sync_status_frame() {
     let announcement = announce(RunState::Delay, Some(RunState::Syncing));
-    assert_eq!(
-        events(&announcement),
-        [("sync_progress", 40), ("sync_ticket_progress", 41), ("sync_status", 42), ("sync_complete", 43)]
-    );
+    let expected = [("sync_progress", 40), ("sync_ticket_progress", 41), ("sync_status", 42), ("sync_complete", 43)];
+    assert_eq!(events(&announcement), expected.map(|(name, seq)| (name.to_owned(), seq)));
     assert_eq!(announcement.status, announcement.frames[2].data);
     assert_eq!(announcement.status["seq"], 42);
     assert_eq!(announcement.seq, 43);

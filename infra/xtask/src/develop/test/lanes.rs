@@ -42,7 +42,8 @@ impl Runner {
         setup::for_stack(&self.place)?;
         build::all(&self.place)?;
         let mut building = Command::new("cargo");
-        building.args(["test", "--locked", "--no-run", "--package", "tests"]).current_dir(self.place.project(""));
+        building.args(["test", "--locked", "--no-run", "--workspace"]).args(["--test", "*", "--bench", "*"]);
+        building.current_dir(self.place.project(""));
         step(&self.place, "Building the tests", "test-build", building, "Mend what the compiler says")?;
 
         self.beside.clear();

@@ -42,6 +42,9 @@ pub(crate) enum Suite {
     SamLocal,
 }
 
+/// Targets of tests that stand beside the code, in crates other than `tests`.
+const TESTS_BESIDE_CODE: [&str; 4] = ["--test", "over_http", "--test", "reference"];
+
 /// How a stack is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -90,7 +93,8 @@ impl Suite {
             }
             command
         };
-        let beside = ["--workspace", "--exclude", "tests", "--all-targets", "--"];
+        // The whole workspace each time, and targets of it: with the features of fewer packages a hundred crates would be built anew.
+        let beside = [&["--workspace", "--lib", "--bins"], &TESTS_BESIDE_CODE[..], &["--"]].concat();
         match self {
             Self::Unit => cargo(&[&beside[..], &["--skip", "propert", "--skip", "fuzz_"]].concat()),
             Self::Property => cargo(&[&beside[..], &["propert"]].concat()),
@@ -101,32 +105,30 @@ impl Suite {
                 }
                 command
             }
-            Self::Contract => cargo(&["--package", "tests", "--test", "contract"]),
+            Self::Contract => cargo(&["--workspace", "--test", "contract"]),
             // The benchmark, which is told what to measure.
-            Self::Counts => cargo(&["--quiet", "--package", "tests", "--bench", "bench", "--"]),
+            Self::Counts => cargo(&["--quiet", "--workspace", "--bench", "bench", "--"]),
             Self::Database => {
-                let mut command = cargo(&["--package", "tests", "--test", "database"]);
+                let mut command = cargo(&["--workspace", "--test", "database"]);
                 // `migrate` is tested as this very program.
                 command.envs(std::env::current_exe().map(|program| ("XTASK", program)));
                 command
             }
             // One stack, one run at a time: these tests follow each other.
-            Self::EndToEnd => cargo(&["--package", "tests", "--test", "end_to_end", "--", "--test-threads=1"]),
-            Self::Browser => cargo(&["--package", "tests", "--test", "browser", "--", "--test-threads=1"]),
-            Self::Traces => cargo(&["--package", "tests", "--test", "traces"]),
+            Self::EndToEnd => cargo(&["--workspace", "--test", "end_to_end", "--", "--test-threads=1"]),
+            Self::Browser => cargo(&["--workspace", "--test", "browser", "--", "--test-threads=1"]),
+            Self::Traces => cargo(&["--workspace", "--test", "traces"]),
             // Each case takes a while: what it showed is printed at once.
-            Self::Faults => cargo(&["--package", "tests", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
+            Self::Faults => cargo(&["--workspace", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
             // Whatever works here needs functions, queues, both APIs, the authorizer and the bucket.
             Self::SamDeploy => cargo(
                 &[
-                    &["--package", "tests", "--test", "end_to_end", "--", "--test-threads=1"][..],
+                    &["--workspace", "--test", "end_to_end", "--", "--test-threads=1"][..],
                     &["full::", "gate::", "socket::"],
                 ]
                 .concat(),
             ),
-            Self::SamLocal => {
-                cargo(&["--package", "tests", "--test", "sam_local", "--", "--test-threads=1", "--nocapture"])
-            }
+            Self::SamLocal => cargo(&["--workspace", "--test", "sam_local", "--", "--test-threads=1", "--nocapture"]),
             Self::Mends => unittest(
                 place,
                 "infra/local/cloud",
@@ -259,6 +261,30 @@ fn after(line: &str, word: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_target_of_tests_is_run_by_a_suite() {
+        let mut cargo = Command::new("cargo");
+        cargo
+            .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
+            .current_dir(env!("CARGO_MANIFEST_DIR"));
+        let metadata: serde_json::Value = serde_json::from_slice(&cargo.output().unwrap().stdout).unwrap();
+        let place = Place::test().unwrap();
+        let run: Vec<String> = Suite::all()
+            .into_iter()
+            .flat_map(|suite| {
+                suite.command(&place).get_args().map(|part| part.to_string_lossy().into()).collect::<Vec<_>>()
+            })
+            .collect();
+        for package in metadata["packages"].as_array().unwrap() {
+            for target in package["targets"].as_array().unwrap() {
+                let kind = target["kind"][0].as_str().unwrap();
+                if ["test", "bench", "example"].contains(&kind) {
+                    assert!(run.iter().any(|part| target["name"] == part.as_str()), "{kind} {}", target["name"]);
+                }
+            }
+        }
+    }
 
     #[test]
     fn cargo_results_are_summed() {

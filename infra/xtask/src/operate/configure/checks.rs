@@ -4,8 +4,7 @@ use anyhow::{Context, Result};
 
 use super::judge::{self, Verdict};
 use super::values::{
-    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, SERVICE_KEY, STORED, SUPABASE_URL, TICKET_SECRET, TOKEN,
-    Values, WEBHOOK_SECRET,
+    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, SERVICE_KEY, STORED, SUPABASE_URL, TOKEN, Values,
 };
 use crate::database::sql_files::sql_files;
 use crate::http::{Answer, Http};
@@ -48,8 +47,7 @@ pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result
     }
     for stored in &STORED {
         let Some(value) = values.text(stored.variable) else { continue };
-        let (tickets, webhooks) = (stored.variable == TICKET_SECRET, stored.variable == WEBHOOK_SECRET);
-        if let Err(wrong) = judge::secret(value, tickets, webhooks) {
+        if let Err(wrong) = judge::secret(value, stored.shortest) {
             forms &= report.add("form", Err(format!("{}: {wrong}", stored.variable)));
         }
     }

@@ -17,10 +17,6 @@ pub(crate) type Verdict = Result<String, String>;
 
 /// The most that a standard parameter of SSM holds.
 const LARGEST: usize = 4096;
-/// As `shared/ws-ticket` wants it.
-const SHORTEST_TICKET_SECRET: usize = 32;
-/// Shorter ones can be guessed.
-const SHORTEST_WEBHOOK_SECRET: usize = 16;
 
 /// An address that keys are sent to: https, or this machine.
 pub(crate) fn address(url: &str) -> Verdict {
@@ -179,12 +175,7 @@ pub(crate) fn public_keys(keys: &str) -> Verdict {
 }
 
 /// Whether a secret is one that the functions and the parameter store take.
-pub(crate) fn secret(value: &str, is_ticket_secret: bool, is_webhook_secret: bool) -> Verdict {
-    let shortest = match (is_ticket_secret, is_webhook_secret) {
-        (true, _) => SHORTEST_TICKET_SECRET,
-        (_, true) => SHORTEST_WEBHOOK_SECRET,
-        _ => 1,
-    };
+pub(crate) fn secret(value: &str, shortest: usize) -> Verdict {
     if value.len() < shortest || value.len() > LARGEST {
         return Err(format!("it must have {shortest} to {LARGEST} bytes"));
     }

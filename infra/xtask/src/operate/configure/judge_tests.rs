@@ -2,6 +2,7 @@ use jsonwebtoken::{EncodingKey, Header};
 use serde_json::json;
 
 use super::judge::*;
+use super::values::{STORED, TICKET_SECRET, TOKEN, WEBHOOK_SECRET};
 use crate::http::Answer;
 use crate::operate::secret::Secret;
 
@@ -95,7 +96,11 @@ fn forms_are_checked() {
         assert!(address(bad).is_err(), "{bad}");
     }
     assert!(location("a-b_9").is_ok() && location("a b").is_err() && location("").is_err());
-    assert!(secret("short", false, false).is_ok());
-    assert!(secret("short", true, false).is_err() && secret("short", false, true).is_err());
-    assert!(secret("line\nbreak", false, false).is_err());
+    let judged = |variable, value| {
+        let stored = STORED.iter().find(|stored| stored.variable == variable).unwrap();
+        secret(value, stored.shortest)
+    };
+    assert!(judged(TOKEN, "short").is_ok());
+    assert!(judged(TICKET_SECRET, "short").is_err() && judged(WEBHOOK_SECRET, "short").is_err());
+    assert!(judged(TOKEN, "line\nbreak").is_err());
 }

@@ -6,10 +6,10 @@ use anyhow::Result;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::StoredValues;
 use super::judge::is_public_key;
 use super::values::{
-    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, STORED, SUPABASE_URL, Stored, Values, WEBHOOK_SECRET,
+    ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, STORED, SUPABASE_URL, Stored, StoredValues, Values,
+    WEBHOOK_SECRET,
 };
 use crate::operate::secret::Secret;
 
@@ -17,7 +17,7 @@ use crate::operate::secret::Secret;
 const DEFAULT_PREFIX: &str = "/ghl-sync";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Change {
+enum ParameterChange {
     New,
     /// New, and made here.
     Random,
@@ -32,29 +32,29 @@ enum Change {
 struct Entry {
     stored: &'static Stored,
     name: String,
-    change: Change,
+    change: ParameterChange,
     value: Option<Secret>,
 }
 
-pub(crate) struct Plan {
+pub(crate) struct ParameterPlan {
     prefix: String,
     entries: Vec<Entry>,
 }
 
-impl Plan {
+impl ParameterPlan {
     pub(crate) fn new(given: &Values, there: &StoredValues, prefix: &str) -> Result<Self> {
         let mut entries = Vec::new();
         for stored in &STORED {
             let (change, value) = match (given.get(stored.variable), there.get(stored.variable)) {
-                (Some(given), Some(there)) if given == there => (Change::Unchanged, None),
-                (Some(given), Some(_)) => (Change::Replaced, Some(given.clone())),
-                (Some(given), None) => (Change::New, Some(given.clone())),
-                (None, Some(_)) => (Change::Unchanged, None),
+                (Some(given), Some(there)) if given == there => (ParameterChange::Unchanged, None),
+                (Some(given), Some(_)) => (ParameterChange::Replaced, Some(given.clone())),
+                (Some(given), None) => (ParameterChange::New, Some(given.clone())),
+                (None, Some(_)) => (ParameterChange::Unchanged, None),
                 (None, None) if stored.random => {
-                    (Change::Random, Some(Secret::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 48]>()))))
+                    (ParameterChange::Random, Some(Secret::new(URL_SAFE_NO_PAD.encode(rand::random::<[u8; 48]>()))))
                 }
-                (None, None) if stored.optional => (Change::NotUsed, None),
-                (None, None) => (Change::Missing, None),
+                (None, None) if stored.optional => (ParameterChange::NotUsed, None),
+                (None, None) => (ParameterChange::Missing, None),
             };
             entries.push(Entry { stored, name: format!("{prefix}/{}", stored.name), change, value });
         }
@@ -64,12 +64,12 @@ impl Plan {
     pub(crate) fn show(&self) {
         for entry in &self.entries {
             let change = match entry.change {
-                Change::New => "new",
-                Change::Random => "new, a random value",
-                Change::Replaced => "replaces a different value",
-                Change::Unchanged => "unchanged",
-                Change::Missing => "MISSING",
-                Change::NotUsed => "not used",
+                ParameterChange::New => "new",
+                ParameterChange::Random => "new, a random value",
+                ParameterChange::Replaced => "replaces a different value",
+                ParameterChange::Unchanged => "unchanged",
+                ParameterChange::Missing => "MISSING",
+                ParameterChange::NotUsed => "not used",
             };
             println!("  {:<40} {change}", entry.name);
         }
@@ -84,7 +84,7 @@ impl Plan {
     }
 
     pub(crate) fn summary(&self) -> String {
-        let replaced = self.entries.iter().filter(|entry| entry.change == Change::Replaced).count();
+        let replaced = self.entries.iter().filter(|entry| entry.change == ParameterChange::Replaced).count();
         let over = if replaced == 0 { String::new() } else { format!(", {replaced} of them over a different value") };
         format!("{} parameter(s){over}", self.writes().len())
     }
@@ -92,7 +92,7 @@ impl Plan {
     /// What to do now; nothing of it is secret.
     pub(crate) fn introduce_next(&self, used: &Values, region: &str, more: &[String]) {
         if let Some(entry) =
-            self.entries.iter().find(|e| e.stored.variable == WEBHOOK_SECRET && e.change == Change::Random)
+            self.entries.iter().find(|e| e.stored.variable == WEBHOOK_SECRET && e.change == ParameterChange::Random)
         {
             println!(
                 "\nA workflow's webhook action in GHL sends the new secret in the header x-webhook-secret. To read it:"
@@ -141,9 +141,9 @@ mod tests {
     use super::*;
     use crate::operate::configure::values::{SERVICE_KEY, TICKET_SECRET, TOKEN};
 
-    fn plan(given: &[(&'static str, &str)], there: &[(&'static str, &str)]) -> Plan {
+    fn plan(given: &[(&'static str, &str)], there: &[(&'static str, &str)]) -> ParameterPlan {
         let there = there.iter().map(|(variable, value)| (*variable, Secret::new(*value))).collect();
-        Plan::new(&values(given), &there, "/other").unwrap()
+        ParameterPlan::new(&values(given), &there, "/other").unwrap()
     }
 
     fn values(given: &[(&'static str, &str)]) -> Values {
@@ -156,7 +156,7 @@ mod tests {
     fn only_what_is_new_or_different_is_written() {
         let plan = plan(&[(TOKEN, "a"), (SERVICE_KEY, "b")], &[(TOKEN, "a"), (SERVICE_KEY, "c"), (TICKET_SECRET, "d")]);
         let changes: Vec<_> = plan.entries.iter().map(|entry| entry.change).collect();
-        use Change::{NotUsed, Random, Replaced, Unchanged};
+        use ParameterChange::{NotUsed, Random, Replaced, Unchanged};
         assert_eq!(changes, [Unchanged, Replaced, Random, Unchanged, NotUsed]);
         let writes = plan.writes();
         assert_eq!(
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn what_is_needed_and_nowhere_is_missing() {
         let plan = plan(&[], &[]);
-        assert_eq!(plan.entries.iter().filter(|entry| entry.change == Change::Missing).count(), 2);
+        assert_eq!(plan.entries.iter().filter(|entry| entry.change == ParameterChange::Missing).count(), 2);
     }
 
     #[test]

@@ -46,7 +46,14 @@ pub(crate) struct Stored {
     pub(crate) random: bool,
     /// Whether the functions do without it.
     pub(crate) optional: bool,
+    /// How many bytes it has at least.
+    pub(crate) shortest: usize,
 }
+
+/// As `shared/ws-ticket` wants it.
+const SHORTEST_TICKET_SECRET: usize = 32;
+/// Shorter ones can be guessed.
+const SHORTEST_WEBHOOK_SECRET: usize = 16;
 
 pub(crate) const STORED: [Stored; 5] = [
     Stored {
@@ -55,6 +62,7 @@ pub(crate) const STORED: [Stored; 5] = [
         template: "GhlAccessTokenParameter",
         random: false,
         optional: false,
+        shortest: 1,
     },
     Stored {
         variable: SERVICE_KEY,
@@ -62,6 +70,7 @@ pub(crate) const STORED: [Stored; 5] = [
         template: "SupabaseServiceRoleKeyParameter",
         random: false,
         optional: false,
+        shortest: 1,
     },
     Stored {
         variable: WEBHOOK_SECRET,
@@ -69,6 +78,7 @@ pub(crate) const STORED: [Stored; 5] = [
         template: "WebhookSharedSecretParameter",
         random: true,
         optional: false,
+        shortest: SHORTEST_WEBHOOK_SECRET,
     },
     Stored {
         variable: TICKET_SECRET,
@@ -76,6 +86,7 @@ pub(crate) const STORED: [Stored; 5] = [
         template: "WsTicketSecretParameter",
         random: true,
         optional: false,
+        shortest: SHORTEST_TICKET_SECRET,
     },
     Stored {
         variable: JWT_SECRET,
@@ -83,8 +94,12 @@ pub(crate) const STORED: [Stored; 5] = [
         template: "SupabaseJwtSecretParameter",
         random: false,
         optional: true,
+        shortest: 1,
     },
 ];
+
+/// What the parameter store has, by the functions' variables.
+pub(crate) type StoredValues = BTreeMap<&'static str, Secret>;
 
 /// Values by the functions' variables; an empty one isn't there.
 #[derive(Clone, Debug, Default, PartialEq)]

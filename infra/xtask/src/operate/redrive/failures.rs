@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
-use domain::{LocationId, OrderId, RunId};
+use domain::{Cause, LocationId, OrderId, RunId};
 use jiff::{SignedDuration, Timestamp};
-use queues::{Cause, OrderMessage};
+use queues::OrderMessage;
 use serde_json::{Map, Value, json};
 
 use crate::http::{number, text};

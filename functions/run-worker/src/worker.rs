@@ -1,0 +1,70 @@
+//! What a run's worker has, and what it does in more than one place.
+
+use std::time::Duration;
+
+use database::{Database, Settings};
+use domain::failure::Pace;
+use domain::frames::Publication;
+use domain::{Cause, FailureClass, Run, RunKind};
+use queues::{OrderMessage, Queue, TicketMessage};
+use sync::{Fetcher, Publisher, Pulses};
+
+/// The function's state.
+pub(crate) struct RunWorker {
+    pub(crate) database: Database,
+    pub(crate) fetcher: Fetcher,
+    pub(crate) settings: Settings,
+    pub(crate) interval: Duration,
+    pub(crate) pace: Pace,
+    pub(crate) pulses: Pulses,
+    pub(crate) bulk: Queue<OrderMessage>,
+    pub(crate) tickets: Queue<TicketMessage>,
+    pub(crate) publisher: Publisher,
+}
+
+/// An order dispatched and silent for this long is dispatched again: longer than a worker may hold it and its retries wait.
+const RESEND_AFTER: Duration = Duration::from_secs(120);
+
+impl RunWorker {
+    /// Hands recorded orders to the workers, so that at most two windows' worth are under way.
+    pub(crate) async fn dispatch(&self, run: &Run) -> Result<(), lambda_runtime::Error> {
+        let dispatch = self
+            .database
+            .dispatch_orders(&run.run_id, self.fetcher.limits().outstanding(), self.pace.of(RESEND_AFTER))
+            .await?;
+        let cause = match run.kind {
+            RunKind::ValidList => Cause::ValidList,
+            RunKind::Retry => Cause::Retry,
+            RunKind::Full | RunKind::Incremental => Cause::Run,
+        };
+        let location_id = self.database.location_id();
+        let message = |id| OrderMessage::new(location_id.clone(), id, cause).for_run(run.run_id.clone());
+        let messages: Vec<_> = dispatch.order_ids.into_iter().map(message).collect();
+        if !messages.is_empty() {
+            tracing::info!(run_id = %run.run_id, orders = messages.len(), outstanding = dispatch.outstanding, "Orders were dispatched");
+        }
+        // What isn't sent now counts as silent, and is dispatched again.
+        Ok(self.bulk.send_all(&messages).await?)
+    }
+
+    /// Ends a run early, in words a person can act on.
+    pub(crate) async fn end(&self, run: &Run, code: &str, message: &str) -> Result<(), lambda_runtime::Error> {
+        tracing::error!(run_id = %run.run_id, code, reason = message, "A run ends with an error");
+        let ended = self.database.end_run(&run.run_id, code, message).await?;
+        self.publish(ended.publication).await;
+        Ok(())
+    }
+
+    /// Publishes what was granted.
+    pub(crate) async fn publish(&self, publication: Option<Publication>) {
+        self.publisher.publish_granted(&self.database, publication.as_ref()).await;
+    }
+}
+
+/// The sentence for a failure that ends a run.
+pub(crate) fn words(class: FailureClass, what: &str, error: &dyn std::error::Error) -> String {
+    match class {
+        FailureClass::Auth => format!("{what}: GoHighLevel refuses the access token, please check it"),
+        _ => format!("{what}: {error}"),
+    }
+}

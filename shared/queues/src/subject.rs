@@ -1,0 +1,75 @@
+use domain::{LocationId, OrderId, RunId};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+use crate::batch::SqsMessage;
+
+/// What a message is about, of whatever queue and version: also of one that no function can read any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// An order, in a run or alone.
+    Order {
+        /// Whose order it is.
+        location_id: LocationId,
+        /// The order.
+        order_id: OrderId,
+        /// The run that waits for it.
+        run_id: Option<RunId>,
+    },
+    /// A run's pulse.
+    Run {
+        /// Whose run it is.
+        location_id: LocationId,
+        /// The run.
+        run_id: RunId,
+    },
+}
+
+/// What tells the subject. Words, counts and times may be of any kind: they decide nothing here.
+#[derive(Deserialize)]
+struct Ids {
+    location_id: LocationId,
+    order_id: Option<OrderId>,
+    #[serde(default)]
+    run_id: Id<RunId>,
+    pulse: Option<IgnoredAny>,
+}
+
+/// An id, or something else: an order counts as one without a run then.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Id<T> {
+    Readable(T),
+    Unreadable(IgnoredAny),
+}
+
+impl<T> Default for Id<T> {
+    fn default() -> Self {
+        Self::Unreadable(IgnoredAny)
+    }
+}
+
+impl Subject {
+    /// The subject of a message; `None` where it names none.
+    #[must_use]
+    pub fn of(record: &SqsMessage) -> Option<Self> {
+        let Ids { location_id, order_id, run_id, pulse } = serde_json::from_str(record.body.as_deref()?).ok()?;
+        let run_id = match run_id {
+            Id::Readable(run_id) => Some(run_id),
+            Id::Unreadable(_) => None,
+        };
+        match (order_id, run_id, pulse) {
+            (Some(order_id), run_id, _) => Some(Self::Order { location_id, order_id, run_id }),
+            (None, Some(run_id), Some(_)) => Some(Self::Run { location_id, run_id }),
+            (None, ..) => None,
+        }
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub const fn location_id(&self) -> &LocationId {
+        match self {
+            Self::Order { location_id, .. } | Self::Run { location_id, .. } => location_id,
+        }
+    }
+}
