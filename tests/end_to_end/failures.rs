@@ -40,7 +40,7 @@ async fn a_message_of_a_run_that_was_given_up_is_told_as_a_failure_and_the_run_e
     .await;
     let message =
         json!({ "location_id": world.location_id, "order_id": id, "cause": "run", "run_id": run_id, "attempt": 1 });
-    world.cloud().send("orders-bulk-dead-letter", &message.to_string()).await;
+    world.cloud().send("dead-letter", &message.to_string()).await;
     let told = |frame: &Value| frame["runId"] == run_id.as_str() && frame["data"]["failedOrders"] == 1;
     dashboard.until("a frame that tells it", A_MOMENT, told).await;
     let told = dashboard.until_told(&run_id, "Delay", A_SMALL_RUN).await;
@@ -57,7 +57,7 @@ async fn a_pulse_that_was_given_up_ends_its_run_and_whoever_finds_it_says_so() {
     let mut dashboard = Dashboard::open(&world, As::Member).await;
     let run_id = world.api.start(SYNC).await;
     let letter = json!({ "location_id": world.location_id, "run_id": run_id, "pulse": 1 });
-    world.cloud().send("runs-dead-letter", &letter.to_string()).await;
+    world.cloud().send("dead-letter", &letter.to_string()).await;
     let told = dashboard.until_told(&run_id, "Error", A_SMALL_RUN).await;
     assert_eq!(told["data"]["errorCode"], "pulse_failed", "{told}");
     assert_adds_up(&world.database.run(&run_id).await);

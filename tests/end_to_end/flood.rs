@@ -17,8 +17,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 const PER_SECOND: u32 = 2_000;
-/// What the route lets through in that time and in the second around it: 100 per second, after a burst of 200.
-const MOST_PASSED: u32 = 200 + 100 * 12;
+/// What the route lets through in that time and in the second around it, in the smallest account: ten per second, after a burst of
+/// five.
+const MOST_PASSED: u32 = 5 + 10 * 12;
 /// Half as long as the sync, which then still is under way on a slow machine.
 const LASTS: Duration = Duration::from_secs(10);
 /// Requests under way at a time: as many as a flood from a few machines has, and fewer than this process may open.

@@ -97,6 +97,10 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
         &["reads orders of", "reads products of", "key is accepted", "SQL functions are there", "us-east-1"],
     );
     assert!(!right.text.contains("WRONG"), "{}", right.text);
+    // Of a new account's ten executions all must stay unreserved, of any account a hundred.
+    let given = Given::with(&world, &[]);
+    let reserving = ["configure", "--from", given.path(), "--check", "--reserve", "300"];
+    operate(&world, &reserving, &[], &[]).await.says(false, &["WRONG", "900 executions can't be reserved"]);
     // Secrets that the file lacks are the stored ones.
     check(&world, &[("GHL_ACCESS_TOKEN", ""), ("SUPABASE_SERVICE_ROLE_KEY", "")], "/ghl-sync").await.says(true, &[]);
 
@@ -240,7 +244,7 @@ async fn an_order_that_failed_alone_is_sent_again() {
     redrive(&world, &["--dry-run"]).await.says(true, &[&id, "ghl_unauthorized", "Would send 1 order(s)"]);
     redrive(&world, &[]).await.says(false, &["give --yes"]);
     redrive(&world, &["--yes", "--only", "dead_letter"]).await.says(true, &["No failed order"]);
-    redrive(&world, &["--dead-letters", "--dry-run"]).await.says(true, &["OrdersDeadLetterQueue", "No dead letter"]);
+    redrive(&world, &["--dead-letters", "--dry-run"]).await.says(true, &["0 waiting", "No dead letter"]);
     world.cloud().is_empty("orders-bulk").await.unwrap();
     assert_eq!(world.ghl.fetches(&id).await, before);
 

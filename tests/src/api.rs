@@ -1,12 +1,13 @@
 //! The HTTP API as an admin, a member or a stranger.
 
-use std::{fs::OpenOptions, io::Write as _};
+use std::{fs::OpenOptions, io::Write as _, time::Duration};
 
 use reqwest::{
     Method, RequestBuilder,
     header::{HeaderMap, RETRY_AFTER},
 };
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
 use crate::stack::Stack;
 
@@ -95,6 +96,14 @@ impl Api {
     }
 }
 
+/// Between two tries of a request that the gateway refuses.
+pub(crate) const THROTTLED: Duration = Duration::from_millis(200);
+
+/// Whether the gateway has refused a request, so that no function saw it. In the smallest account few webhooks may come at once.
+pub(crate) fn is_throttled(status: u16, body: &Value) -> bool {
+    status == 429 && *body == json!({ "message": "Too Many Requests" })
+}
+
 /// Refusals are kept in the file `ANSWERS_LOG`, where the suite `traces` looks for what mustn't be in them.
 fn keep(status: u16, body: &str) {
     let Some(path) = std::env::var_os("ANSWERS_LOG") else { return };
@@ -103,8 +112,18 @@ fn keep(status: u16, body: &str) {
 }
 
 impl Answer {
-    /// Sends a request and reads what comes.
+    /// Sends a request and reads what comes; as often as the gateway lets it wait, as GHL does with its webhooks.
     pub async fn to(request: RequestBuilder) -> Self {
+        loop {
+            let answer = Self::once(request.try_clone().expect("a body that can be sent again")).await;
+            if !is_throttled(answer.status, &answer.body) {
+                return answer;
+            }
+            sleep(THROTTLED).await;
+        }
+    }
+
+    async fn once(request: RequestBuilder) -> Self {
         let answer = request.send().await.expect("the HTTP API answers");
         let (status, headers) = (answer.status().as_u16(), answer.headers().clone());
         let text = answer.text().await.expect("a body");

@@ -2,7 +2,9 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::time::sleep;
 
+use crate::api::{THROTTLED, is_throttled};
 use crate::stack::Stack;
 
 /// The fake GHL of a stack.
@@ -157,9 +159,15 @@ impl FakeGhl {
         self.counters().await["perOrder"][order_id].as_u64().unwrap_or(0)
     }
 
-    /// Sends a webhook; its answer as `{status, body, retryAfter}`.
+    /// Sends a webhook, again and again while the gateway lets it wait; its answer as `{status, body, retryAfter}`.
     pub async fn webhook(&self, webhook: Value) -> Value {
-        self.control(Method::POST, "webhooks", Some(webhook)).await
+        loop {
+            let answer = self.control(Method::POST, "webhooks", Some(webhook.clone())).await;
+            if answer["status"] != 429 || !is_throttled(429, &answer["body"]) {
+                return answer;
+            }
+            sleep(THROTTLED).await;
+        }
     }
 
     /// Sends a signed webhook that is accepted.

@@ -89,7 +89,9 @@ class Call:
     def signed(self, body):
         """The headers for another body: the caller's signature is for the body it sent, and ministack checks it."""
         headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in self.scope["headers"]}
-        kept = {name: headers[name] for name in ("host", "content-type", "x-amz-target") if name in headers}
+        # With the caller's trace, or its messages would begin a new chain.
+        kept = ("host", "content-type", "x-amz-target", "x-amzn-trace-id")
+        kept = {name: headers[name] for name in kept if name in headers}
         url = f"http://{kept.get('host', '127.0.0.1')}{self.scope['path']}"
         request = AWSRequest(method=self.method, url=url, data=body, headers=kept)
         SigV4Auth(OWNER, self.service, "us-east-1").add_auth(request)

@@ -5,6 +5,7 @@ the mend can go: the message says which. Run by `cargo xtask test mends`.
 """
 
 import asyncio
+import json
 import queue
 import tempfile
 import time
@@ -13,11 +14,13 @@ from pathlib import Path
 from unittest import mock
 
 from mends import (
+    account_concurrency,
     alarm_math,
     cors_case,
     function_log,
     http_api_body,
     log_wait,
+    recursive_loops,
     reserved_concurrency,
     runtime_api_delay,
     schedule_conflict,
@@ -46,6 +49,77 @@ def created(kind: str, props: dict) -> str:
 
 def worker():
     return lambda_runtime.ProvidedWorker("a-function", {}, b"")
+
+
+class RecursiveLoops(unittest.TestCase):
+    """What follows from it is shown by `test_limits.py`."""
+
+    TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=a87bd80c:3"
+
+    def kept(self):
+        """The trace header of a message that a function sends."""
+        url = sqs._act_create_queue({"QueueName": "chain"}, "")["QueueUrl"]
+        headers = {"x-amz-target": "AmazonSQS.SendMessage", "x-amzn-trace-id": self.TRACE}
+        body = json.dumps({"QueueUrl": url, "MessageBody": "m"}).encode()
+        asyncio.run(sqs.handle_request("POST", "/", headers, body, {}))
+        (message,) = sqs._receive_messages_for_esm(url, 1)
+        sqs._act_delete_queue({}, url)
+        return message["sys"].get("AWSTraceHeader")
+
+    def setting(self):
+        name = created("AWS::Lambda::Function", {"Runtime": "provided.al2023", "RecursiveLoop": "Allow"})
+        return lambda_svc._functions[name].get("recursive_loop")
+
+    def test_a_message_carries_its_chain_and_a_template_allows_loops(self):
+        self.assertEqual((self.kept(), self.setting()), (None, None), can_go(recursive_loops))
+        recursive_loops.apply()
+        self.assertEqual((self.kept(), self.setting()), (self.TRACE, "Allow"))
+
+    def test_the_next_invocation_counts(self):
+        header = recursive_loops.Header(self.TRACE)
+        header.count("f")
+        header.count("f")
+        self.assertEqual(header.invocations("f"), 2)
+        again = recursive_loops.Header(str(header))
+        self.assertEqual((again.lineage, again.fields["Root"]), (header.lineage, header.fields["Root"]))
+        self.assertEqual(again.lineage["a87bd80c"], 3)
+        # The longer of two chains is gone on with.
+        longer = again.joined(recursive_loops.Header("Lineage=a87bd80c:7"))
+        self.assertEqual((longer.lineage["a87bd80c"], longer.invocations("f")), (7, 2))
+
+
+class AccountConcurrency(unittest.TestCase):
+    """What follows from it is shown by `test_limits.py`."""
+
+    def status_of_a_refusal(self) -> int:
+        refusal = {"throttle": True, "error": True, "body": {"__type": "TooManyRequestsException"}}
+        return lambda_svc.lambda_execute_result_to_api_proxy_response(refusal)[0]["statusCode"]
+
+    def reserve(self, executions: int) -> int:
+        return lambda_svc._put_function_concurrency(self.name, {"ReservedConcurrentExecutions": executions})[0]
+
+    def started(self, function: str, most: int) -> int:
+        """How many executions of a function there is room for, up to so many."""
+        slots = []
+        record = lambda_svc._functions[function]
+        for _ in range(most):
+            slot, _ = lambda_svc._acquire_execution_slot(record, record["config"])
+            if slot is None:
+                break
+            slots.append(slot)
+        self.addCleanup(lambda: [lambda_svc._release_execution_slot(slot) for slot in slots])
+        return len(slots)
+
+    def test_an_account_is_shared_as_on_aws(self):
+        self.name = created("AWS::Lambda::Function", {"Runtime": "provided.al2023", "FunctionName": "reserving"})
+        other = created("AWS::Lambda::Function", {"Runtime": "provided.al2023", "FunctionName": "other"})
+        with mock.patch.object(lambda_svc, "_ACCOUNT_CONCURRENCY_CAP", 110):
+            self.assertEqual((self.status_of_a_refusal(), self.reserve(11)), (429, 200), can_go(account_concurrency))
+            account_concurrency.apply()
+            self.assertEqual((self.status_of_a_refusal(), self.reserve(11), self.reserve(10)), (503, 400, 200))
+            # What is reserved is kept from the others, and they from it.
+            self.assertEqual((self.started(other, 110), self.started(self.name, 110)), (100, 10))
+        lambda_svc._delete_function_concurrency(self.name)
 
 
 class RuntimeApiDelay(unittest.TestCase):
@@ -163,7 +237,8 @@ class CorsCase(unittest.TestCase):
 
 class ReservedConcurrency(unittest.TestCase):
     def limit(self):
-        name = created("AWS::Lambda::Function", {"Runtime": "provided.al2023", "ReservedConcurrentExecutions": 3})
+        with mock.patch.object(lambda_svc, "_ACCOUNT_CONCURRENCY_CAP", 1000):
+            name = created("AWS::Lambda::Function", {"Runtime": "provided.al2023", "ReservedConcurrentExecutions": 3})
         record = lambda_svc._functions[name]
         return lambda_svc._reserved_concurrency(record, record["config"])
 

@@ -22,6 +22,8 @@ OPEN_ROUTES = {"GET /", "GET /assets/{proxy+}", "POST /api/ghl/webhook-qr"}
 WRITING_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 # X-Ray has no resource to name.
 WRITING_TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
+# Concurrent executions of a new AWS account.
+SMALLEST_ACCOUNT = 10
 READING_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -97,6 +99,13 @@ class Template(unittest.TestCase):
                 for action in listed(statement["Action"]):
                     for resource in listed(statement["Resource"]):
                         yield action, text(resource)
+
+    def parameter(self, name: str) -> dict:
+        return yaml_parse(TEMPLATE.read_text())["Parameters"][name]
+
+    def by_default(self, value):
+        """A number, or the default of the parameter that it is."""
+        return self.parameter(value["Ref"])["Default"] if isinstance(value, dict) else value
 
     def role_of(self, function: str) -> str:
         return self.functions[function]["Role"]["Fn::GetAtt"][0]
@@ -224,10 +233,28 @@ class Template(unittest.TestCase):
         self.assertEqual(len(stages), 2)
         for name, stage in stages.items():
             for limits in [stage["DefaultRouteSettings"], *stage.get("RouteSettings", {}).values()]:
-                self.assertIn(limits["ThrottlingRateLimit"], range(1, 1001), name)
-                self.assertIn(limits["ThrottlingBurstLimit"], range(1, 1001), name)
-        of_http = [stage for stage in stages.values() if text(stage["ApiId"]) == "${HttpApi}"]
-        self.assertIn("POST /api/ghl/webhook-qr", of_http[0]["RouteSettings"])
+                for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
+                    self.assertIn(self.by_default(limits[limit]), range(1, 1001), name)
+        (of_http,) = [stage for stage in stages.values() if text(stage["ApiId"]) == "${HttpApi}"]
+        limits = of_http["RouteSettings"]["POST /api/ghl/webhook-qr"]
+        # A cold start of 0.3 s: what comes meanwhile runs beside the burst. Lambda's 503 comes at the account's limit.
+        at_once = self.by_default(limits["ThrottlingBurstLimit"]) + 0.3 * self.by_default(limits["ThrottlingRateLimit"])
+        self.assertLess(at_once, SMALLEST_ACCOUNT)
+
+    def test_the_readers_of_all_queues_fit_into_the_smallest_account(self):
+        # AWS polls each queue for two executions at least.
+        mappings = self.of_type("AWS::Lambda::EventSourceMapping").values()
+        most = sum(mapping["ScalingConfig"]["MaximumConcurrency"] for mapping in mappings)
+        self.assertLessEqual(max(most, 2 * len(mappings)), SMALLEST_ACCOUNT)
+
+    def test_concurrency_is_reserved_by_request_only(self):
+        self.assertEqual(self.parameter("ReservedConcurrency")["Default"], 0)
+        self.assertEqual(yaml_parse(TEMPLATE.read_text())["Conditions"]["ReservesConcurrency"],
+                         {"Fn::Not": [{"Fn::Equals": [{"Ref": "ReservedConcurrency"}, 0]}]})
+        asked = {"Fn::If": ["ReservesConcurrency", {"Ref": "ReservedConcurrency"}, {"Ref": "AWS::NoValue"}]}
+        reserving = {name: f["ReservedConcurrentExecutions"] for name, f in self.functions.items()
+                     if "ReservedConcurrentExecutions" in f}
+        self.assertEqual(reserving, dict.fromkeys(("WebhookFunction", "AuthorizerFunction", "GateFunction"), asked))
 
     def test_the_bucket_is_private_and_encrypted_and_speaks_tls_only(self):
         (name, bucket), = self.of_type("AWS::S3::Bucket").items()
@@ -241,7 +268,7 @@ class Template(unittest.TestCase):
 
     def test_queues_are_encrypted_and_logs_end(self):
         queues = self.of_type("AWS::SQS::Queue")
-        self.assertEqual(len(queues), 8)
+        self.assertEqual(len(queues), 5)
         for name, queue in queues.items():
             self.assertTrue(queue["SqsManagedSseEnabled"], name)
         for group in self.of_type("AWS::Logs::LogGroup").values():

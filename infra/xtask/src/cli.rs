@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::account;
 use crate::develop::drive::{self, Mode};
 use crate::develop::migration::{self, MigrationCommand};
 use crate::develop::stack::options::StackOptions;
@@ -49,6 +50,9 @@ enum XtaskCommand {
         /// First of seven ports for the stack that the tests start
         #[arg(long, default_value_t = test::PORT_BASE)]
         port_base: u16,
+        /// Concurrent executions of the local AWS account; a new one has ten
+        #[arg(long, default_value_t = account::SMALLEST, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+        concurrency: u32,
     },
     /// Run every function in a container with `sam local` and check every route; needs Docker
     SamLocal {
@@ -106,12 +110,12 @@ pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         XtaskCommand::Up(options) => up::run(&options),
         XtaskCommand::Demo { stack, exit } => demo::run(&stack, exit),
-        XtaskCommand::Test { words, port_base } => test::run(&Wanted::of(&words)?, port_base),
+        XtaskCommand::Test { words, port_base, concurrency } => test::run(&Wanted::of(&words)?, port_base, concurrency),
         XtaskCommand::SamLocal { stay: true, port_base } => {
             sam_local::stay(port_base.unwrap_or(StackOptions::PORT_BASE))
         }
         XtaskCommand::SamLocal { stay: false, port_base } => {
-            test::run(&Wanted::all_of(Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE))
+            test::run(&Wanted::all_of(Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE), account::SMALLEST)
         }
         XtaskCommand::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
         XtaskCommand::Sync { mode } => drive::sync(mode),

@@ -13,12 +13,14 @@
 //! | [`place`], [`setup`] | where things are; installs what must be there before anything starts |
 //! | [`process`], [`progress`], [`stop`] | how long work is run, shown and interrupted |
 //! | [`services`], [`database`] | servers of this machine; Postgres, and migrations of any database |
+//! | [`account`] | what an AWS account's size means for a deployment |
 //! | [`stack_file`], [`http`] | finds the running stack; talks to it and to the real GHL and Supabase |
 //!
 //! Nothing is written outside the project's `target/`, but for cargo's, pip's and npm's own caches.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod account;
 mod cli;
 mod database;
 mod develop;

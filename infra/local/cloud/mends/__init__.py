@@ -5,11 +5,13 @@ ministack does and what would break here.
 """
 
 from . import (
+    account_concurrency,
     alarm_math,
     cors_case,
     function_log,
     http_api_body,
     log_wait,
+    recursive_loops,
     reserved_concurrency,
     runtime_api_delay,
     schedule_conflict,
@@ -27,6 +29,8 @@ ALL = (
     cors_case,  # inside http_api_body, which hands it the settings it finds in the document
     http_api_body,
     reserved_concurrency,
+    account_concurrency,
+    recursive_loops,
     schedule_conflict,
     secure_transport,
     sqs_batch_actions,

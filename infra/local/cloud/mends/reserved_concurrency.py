@@ -16,7 +16,9 @@ def apply() -> None:
         if limit is not None:
             from ministack.services import lambda_svc
 
-            lambda_svc._put_function_concurrency(name, {"ReservedConcurrentExecutions": int(limit)})
+            status, _, body = lambda_svc._put_function_concurrency(name, {"ReservedConcurrentExecutions": int(limit)})
+            if status >= 300:
+                raise ValueError(body.decode())
         return name, attributes
 
     handlers["create"] = create_with_limit

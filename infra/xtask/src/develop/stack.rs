@@ -62,7 +62,7 @@ impl Stack {
         if options.reset {
             postgres.wipe()?;
         }
-        let cloud = Cloud::new(place, ports.gateway);
+        let cloud = Cloud::new(place, ports.gateway, options.concurrency);
         let mut starting = Starting { place, options, ports: &ports, keys: &keys, services: Services::default() };
         cloud.start(&mut starting.services)?;
         starting.database(&postgres, durability)?;

@@ -47,9 +47,9 @@ const FAULT_STACKS: u16 = 3;
 const PORTS_OF_A_STACK: u16 = 10;
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-pub(crate) fn run(wanted: &Wanted, port_base: u16) -> Result<ExitCode> {
+pub(crate) fn run(wanted: &Wanted, port_base: u16, concurrency: u32) -> Result<ExitCode> {
     let report = Report::default();
-    let mut runner = Runner::new(Place::test()?, port_base, wanted.names.clone());
+    let mut runner = Runner::new(Place::test()?, port_base, concurrency, wanted.names.clone());
     for group in lanes::of(wanted) {
         match group.as_slice() {
             [lane] => runner.run_lane(lane, &report)?,
@@ -65,6 +65,8 @@ struct Runner {
     names: Vec<String>,
     place: Place,
     port_base: u16,
+    /// Of the stacks' accounts.
+    concurrency: u32,
     /// Started by the first suite that needs it, shared by the next.
     stack: Option<Stack>,
     kind: Kind,
@@ -75,8 +77,17 @@ struct Runner {
 }
 
 impl Runner {
-    const fn new(place: Place, port_base: u16, names: Vec<String>) -> Self {
-        Self { names, place, port_base, stack: None, kind: Kind::Ordinary, was_used: false, beside: Vec::new() }
+    const fn new(place: Place, port_base: u16, concurrency: u32, names: Vec<String>) -> Self {
+        Self {
+            names,
+            place,
+            port_base,
+            concurrency,
+            stack: None,
+            kind: Kind::Ordinary,
+            was_used: false,
+            beside: Vec::new(),
+        }
     }
 
     /// Runs suites in turn. Only a request to stop ends it early.
@@ -221,7 +232,13 @@ impl Runner {
         for number in 1..=FAULT_STACKS {
             let place = if number == 1 { self.place.clone() } else { Place::test_beside(number)? };
             let port_base = self.ports_of(number)?;
-            let options = StackOptions { port_base, reset: true, brisk: true, ..StackOptions::default() };
+            let options = StackOptions {
+                port_base,
+                reset: true,
+                brisk: true,
+                concurrency: self.concurrency,
+                ..StackOptions::default()
+            };
             lanes.push(Stack::start(&place, &options, Durability::Scratch)?);
         }
         let command = |filters: &[&str], stack: &Stack| -> Result<(PathBuf, Command)> {
@@ -282,6 +299,7 @@ impl Runner {
                 reset: true,
                 brisk: kind == Kind::Brisk,
                 by_sam: kind == Kind::BySam,
+                concurrency: self.concurrency,
                 ..StackOptions::default()
             };
             let _ = fs::remove_file(self.place.log("answers")?);

@@ -23,6 +23,8 @@ SIGN_IN = "Sign in (aws sso login, aws configure), or set AWS_PROFILE"
 BATCH = 10
 # Long enough to hand ten messages on, short enough that what is left comes back soon.
 IN_HAND_SECONDS = 30
+# The ARN of the queue that a dead letter comes from.
+ORIGIN = "DeadLetterQueueSourceArn"
 
 
 def main() -> None:
@@ -76,6 +78,12 @@ def write_parameters(clients: Clients, request: dict) -> dict:
     return {"written": list(request["values"])}
 
 
+def concurrency(clients: Clients, _request: dict) -> dict:
+    """{"limit", "unreserved"}: the account's concurrent executions."""
+    said = clients.client("lambda").get_account_settings()["AccountLimit"]
+    return {"limit": said["ConcurrentExecutions"], "unreserved": said["UnreservedConcurrentExecutions"]}
+
+
 def stack(clients: Clients, request: dict) -> dict:
     """{"parameters": {name: value}, "queues": {logical: url}} of the stack {"name"}."""
     name, cloudformation = request["name"], clients.client("cloudformation")
@@ -116,11 +124,18 @@ def waiting(clients: Clients, request: dict) -> dict:
 
 
 def receive(clients: Clients, request: dict) -> dict:
-    """{"messages": [{"body", "receipt"}]} of {"queue": url}: up to ten, which come back into the queue if they aren't moved."""
+    """{"messages": [{"body", "receipt", "origin"}]} of {"queue": url}: up to ten, which come back if they aren't moved.
+
+    The origin is the name of the queue in which a dead letter was given up; null if it was sent here.
+    """
     said = clients.client("sqs").receive_message(
-        QueueUrl=request["queue"], MaxNumberOfMessages=BATCH, VisibilityTimeout=IN_HAND_SECONDS, WaitTimeSeconds=1
+        QueueUrl=request["queue"], MaxNumberOfMessages=BATCH, VisibilityTimeout=IN_HAND_SECONDS, WaitTimeSeconds=1,
+        MessageSystemAttributeNames=[ORIGIN],
     )
-    messages = [{"body": message["Body"], "receipt": message["ReceiptHandle"]} for message in said.get("Messages", [])]
+    messages = []
+    for message in said.get("Messages", []):
+        origin = message.get("Attributes", {}).get(ORIGIN, "").rpartition(":")[2]
+        messages.append({"body": message["Body"], "receipt": message["ReceiptHandle"], "origin": origin or None})
     return {"messages": messages}
 
 
@@ -140,6 +155,7 @@ OPERATIONS = {
     "identity": identity,
     "read_parameters": read_parameters,
     "write_parameters": write_parameters,
+    "concurrency": concurrency,
     "stack": stack,
     "send": send,
     "waiting": waiting,

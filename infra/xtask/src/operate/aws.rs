@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::account::Concurrency;
 use crate::operate::secret::Secret;
 use crate::place::Place;
 use crate::process::output_of;
@@ -50,6 +51,8 @@ pub(crate) struct Waiting {
 #[derive(Deserialize, Serialize)]
 pub(crate) struct InHand {
     pub(crate) body: String,
+    /// The name of the queue that a dead letter was given up in.
+    pub(crate) origin: Option<String>,
     receipt: String,
 }
 
@@ -103,6 +106,11 @@ impl Aws {
     pub(crate) fn write_parameters(&self, values: &BTreeMap<String, Secret>) -> Result<()> {
         let values: BTreeMap<_, _> = values.iter().map(|(name, value)| (name, value.expose())).collect();
         self.ask::<Value>("write_parameters", json!({ "values": values })).map(drop)
+    }
+
+    /// The account's concurrent executions in this region.
+    pub(crate) fn concurrency(&self) -> Result<Concurrency> {
+        self.ask("concurrency", json!({}))
     }
 
     pub(crate) fn deployment(&self, stack: &str) -> Result<Deployment> {

@@ -21,6 +21,7 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use clap::Args;
 
+use crate::account::Concurrency;
 use crate::operate::ask;
 use crate::operate::aws::{Aws, Identity};
 use crate::place::Place;
@@ -57,6 +58,9 @@ pub(crate) struct ConfigureOptions {
     /// AWS region; else AWS_REGION, else the profile's
     #[arg(long)]
     region: Option<String>,
+    /// Concurrent executions to be reserved for each of webhook, authorizer and gate; refused if the account can't hold them
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=300))]
+    reserve: u32,
     /// What the parameters' names begin with
     #[arg(long, default_value = "/ghl-sync", value_parser = prefix)]
     prefix: String,
@@ -84,6 +88,7 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
             }
         }
     }
+    let concurrency = found.is_ok().then(|| concurrency(&aws, options.reserve, &mut report)).flatten();
     let stored = found.as_ref().map(|(_, stored)| stored.clone()).unwrap_or_default();
     if options.from.is_none() {
         if !ask::somebody() {
@@ -121,12 +126,39 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
         aws.write_parameters(&plan.writes())?;
         println!("\nWritten: {}.", plan.summary());
     }
-    plan.introduce_next(&used, &who.region);
+    plan.introduce_next(&used, &who.region, &of_concurrency(concurrency, options.reserve));
     Ok(verdict(&report))
 }
 
 fn verdict(report: &Report) -> ExitCode {
     if report.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What the account can run at a time, if it says so, and whether that holds what is to be reserved.
+fn concurrency(aws: &Aws, reserve: u32, report: &mut Report) -> Option<Concurrency> {
+    let found = aws.concurrency();
+    let verdict = match &found {
+        Ok(account) => account
+            .holds(reserve)
+            .map(|()| format!("{} executions at a time, {} of them unreserved", account.limit, account.unreserved)),
+        Err(error) if reserve > 0 => Err(format!("{error:#}")),
+        Err(error) => Ok(format!("unknown ({error:#}): webhooks will be let in as into the smallest account")),
+    };
+    report.add("concurrency", verdict);
+    found.ok()
+}
+
+/// The template's parameters about it.
+fn of_concurrency(concurrency: Option<Concurrency>, reserve: u32) -> Vec<String> {
+    let mut overrides: Vec<_> = concurrency
+        .into_iter()
+        .flat_map(Concurrency::parameters)
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    if reserve > 0 && concurrency.is_some_and(|account| account.holds(reserve).is_ok()) {
+        overrides.push(format!("ReservedConcurrency={reserve}"));
+    }
+    overrides
 }
 
 /// Who we are in AWS, and what the parameter store has, by variable.

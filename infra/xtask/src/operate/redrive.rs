@@ -23,7 +23,7 @@ use crate::place::Place;
 use crate::progress::OrderBar;
 use crate::stack_file::StackFile;
 use crate::stop;
-use dead_letters::MovedBack;
+use dead_letters::{DeadLetters, MovedBack};
 use failures::{Failure, Selection, Standing};
 
 pub(crate) const EXAMPLES: &str = "\
@@ -31,7 +31,7 @@ Examples:
   cargo xtask redrive --stack ghl-sync --dry-run             what failed, and what would be sent
   cargo xtask redrive --stack ghl-sync --since 2h            what failed in the last two hours
   cargo xtask redrive --stack ghl-sync --only ghl_unauthorized
-  cargo xtask redrive --stack ghl-sync --dead-letters        messages that stand in the dead-letter queues
+  cargo xtask redrive --stack ghl-sync --dead-letters        messages that stand in the dead-letter queue
 
 Put right first what made them fail: cargo xtask configure --check tells. Without --stack it is the local stack that runs.
 Needs, in AWS: cloudformation:DescribeStacks and ListStackResources, ssm:GetParameters, sqs:SendMessage; for dead letters
@@ -54,7 +54,7 @@ pub(crate) struct RedriveOptions {
     /// At most so many orders, the oldest failures first
     #[arg(long, value_name = "N", conflicts_with = "dead_letters")]
     limit: Option<usize>,
-    /// Move messages from the dead-letter queues back into the queues they came from
+    /// Move messages from the dead-letter queue back into the queues they came from
     #[arg(long)]
     dead_letters: bool,
     /// Only show what would be sent
@@ -207,8 +207,8 @@ fn follow(supabase: &Supabase, sent: &[Failure]) -> Result<Standing> {
 
 fn move_dead_letters(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -> Result<ExitCode> {
     let location_id = location_of(deployment)?;
-    let queues = dead_letters::queues_of(deployment)?;
-    let visible = dead_letters::show(aws, &queues)?;
+    let letters = DeadLetters::of(deployment)?;
+    let visible = letters.show(aws)?;
     if visible == 0 {
         println!("No dead letter to move.");
         return Ok(ExitCode::SUCCESS);
@@ -221,7 +221,7 @@ fn move_dead_letters(aws: &Aws, deployment: &Deployment, options: &RedriveOption
         println!("Nothing is moved.");
         return Ok(ExitCode::FAILURE);
     }
-    let MovedBack { moved, left } = dead_letters::move_back(aws, &queues, &location_id, PER_BATCH)?;
-    println!("Moved {moved} message(s) back; {left} named no order of this location and stay.");
+    let MovedBack { moved, left } = letters.move_back(aws, &location_id, PER_BATCH)?;
+    println!("Moved {moved} message(s) back; {left} are no work of this location and stay.");
     Ok(ExitCode::SUCCESS)
 }

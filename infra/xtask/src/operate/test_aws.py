@@ -44,7 +44,8 @@ class Queues:
     """SQS with one dead-letter queue."""
 
     def __init__(self, *bodies):
-        self.here = [{"Body": body, "ReceiptHandle": body} for body in bodies]
+        attributes = {"Attributes": {"DeadLetterQueueSourceArn": "arn:aws:sqs:us-east-1:000000000000:orders"}}
+        self.here = [{"Body": body, "ReceiptHandle": body, **({} if body == "poison" else attributes)} for body in bodies]
         self.log = []
 
     def client(self, _service):
@@ -65,7 +66,7 @@ class Move(unittest.TestCase):
         ours = '{"location_id": "loc", "order_id": "a"}'
         queues = Queues("poison", ours)
         received = aws.receive(queues, {"queue": "dead"})["messages"]
-        self.assertEqual([message["body"] for message in received], ["poison", ours])
+        self.assertEqual([(m["body"], m["origin"]) for m in received], [("poison", None), (ours, "orders")])
         request = {"source": "dead", "target": "orders", "messages": received[1:]}
         self.assertEqual(aws.move(queues, request), {"moved": 1})
         self.assertEqual(queues.log, [("send", "orders", ours), ("delete", "dead", ours)])

@@ -24,6 +24,8 @@ const WEBSOCKET_API_ID: &str = "a0000002";
 pub(crate) struct Cloud {
     place: Place,
     port: u16,
+    /// Of the account's executions at a time.
+    concurrency: u32,
 }
 
 /// The functions' variables of a brisk stack: everything in about a fifth of the time.
@@ -48,8 +50,8 @@ pub(crate) struct Deployed {
 }
 
 impl Cloud {
-    pub(crate) fn new(place: &Place, port: u16) -> Self {
-        Self { place: place.clone(), port }
+    pub(crate) fn new(place: &Place, port: u16, concurrency: u32) -> Self {
+        Self { place: place.clone(), port, concurrency }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -94,6 +96,7 @@ impl Cloud {
             .env("AWS_ENDPOINT_URL", self.endpoint())
             .envs([("BIND_HOST", "127.0.0.1"), ("MINISTACK_HOST", "127.0.0.1")])
             .envs([("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")])
+            .env("LAMBDA_ACCOUNT_CONCURRENCY", self.concurrency.to_string())
             // The roles of the template are checked at each call of a function.
             .env("AUTH", "true")
             .envs([("IOT_MTLS_ENABLED", "0"), ("SFTP_ENABLED", "0")])

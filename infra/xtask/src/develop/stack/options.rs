@@ -3,6 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 
+use crate::account;
 use crate::place::Place;
 
 /// How the stack of `up` and `demo` is made.
@@ -32,6 +33,9 @@ pub(crate) struct StackOptions {
     /// As in a project of the original app: its two tables were there first, and stay open to the anonymous key
     #[arg(long)]
     pub(crate) original: bool,
+    /// Concurrent executions of the local AWS account; a new one has ten
+    #[arg(long, default_value_t = account::SMALLEST, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) concurrency: u32,
     /// Shorten every wait (cool-down, retries, GHL's window, time-outs), as the fault tests do
     #[arg(long)]
     pub(crate) brisk: bool,
@@ -60,6 +64,7 @@ impl Default for StackOptions {
             name: None,
             reset: false,
             original: false,
+            concurrency: account::SMALLEST,
             brisk: false,
             by_sam: false,
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
+use crate::account::Concurrency;
 use crate::database::migrations;
 use crate::database::postgres::{Durability, Postgres};
 use crate::database::sql_files::sql_files;
@@ -177,7 +178,7 @@ impl Starting<'_> {
     }
 
     pub(crate) fn deploy(&mut self, cloud: &Cloud, ghl: &Ghl) -> Result<Deployed> {
-        let parameters = [
+        let mut parameters = vec![
             ("LocationId", ghl.location_id.clone()),
             ("GhlApiBaseUrl", ghl.url.clone()),
             ("SupabaseUrl", self.supabase_url()),
@@ -188,6 +189,7 @@ impl Starting<'_> {
             ("SchedulesEnabled", "false".to_owned()),
             ("CooldownSeconds", if self.options.brisk { "1" } else { "30" }.to_owned()),
         ];
+        parameters.extend(Concurrency::of(self.options.concurrency).parameters());
         let service_key = self.keys.api_key("service_role")?;
         let secrets = [
             ("/ghl-sync/ghl-access-token", ghl.token.as_str()),

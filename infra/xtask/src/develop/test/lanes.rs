@@ -50,7 +50,7 @@ impl Runner {
         self.beside.clear();
         for number in 2..=u16::try_from(lanes.len())? {
             let place = Place::test_beside(number)?;
-            self.beside.push(Self::new(place, self.ports_of(number)?, Vec::new()));
+            self.beside.push(Self::new(place, self.ports_of(number)?, self.concurrency, Vec::new()));
         }
         let mut others = std::mem::take(&mut self.beside);
         // A stack's servers end with the thread that started them: this one, which stays.

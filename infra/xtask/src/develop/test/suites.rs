@@ -141,7 +141,7 @@ impl Suite {
             Self::Mends => unittest(
                 place,
                 "infra/local/cloud",
-                &["test_mends", "test_faults", "test_aws", "test_two_stacks", "test_safeupdate"],
+                &["test_mends", "test_limits", "test_faults", "test_aws", "test_two_stacks", "test_safeupdate"],
             ),
             Self::Sam => {
                 let mut command = unittest(place, "infra/local/sam", &["test_template"]);

@@ -90,7 +90,7 @@ impl ParameterPlan {
     }
 
     /// What to do now; nothing of it is secret.
-    pub(crate) fn introduce_next(&self, used: &Values, region: &str) {
+    pub(crate) fn introduce_next(&self, used: &Values, region: &str, more: &[String]) {
         if let Some(entry) =
             self.entries.iter().find(|e| e.stored.variable == WEBHOOK_SECRET && e.change == ParameterChange::Random)
         {
@@ -104,7 +104,7 @@ impl ParameterPlan {
         }
         println!(
             "\nNext:\n  sam build && sam deploy --region {region} --parameter-overrides {}",
-            self.overrides(used).join(" ")
+            [self.overrides(used), more.to_vec()].concat().join(" ")
         );
     }
 

@@ -1,26 +1,31 @@
-//! The dead-letter queues of a stack, and which of their messages go back: those that their queue's workers can read.
+//! A stack's dead-letter queue, and which of its messages go back: those that the workers of the queue they come from can read.
 //!
-//! These queues empty themselves into the failures, once the database answers. What stands in them for longer is moved back.
+//! The queue empties itself into the failures, once the database answers. What stands in it for longer is moved back.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use domain::LocationId;
 use queues::{OrderMessage, RunMessage, TicketMessage};
 use serde::de::DeserializeOwned;
 
-use crate::operate::aws::{Aws, Deployment};
+use crate::operate::aws::{Aws, Deployment, InHand};
 use crate::stop;
 
 const DEAD_LETTERS: &str = "DeadLetterQueue";
 
-/// A dead-letter queue and where its messages came from.
-pub(crate) struct DeadLetterQueue<'a> {
-    name: &'a str,
+/// The dead-letter queue of a stack.
+pub(crate) struct DeadLetters<'a> {
     url: &'a str,
+    /// Where its messages come from, by the queues' names in AWS.
+    origins: BTreeMap<&'a str, Origin<'a>>,
+}
+
+struct Origin<'a> {
     /// `OrdersBulk` of `OrdersBulkQueue`: tells what its messages are.
     stem: &'a str,
-    origin_url: &'a str,
+    url: &'a str,
 }
 
 /// What became of the messages.
@@ -30,57 +35,58 @@ pub(crate) struct MovedBack {
     pub(crate) left: usize,
 }
 
-/// All of the stack.
-pub(crate) fn queues_of(deployment: &Deployment) -> Result<Vec<DeadLetterQueue<'_>>> {
-    let mut found = Vec::new();
-    for (name, url) in &deployment.queues {
-        if let Some(stem) = name.strip_suffix(DEAD_LETTERS) {
-            found.push(DeadLetterQueue { name, url, stem, origin_url: deployment.queue(&format!("{stem}Queue"))? });
-        }
+impl<'a> DeadLetters<'a> {
+    pub(crate) fn of(deployment: &'a Deployment) -> Result<Self> {
+        let url = deployment.queue(DEAD_LETTERS)?;
+        let stem_of = |name: &'a str| name.strip_suffix("Queue").filter(|_| name != DEAD_LETTERS);
+        let queues = deployment.queues.iter();
+        let origins = queues.filter_map(|(name, url)| Some((name_of(url), Origin { stem: stem_of(name)?, url })));
+        Ok(Self { url, origins: origins.collect() })
     }
-    if found.is_empty() {
-        bail!("the stack has no dead-letter queues: is it one of ghl-sync?");
-    }
-    Ok(found)
-}
 
-/// Says what each holds, and counts what can be moved, approximately.
-pub(crate) fn show(aws: &Aws, queues: &[DeadLetterQueue<'_>]) -> Result<u64> {
-    let counts = aws.waiting(&queues.iter().map(|queue| queue.url).collect::<Vec<_>>())?;
-    let mut visible = 0;
-    for queue in queues {
-        let count = counts.get(queue.url).context("a queue wasn't counted")?;
-        println!("{:<28} {:>6} waiting, {:>6} being recorded as failures", queue.name, count.visible, count.in_hand);
-        visible += count.visible;
+    /// Says what it holds, and counts what can be moved, approximately.
+    pub(crate) fn show(&self, aws: &Aws) -> Result<u64> {
+        let count = aws.waiting(&[self.url])?.remove(self.url).context("the queue wasn't counted")?;
+        println!("{} waiting, {} being recorded as failures", count.visible, count.in_hand);
+        Ok(count.visible)
     }
-    Ok(visible)
-}
 
-/// Moves what is of this location, a batch in `per_batch`.
-pub(crate) fn move_back(
-    aws: &Aws,
-    queues: &[DeadLetterQueue<'_>],
-    location_id: &LocationId,
-    per_batch: Duration,
-) -> Result<MovedBack> {
-    let mut done = MovedBack::default();
-    for queue in queues {
+    /// Moves what is of this location, a batch in `per_batch`.
+    pub(crate) fn move_back(&self, aws: &Aws, location_id: &LocationId, per_batch: Duration) -> Result<MovedBack> {
+        let mut done = MovedBack::default();
         loop {
             let began = Instant::now();
-            let received = aws.receive(queue.url)?;
-            let (ours, others): (Vec<_>, Vec<_>) =
-                received.into_iter().partition(|message| is_of(location_id, queue.stem, &message.body));
-            done.left += others.len();
-            if ours.is_empty() {
-                break;
+            let (by_target, left) = self.sort(aws.receive(self.url)?, location_id);
+            done.left += left;
+            if by_target.is_empty() {
+                return Ok(done);
             }
-            aws.move_messages(queue.url, queue.origin_url, &ours)?;
-            done.moved += ours.len();
+            for (target, messages) in by_target {
+                aws.move_messages(self.url, target, &messages)?;
+                done.moved += messages.len();
+            }
             stop::sleep(per_batch.saturating_sub(began.elapsed()))
                 .with_context(|| format!("{} were moved", done.moved))?;
         }
     }
-    Ok(done)
+
+    /// What goes back, by the queue it goes to, and how many stay.
+    fn sort(&self, received: Vec<InHand>, location_id: &LocationId) -> (BTreeMap<&'a str, Vec<InHand>>, usize) {
+        let (mut by_target, mut left) = (BTreeMap::<_, Vec<_>>::new(), 0);
+        for message in received {
+            let origin = message.origin.as_deref().and_then(|name| self.origins.get(name));
+            match origin.filter(|origin| is_of(location_id, origin.stem, &message.body)) {
+                Some(origin) => by_target.entry(origin.url).or_default().push(message),
+                None => left += 1,
+            }
+        }
+        (by_target, left)
+    }
+}
+
+/// The last part of a queue's URL.
+fn name_of(url: &str) -> &str {
+    url.rsplit('/').next().unwrap_or(url)
 }
 
 /// Whether the workers of a queue can read a message, and it is about this location.
@@ -118,6 +124,31 @@ mod tests {
         for (stem, body) in [("Orders", PULSE), ("Tickets", ORDER), ("Runs", ORDER), ("Later", ORDER)] {
             assert!(!moved(stem, body), "{stem}");
         }
+    }
+
+    #[test]
+    fn a_letter_goes_back_where_it_comes_from() {
+        let deployment: Deployment = serde_json::from_value(serde_json::json!({
+            "parameters": {},
+            "queues": { "DeadLetterQueue": "http://sqs/0/s-dead", "OrdersQueue": "http://sqs/0/s-orders", "RunsQueue": "http://sqs/0/s-runs" },
+        }))
+        .unwrap();
+        let received = [
+            (ORDER, Some("s-orders")),
+            (PULSE, Some("s-runs")),
+            (ORDER, None),
+            (PULSE, Some("s-orders")),
+            (ORDER, Some("t-orders")),
+        ];
+        let received =
+            received.map(|(body, origin)| serde_json::json!({ "body": body, "origin": origin, "receipt": "r" }));
+        let received = serde_json::from_value(serde_json::Value::from(received.to_vec())).unwrap();
+        let letters = DeadLetters::of(&deployment).unwrap();
+        let (by_target, left) = letters.sort(received, &LocationId::try_new("loc").unwrap());
+        let moved: Vec<_> =
+            by_target.iter().map(|(url, messages)| (*url, messages[0].body.as_str(), messages.len())).collect();
+        assert_eq!(moved, [("http://sqs/0/s-orders", ORDER, 1), ("http://sqs/0/s-runs", PULSE, 1)]);
+        assert_eq!(left, 3);
     }
 
     #[test]
