@@ -14,6 +14,7 @@ use axum::response::IntoResponse;
 use axum::serve::ListenerExt;
 use database::Database;
 use domain::LocationId;
+use http_client::HttpClient;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::{Client, StatusCode};
 use serde_json::json;
@@ -72,7 +73,7 @@ impl PostgRest {
     /// One more client, with connections of its own, as each instance of a function has.
     pub(crate) fn client(&self) -> Database {
         let key = Secret::fixed("SUPABASE_SERVICE_ROLE_KEY", api_key("service_role"));
-        Database::new(&self.url, key, LocationId::try_new(LOCATION).unwrap()).unwrap()
+        Database::new(&self.url, key, LocationId::try_new(LOCATION).unwrap(), HttpClient::new().unwrap())
     }
 
     /// Where the original app finds the tables.

@@ -6,7 +6,7 @@ use domain::frames::Publication;
 use domain::{Cause, FailureClass, OrderId, RunId};
 use queues::Subject;
 use queues::batch::{BatchItemFailures, SqsEvent, SqsMessage, failures, measure_age};
-use sync::Publisher;
+use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
 const REASON: &str =

@@ -9,8 +9,9 @@ use std::process::ExitCode;
 use handler::DeadLetters;
 use lambda_runtime::{LambdaEvent, service_fn};
 use queues::batch::SqsEvent;
+use runs::Publisher;
 use settings::{Env, aws_config};
-use sync::Publisher;
+use wiring::HttpClient;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -19,7 +20,7 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let env = Env::process();
-    let (database, published) = (sync::setup::database(&env)?, sync::setup::published(&env)?);
+    let (database, published) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::published(&env)?);
     let publisher = Publisher::connect(&aws_config().await, &published);
     let dead_letters = DeadLetters { database, publisher };
     let handle = async |event: LambdaEvent<SqsEvent>| {

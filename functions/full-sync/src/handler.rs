@@ -3,8 +3,8 @@
 use database::{Database, NewRun, Settings};
 use domain::RunKind;
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
+use runs::{Publisher, Pulses, Start};
 use serde_json::json;
-use sync::{Publisher, Pulses, Start};
 
 /// The function's state.
 pub(crate) struct FullSync {
@@ -30,7 +30,7 @@ impl FullSync {
             Wish::Start(kind) => {
                 let new =
                     NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None, daily_reserve: None };
-                let start = sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
+                let start = runs::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
                 answer(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
             }
         }

@@ -7,8 +7,9 @@ mod handler;
 use std::process::ExitCode;
 
 use handler::FullSync;
+use runs::Publisher;
 use settings::{Env, aws_config};
-use sync::Publisher;
+use wiring::HttpClient;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -17,11 +18,11 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
-    let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
+    let (database, settings) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::run_settings(&env)?);
     let runs_url = env.url("RUNS_QUEUE_URL")?;
-    let published = sync::setup::published(&env)?;
+    let published = runs::setup::published(&env)?;
     let config = aws_config().await;
-    let pulses = sync::setup::pulses(&env, queues::Queue::new(queues::client(&config), runs_url))?;
+    let pulses = runs::setup::pulses(&env, queues::Queue::new(queues::client(&config), runs_url))?;
     let full_sync = FullSync { database, settings, pulses, publisher: Publisher::connect(&config, &published) };
     http_api::serve(|request| full_sync.handle(request)).await
 }

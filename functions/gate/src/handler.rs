@@ -130,7 +130,7 @@ mod tests {
         let url = server.uri();
         let key = ("SUPABASE_SERVICE_ROLE_KEY", "invented");
         let env = settings::Env::of([("SUPABASE_URL", url.as_str()), key, ("GHL_LOCATION_ID", "loc")]);
-        let gate = Gate { database: sync::setup::database(&env).unwrap() };
+        let gate = Gate { database: wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap() };
         let answer = http_api::respond(gate.handle(request(address, role)), "req-1").await;
         let body: &Body = answer.body();
         (answer.status().as_u16(), serde_json::from_slice(body).unwrap())

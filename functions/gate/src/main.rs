@@ -8,6 +8,7 @@ use std::process::ExitCode;
 use handler::Gate;
 use lambda_http::{Error, Request};
 use settings::Env;
+use wiring::HttpClient;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -15,6 +16,6 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> Result<(), Error> {
-    let gate = Gate { database: sync::setup::database(&Env::process())? };
+    let gate = Gate { database: wiring::database(&Env::process(), HttpClient::new()?)? };
     http_api::serve(|request: Request| gate.handle(request)).await
 }

@@ -7,10 +7,10 @@ use domain::outcome::{Reconciled, UpsertResult};
 use domain::{Cause, Change, FailureClass, OrderId};
 use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, request};
 use jiff::Timestamp;
+use orders::prepare::Rules;
+use orders::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
 use queues::{OrderMessage, Queue};
 use serde_json::json;
-use sync::prepare::Rules;
-use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
 use telemetry::metrics::{self, Metric};
 use tracing::Span;
 

@@ -7,8 +7,9 @@ mod handler;
 use std::process::ExitCode;
 
 use handler::OrderSync;
+use orders::Products;
 use settings::{Env, aws_config};
-use sync::{Fetcher, Products};
+use wiring::HttpClient;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -17,9 +18,9 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
-    let (client, token) = sync::setup::ghl(&env)?;
-    let fetcher = Fetcher::new(client, token, sync::setup::limits(&env)?);
-    let (database, rules) = (sync::setup::database(&env)?, sync::setup::rules(&env)?);
+    let http = HttpClient::new()?;
+    let fetcher = orders::setup::fetcher(&env, http.clone())?;
+    let (database, rules) = (wiring::database(&env, http)?, orders::setup::rules(&env)?);
     let orders_url = env.url("ORDERS_QUEUE_URL")?;
     let orders = queues::Queue::new(queues::client(&aws_config().await), orders_url);
     let order_sync = OrderSync { database, fetcher, products: Products::default(), rules, orders };

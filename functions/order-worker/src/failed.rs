@@ -6,8 +6,9 @@ use std::time::Duration;
 use database::{Database, Failure};
 use domain::failure::Pace;
 use domain::{Cause, FailureClass, RunId, failure};
+use orders::FetchError;
 use queues::{OrderMessage, Queue};
-use sync::{FetchError, Publisher};
+use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
 use crate::batch::Task;
@@ -168,8 +169,8 @@ mod tests {
         NotRead::Failed(FetchError::Ghl(error))
     }
 
-    fn ghl_error(status: u16, not_found: bool) -> ghl::Error {
-        ghl::Error::Status { call: "get order", status, not_found, timed_out: false, trace_id: None }
+    fn ghl_error(status: u16, not_found: bool) -> ghl_client::Error {
+        ghl_client::Error::Status { call: "get order", status, not_found, timed_out: false, trace_id: None }
     }
 
     fn waits(not_read: &NotRead, cause: Cause) -> Vec<Option<u64>> {

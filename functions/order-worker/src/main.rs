@@ -17,10 +17,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use failed::Retries;
 use lambda_runtime::{Context, LambdaEvent, service_fn};
+use orders::Products;
 use queues::Queue;
 use queues::batch::SqsEvent;
+use runs::Publisher;
 use settings::{Env, aws_config};
-use sync::{Fetcher, Products, Publisher};
+use wiring::HttpClient;
 use worker::Worker;
 
 #[tokio::main]
@@ -30,13 +32,13 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let env = Env::process();
-    let (client, token) = sync::setup::ghl(&env)?;
-    let fetcher = Fetcher::new(client, token, sync::setup::limits(&env)?);
-    let database = sync::setup::database(&env)?;
-    let rules = sync::setup::rules(&env)?;
+    let http = HttpClient::new()?;
+    let fetcher = orders::setup::fetcher(&env, http.clone())?;
+    let database = wiring::database(&env, http)?;
+    let rules = orders::setup::rules(&env)?;
     let urls = [env.url("ORDERS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [orders, bulk, tickets] = urls;
-    let published = sync::setup::published(&env)?;
+    let published = runs::setup::published(&env)?;
     let settle = env.milliseconds("WEBHOOK_SETTLE_MS", SETTLE)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
@@ -48,7 +50,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         retries: Retries {
             orders: Queue::new(sqs.clone(), orders),
             bulk: Queue::new(sqs.clone(), bulk),
-            pace: sync::setup::pace(&env)?,
+            pace: wiring::pace(&env)?,
         },
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &published),

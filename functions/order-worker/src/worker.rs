@@ -7,11 +7,12 @@ use database::{Database, Lane, Notice, OrderUpsert};
 use domain::outcome::UpsertResult;
 use domain::{Cause, Change, FailureClass, RunId};
 use jiff::Timestamp;
+use orders::prepare::Rules;
+use orders::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
 use queues::batch::BatchItemFailures;
 use queues::batch::{SqsEvent, failures, measure_age, receive_all};
 use queues::{OrderMessage, Queue, TicketMessage};
-use sync::prepare::Rules;
-use sync::{FetchError, FetchOrder, Fetched, Fetcher, Products, Publisher, Purpose, prepare};
+use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 use tracing::{Instrument, error_span};
 

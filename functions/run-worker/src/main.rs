@@ -22,9 +22,10 @@ use std::time::{Duration, Instant, SystemTime};
 use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 use lambda_runtime::{Context, LambdaEvent, service_fn};
 use queues::Queue;
+use runs::Publisher;
 use serde_json::Value;
 use settings::{Env, aws_config};
-use sync::{Fetcher, Publisher};
+use wiring::HttpClient;
 use worker::RunWorker;
 
 #[tokio::main]
@@ -34,13 +35,13 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let env = Env::process();
-    let (client, token) = sync::setup::ghl(&env)?;
-    let fetcher = Fetcher::new(client, token, sync::setup::limits(&env)?);
-    let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
+    let http = HttpClient::new()?;
+    let fetcher = orders::setup::fetcher(&env, http.clone())?;
+    let (database, settings) = (wiring::database(&env, http)?, runs::setup::run_settings(&env)?);
     let urls = [env.url("RUNS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [runs, bulk, tickets] = urls;
     let interval = env.seconds("PULSE_SECONDS", PULSE_EVERY)?;
-    let published = sync::setup::published(&env)?;
+    let published = runs::setup::published(&env)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
     let worker = RunWorker {
@@ -48,8 +49,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         fetcher,
         settings,
         interval,
-        pace: sync::setup::pace(&env)?,
-        pulses: sync::setup::pulses(&env, Queue::new(sqs.clone(), runs))?,
+        pace: wiring::pace(&env)?,
+        pulses: runs::setup::pulses(&env, Queue::new(sqs.clone(), runs))?,
         bulk: Queue::new(sqs.clone(), bulk),
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &published),

@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesOrdered;
 use ghl::OrderPage;
 use jiff::Timestamp;
-use sync::FetchError;
+use orders::FetchError;
 use tokio::sync::Mutex;
 
 use crate::worker::{RunWorker, words};
@@ -243,7 +243,7 @@ impl RunWorker {
         let mut attempt = 1;
         loop {
             let error =
-                match sync::products::refresh(&self.database, &self.fetcher, Lane::Bulk, Some(&run.run_id), deadline)
+                match orders::products::refresh(&self.database, &self.fetcher, Lane::Bulk, Some(&run.run_id), deadline)
                     .await
                 {
                     Ok(products) if products.is_empty() => {

@@ -6,8 +6,9 @@ use database::{Database, Settings};
 use domain::failure::Pace;
 use domain::frames::Publication;
 use domain::{Cause, FailureClass, Run, RunKind};
+use orders::Fetcher;
 use queues::{OrderMessage, Queue, TicketMessage};
-use sync::{Fetcher, Publisher, Pulses};
+use runs::{Publisher, Pulses};
 
 /// The function's state.
 pub(crate) struct RunWorker {

@@ -3,10 +3,10 @@
 use database::{Database, NewRun, ReportList, Settings};
 use domain::{OrderId, RunId, RunKind, frames};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
+use runs::{Publisher, Pulses, Start};
 use serde::Deserialize;
 use serde_json::json;
 use settings::Secret;
-use sync::{Publisher, Pulses, Start};
 use uuid::fmt::Hyphenated;
 
 use crate::report;
@@ -107,7 +107,7 @@ impl SyncStatus {
             retry_of: Some(run_id),
             daily_reserve: None,
         };
-        let start = sync::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
+        let start = runs::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
         answer(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
     }
 

@@ -14,8 +14,9 @@ use std::process::ExitCode;
 
 use handler::SyncStatus;
 use queues::Queue;
+use runs::Publisher;
 use settings::{Env, Secret, aws_config};
-use sync::Publisher;
+use wiring::HttpClient;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -24,11 +25,11 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
-    let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
-    let (runs_url, published) = (env.url("RUNS_QUEUE_URL")?, sync::setup::published(&env)?);
+    let (database, settings) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::run_settings(&env)?);
+    let (runs_url, published) = (env.url("RUNS_QUEUE_URL")?, runs::setup::published(&env)?);
     let ws_ticket_secret = Secret::required(&env, "WS_TICKET_SECRET")?;
     let config = aws_config().await;
-    let pulses = sync::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
+    let pulses = runs::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
     let publisher = Publisher::connect(&config, &published);
     let sync_status = SyncStatus { database, settings, pulses, publisher, ws_ticket_secret };
     http_api::serve(|request| sync_status.handle(request)).await

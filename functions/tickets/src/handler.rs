@@ -5,7 +5,7 @@ use domain::outcome::Reconciled;
 use domain::{Cause, Change, FailureClass, LocationId, RunId};
 use queues::TicketMessage;
 use queues::batch::{BatchItemFailures, Received, SqsEvent, failures, measure_age, receive_all};
-use sync::Publisher;
+use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
 /// The function's state.

@@ -17,7 +17,7 @@ async fn main() -> ExitCode {
 async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let verification = handler::Verification::from_env(&env)?;
-    let (location_id, queue_url) = (sync::setup::location_id(&env)?, env.url("ORDERS_QUEUE_URL")?);
+    let (location_id, queue_url) = (env.required_as("GHL_LOCATION_ID")?, env.url("ORDERS_QUEUE_URL")?);
     let orders = queues::Queue::new(queues::client(&aws_config().await), queue_url);
     let webhook = Webhook { verification, location_id, orders };
     http_api::serve(|request| webhook.handle(request)).await

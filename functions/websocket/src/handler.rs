@@ -5,9 +5,9 @@ use database::Database;
 use domain::frames;
 use jiff::Timestamp;
 use push::Pusher;
+use runs::Pulses;
 use serde_json::{Value, json};
 use settings::{Env, SettingsError};
-use sync::Pulses;
 
 use crate::event::{Answer, Event, Message};
 

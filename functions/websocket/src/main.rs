@@ -17,6 +17,7 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use push::Pusher;
 use queues::Queue;
 use settings::{Env, aws_config};
+use wiring::HttpClient;
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -25,10 +26,10 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), Error> {
     let env = Env::process();
-    let (database, endpoint) = (sync::setup::database(&env)?, env.url("WEBSOCKET_ENDPOINT")?);
+    let (database, endpoint) = (wiring::database(&env, HttpClient::new()?)?, env.url("WEBSOCKET_ENDPOINT")?);
     let runs_url = env.url("RUNS_QUEUE_URL")?;
     let config = aws_config().await;
-    let pulses = sync::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
+    let pulses = runs::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
     let socket = Socket { most: Most::from_env(&env)?, database, pusher: Pusher::new(&config, &endpoint), pulses };
     let handle = async |event: LambdaEvent<Event>| {
         let asked = event.payload.request_context.request_id.clone();

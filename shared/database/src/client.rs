@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use domain::LocationId;
+use http_client::HttpClient;
 use postgrest::Postgrest;
-use reqwest::{Client, Method, RequestBuilder, redirect};
+use reqwest::{Method, RequestBuilder};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -15,37 +16,20 @@ use crate::error::Error;
 /// Longest wait for one call, connection included. Statements themselves give up on locks after 5 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Longest wait for a connection. A host that doesn't even take one won't answer either.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a connection is kept that nobody uses. Functions wait longer than a second between their calls, and a new
-/// connection costs three round trips; after a minute the server or something before it may have dropped it.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
 /// The database of one location, behind its SQL functions.
 pub struct Database {
     postgrest: Postgrest,
-    http: Client,
+    http: HttpClient,
     key: Secret,
     location_id: LocationId,
 }
 
 impl Database {
     /// The database behind `supabase_url` (without `/rest/v1`), reached with the service key.
-    ///
-    /// # Errors
-    /// A text if no HTTP client can be made.
-    pub fn new(supabase_url: &str, key: Secret, location_id: LocationId) -> Result<Self, String> {
+    #[must_use]
+    pub fn new(supabase_url: &str, key: Secret, location_id: LocationId, http: HttpClient) -> Self {
         let postgrest = Postgrest::new(format!("{}/rest/v1", supabase_url.trim_end_matches('/')));
-        // A redirect would take the key and the buyers along, to any host.
-        let http = Client::builder()
-            .redirect(redirect::Policy::none())
-            .timeout(TIMEOUT)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()
-            .map_err(|_| "no HTTP client can be made".to_owned())?;
-        Ok(Self { postgrest, http, key, location_id })
+        Self { postgrest, http, key, location_id }
     }
 
     /// Whose rows these are.
@@ -103,7 +87,7 @@ impl Database {
         let built = built.map_err(|error| Error::no_answer(function, error.without_url()))?;
         let method = Method::from_bytes(built.method().as_str().as_bytes());
         let method = method.map_err(|error| Error::no_answer(function, error))?;
-        let mut request = self.http.request(method, built.url().clone());
+        let mut request = self.http.request(method, built.url().clone(), TIMEOUT);
         for (name, value) in built.headers() {
             request = request.header(name.as_str(), value.as_bytes());
         }
@@ -124,8 +108,8 @@ mod tests {
     use super::*;
 
     fn database(url: &str, key: &str) -> Database {
-        Database::new(url, Secret::fixed("SUPABASE_SERVICE_ROLE_KEY", key), LocationId::try_new("loc").unwrap())
-            .unwrap()
+        let (key, location_id) = (Secret::fixed("SUPABASE_SERVICE_ROLE_KEY", key), LocationId::try_new("loc").unwrap());
+        Database::new(url, key, location_id, HttpClient::new().unwrap())
     }
 
     #[tokio::test]
@@ -190,6 +174,16 @@ mod tests {
         let error = database(&server.uri(), "k").call::<Value>("purge", json!({})).await.unwrap_err();
         assert!(matches!(error, Error::Refused { status: 307, .. }), "{error}");
         assert!(elsewhere.received_requests().await.unwrap().is_empty(), "the key has left for another host");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_waited_for_15_seconds() {
+        // Takes connections, as the system does for it, and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let begun = tokio::time::Instant::now();
+        let error = database(&url, "k").call::<Value>("purge", json!({})).await.unwrap_err();
+        assert_eq!((error.class(), begun.elapsed().as_secs()), (Transient, 15));
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 use serde_json::Value;
 
 /// Parses JSON that may hold `\u0000` (Postgres stores no NUL) or lone surrogates (no Unicode text has them): both become U+FFFD.
-pub(crate) fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
+pub fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
     let text = String::from_utf8_lossy(body);
     serde_json::from_str(&mend_escapes(&text))
 }
@@ -48,7 +48,7 @@ fn code_unit(text: &str) -> Option<u32> {
 }
 
 /// A non-empty text, at most 10,000 characters long, without NUL.
-pub(crate) fn text(value: &Value, key: &str) -> Option<String> {
+pub fn text(value: &Value, key: &str) -> Option<String> {
     let text = value.get(key)?.as_str()?.trim();
     let clean: String = text.chars().filter(|c| *c != '\0').take(10_000).collect();
     // Workflow webhooks spell an absent value "null".

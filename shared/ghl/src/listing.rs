@@ -48,7 +48,11 @@ pub struct ProductPage {
     pub rows: usize,
 }
 
-pub(crate) fn read_orders(body: &Value) -> Result<OrderPage, &'static str> {
+/// Reads a page of orders.
+///
+/// # Errors
+/// What is missing, when this is no page.
+pub fn read_orders(body: &Value) -> Result<OrderPage, &'static str> {
     // A sibling endpoint nests its list; the total stands beside the list then.
     let holder = if body.get("data").is_some_and(Value::is_object) { body.get("data").unwrap_or(body) } else { body };
     let rows = holder.get("data").and_then(Value::as_array).ok_or("there is no data array")?;
@@ -62,7 +66,11 @@ fn read_row(row: &Value) -> Option<ListedOrder> {
     Some(ListedOrder { id, location_id: json::text(row, "altId"), updated_at: json::timestamp(row, "updatedAt") })
 }
 
-pub(crate) fn read_products(body: &Value) -> Result<ProductPage, &'static str> {
+/// Reads a page of products.
+///
+/// # Errors
+/// What is missing, when this is no page.
+pub fn read_products(body: &Value) -> Result<ProductPage, &'static str> {
     let rows = body.get("products").and_then(Value::as_array).ok_or("there is no products array")?;
     let product = |row: &Value| {
         Some(Product { id: json::text(row, "_id")?, name: json::text(row, "name"), image: json::text(row, "image") })

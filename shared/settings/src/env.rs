@@ -50,6 +50,19 @@ impl Env {
         self.optional(name).ok_or_else(|| SettingsError::Missing { name: name.to_owned() })
     }
 
+    /// The value of `name` as a `T`.
+    ///
+    /// # Errors
+    /// As [`Env::required`], and [`SettingsError::Malformed`] if it isn't a `T`.
+    pub fn required_as<T>(&self, name: &str) -> Result<T, SettingsError>
+    where
+        T: FromStr,
+        T::Err: Display,
+    {
+        let value = self.required(name)?;
+        value.parse().map_err(|problem: T::Err| SettingsError::malformed(name, problem.to_string()))
+    }
+
     /// The value of `name` as a `T`, or `default` if it is absent.
     ///
     /// # Errors

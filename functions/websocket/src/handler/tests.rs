@@ -29,7 +29,7 @@ async fn world() -> (MockServer, Socket) {
         .build();
     let socket = Socket {
         most: Most::from_env(&env).unwrap(),
-        database: sync::setup::database(&env).unwrap(),
+        database: wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap(),
         pusher: Pusher::new(&config, &format!("{url}/live")),
         pulses: Pulses::new(
             Queue::new(queues::client(&config), format!("{url}/000000000000/runs")),

@@ -47,7 +47,7 @@ pub enum Fetched {
 pub enum FetchError {
     /// GHL's answer.
     #[error(transparent)]
-    Ghl(#[from] ghl::Error),
+    Ghl(#[from] ghl_client::Error),
     /// The database couldn't be asked for a slot or for the product list.
     #[error("the database could not be asked")]
     Database(#[source] database::Error),
@@ -102,7 +102,7 @@ impl FetchError {
 
 /// Fetches orders within the shared rate limit.
 pub struct Fetcher {
-    client: ghl::Client,
+    client: ghl_client::Client,
     token: Secret,
     limits: Limits,
     punctuality: Punctuality,
@@ -114,7 +114,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 impl Fetcher {
     /// A fetcher for one location.
     #[must_use]
-    pub fn new(client: ghl::Client, token: Secret, limits: Limits) -> Self {
+    pub fn new(client: ghl_client::Client, token: Secret, limits: Limits) -> Self {
         Self { client, token, limits, punctuality: Punctuality::default() }
     }
 
@@ -126,7 +126,7 @@ impl Fetcher {
 
     /// The client, for calls other than an order's.
     #[must_use]
-    pub const fn client(&self) -> &ghl::Client {
+    pub const fn client(&self) -> &ghl_client::Client {
         &self.client
     }
 
@@ -164,7 +164,7 @@ impl Fetcher {
         wanted: usize,
         run_id: Option<&RunId>,
     ) -> Result<Slots, database::Error> {
-        let ghl::Seen { rate: seen, age, took } = self.client.take_observed();
+        let ghl_client::Seen { rate: seen, age, took } = self.client.take_observed();
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let observed = Observed {
             max: seen.max,
@@ -312,7 +312,7 @@ impl Fetcher {
     /// Whether a refused token turned out to be an old one.
     async fn token_was_renewed(&self, error: &FetchError) -> bool {
         use secrecy::ExposeSecret as _;
-        if !matches!(error, FetchError::Ghl(ghl::Error::Status { status: 401, .. })) {
+        if !matches!(error, FetchError::Ghl(ghl_client::Error::Status { status: 401, .. })) {
             return false;
         }
         let (Ok(old), Ok(new)) = (self.token.get().await, self.token.refresh().await) else { return false };

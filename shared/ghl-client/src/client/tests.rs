@@ -13,13 +13,13 @@ async fn server(answer: ResponseTemplate) -> (MockServer, Client) {
 }
 
 fn client(base_url: &str) -> Client {
-    Client::new(Config {
+    let config = Config {
         base_url: base_url.to_owned(),
         version: "2021-07-28".to_owned(),
         location_id: LocationId::try_new("loc").unwrap(),
         timeout: Duration::from_millis(500),
-    })
-    .unwrap()
+    };
+    Client::new(config, HttpClient::new().unwrap()).unwrap()
 }
 
 fn token() -> SecretString {
@@ -121,6 +121,7 @@ async fn every_call_is_counted_by_its_answer() {
 
 #[test]
 fn only_https_hosts_are_accepted() {
+    let http = HttpClient::new().unwrap();
     for bad in ["", "services.example.org", "http://services.example.org", "ftp://127.0.0.1", "mailto:a@example.org"] {
         let config = Config {
             base_url: bad.to_owned(),
@@ -128,7 +129,7 @@ fn only_https_hosts_are_accepted() {
             location_id: LocationId::try_new("loc").unwrap(),
             timeout: Duration::from_secs(1),
         };
-        assert!(Client::new(config).err().unwrap().starts_with("GHL_API_BASE_URL"), "{bad}");
+        assert!(Client::new(config, http.clone()).err().unwrap().starts_with("GHL_API_BASE_URL"), "{bad}");
     }
 }
 

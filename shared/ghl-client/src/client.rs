@@ -4,15 +4,15 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use domain::{LocationId, Order, OrderId};
-use reqwest::{StatusCode, Url};
+use ghl::{OrderPage, ProductPage, json};
+use http_client::HttpClient;
+use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use telemetry::metrics::{self, Metric};
 
 use crate::error::Error;
-use crate::listing::{OrderPage, ProductPage};
 use crate::rate::RateLimit;
-use crate::{json, listing, order};
 
 /// Where GHL is and who we are there.
 #[derive(Clone)]
@@ -27,9 +27,9 @@ pub struct Config {
     pub timeout: Duration,
 }
 
-/// The client. It keeps its connections open and follows no redirect, so the token goes to the configured host only.
+/// The client. Its [`HttpClient`] follows no redirect, so the token goes to the configured host only.
 pub struct Client {
-    http: reqwest::Client,
+    http: HttpClient,
     base: Url,
     config: Config,
     observed: Mutex<Observations>,
@@ -70,20 +70,13 @@ impl Client {
     /// A client for `config`.
     ///
     /// # Errors
-    /// A text naming what is wrong with the base URL, or with the machine's TLS set-up.
-    pub fn new(config: Config) -> Result<Self, String> {
+    /// A text naming what is wrong with the base URL.
+    pub fn new(config: Config, http: HttpClient) -> Result<Self, String> {
         let base = Url::parse(&config.base_url).map_err(|error| format!("GHL_API_BASE_URL is no URL: {error}"))?;
         let local = matches!(base.host_str(), Some("127.0.0.1" | "localhost" | "host.docker.internal"));
         if base.cannot_be_a_base() || !(base.scheme() == "https" || (base.scheme() == "http" && local)) {
             return Err("GHL_API_BASE_URL must be an https URL".to_owned());
         }
-        let http = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .timeout(config.timeout)
-            .connect_timeout(Duration::from_secs(5))
-            .pool_idle_timeout(Duration::from_secs(60))
-            .build()
-            .map_err(|_| "the HTTP client could not be made: TLS set-up failed".to_owned())?;
         Ok(Self { http, base, config, observed: Mutex::default() })
     }
 
@@ -114,7 +107,7 @@ impl Client {
         }
         let url = self.orders_url(&["payments", "orders"], &query);
         let body = self.get("list orders", url, token).await?;
-        listing::read_orders(&body).map_err(|problem| Error::NotWhole { call: "list orders", problem })
+        ghl::read_orders(&body).map_err(|problem| Error::NotWhole { call: "list orders", problem })
     }
 
     /// One order, with its items.
@@ -124,7 +117,7 @@ impl Client {
     pub async fn order(&self, token: &SecretString, id: &OrderId) -> Result<Order, Error> {
         let url = self.orders_url(&["payments", "orders", id.as_str()], &[]);
         let body = self.get("get order", url, token).await?;
-        order::read_order(&body, id).map_err(|problem| Error::NotWhole { call: "get order", problem })
+        ghl::read_order(&body, id).map_err(|problem| Error::NotWhole { call: "get order", problem })
     }
 
     /// One page of the location's products: being listed is being active.
@@ -138,7 +131,7 @@ impl Client {
             .append_pair("limit", &limit.to_string())
             .append_pair("offset", &offset.to_string());
         let body = self.get("list products", url, token).await?;
-        listing::read_products(&body).map_err(|problem| Error::NotWhole { call: "list products", problem })
+        ghl::read_products(&body).map_err(|problem| Error::NotWhole { call: "list products", problem })
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -161,7 +154,7 @@ impl Client {
         let no_answer = |error: reqwest::Error| Error::NoAnswer { call, source: error.without_url() };
         let request = self
             .http
-            .get(url)
+            .request(Method::GET, url, self.config.timeout)
             .bearer_auth(token.expose_secret())
             .header("Version", &self.config.version)
             .header(reqwest::header::ACCEPT, "application/json");

@@ -1,0 +1,77 @@
+//! The HTTP client of those who call GHL and the database.
+//!
+//! Making one takes some 12 ms, as it reads the machine's certificates: who calls both makes one and hands it to both. It keeps
+//! connections open and follows no redirect, which would take the token or the service key along, to any host. How long a call
+//! may take is said with each request.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
+
+use std::time::Duration;
+
+use reqwest::{Client, IntoUrl, Method, RequestBuilder, redirect};
+
+/// Longest wait for a connection. A host that doesn't even take one won't answer either.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection is kept that nobody uses. Functions wait longer than a second between their calls, and a new
+/// connection costs three round trips; after a minute the server or something before it may have dropped it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client that follows no redirect. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct HttpClient(Client);
+
+impl HttpClient {
+    /// A client without connections yet.
+    ///
+    /// # Errors
+    /// If TLS can't be set up, for want of certificates.
+    pub fn new() -> Result<Self, reqwest::Error> {
+        let client = Client::builder()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .build()?;
+        Ok(Self(client))
+    }
+
+    /// A request, given up after `timeout`, connection and body included.
+    pub fn request(&self, method: Method, url: impl IntoUrl, timeout: Duration) -> RequestBuilder {
+        self.0.request(method, url).timeout(timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tokio::time::Instant;
+    use wiremock::matchers::any;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_redirect_is_not_followed() {
+        let (server, elsewhere) = (MockServer::start().await, MockServer::start().await);
+        let redirect = ResponseTemplate::new(307).insert_header("location", elsewhere.uri());
+        Mock::given(any()).respond_with(redirect).mount(&server).await;
+        let request = HttpClient::new().unwrap().request(Method::GET, server.uri(), Duration::from_secs(5));
+        assert_eq!(request.send().await.unwrap().status(), 307);
+        assert!(elsewhere.received_requests().await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn each_request_has_its_own_time_out() {
+        // Takes connections, as the system does for it, and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let http = HttpClient::new().unwrap();
+        for wait in [Duration::from_millis(100), Duration::from_millis(300)] {
+            let begun = Instant::now();
+            let error = http.request(Method::GET, &url, wait).send().await.unwrap_err();
+            assert!(error.is_timeout() && begun.elapsed() >= wait, "{error:?}");
+            assert!(begun.elapsed() < wait + Duration::from_secs(3), "{:?}", begun.elapsed());
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! How runs are configured. A missing or malformed variable is an error that names it, before any work starts.
+
+use database::Settings;
+use domain::run::PULSE_LOST_AFTER;
+use queues::{Queue, RunMessage};
+use settings::{Env, SettingsError};
+
+use crate::publish::Published;
+use crate::pulses::Pulses;
+
+/// `COOLDOWN_SECONDS`, `LEASE_SECONDS`, `PUBLISH_INTERVAL_MS`: kept on each run's row when it starts.
+///
+/// # Errors
+/// [`SettingsError`] naming the variable.
+pub fn run_settings(env: &Env) -> Result<Settings, SettingsError> {
+    let Settings { cooldown, lease, publish_interval } = Settings::DEFAULT;
+    Ok(Settings {
+        cooldown: env.seconds("COOLDOWN_SECONDS", cooldown)?,
+        lease: env.seconds("LEASE_SECONDS", lease)?,
+        publish_interval: env.milliseconds("PUBLISH_INTERVAL_MS", publish_interval)?,
+    })
+}
+
+/// The pulses in `queue`; one counts as lost after 30 s, at the pace of `WAITS_PERCENT`.
+///
+/// # Errors
+/// [`SettingsError`] naming the variable.
+pub fn pulses(env: &Env, queue: Queue<RunMessage>) -> Result<Pulses, SettingsError> {
+    Ok(Pulses::new(queue, wiring::pace(env)?.of(PULSE_LOST_AFTER)))
+}
+
+/// `STATUS_BUCKET`, `WEBSOCKET_ENDPOINT`.
+///
+/// # Errors
+/// [`SettingsError`] naming the variable.
+pub fn published(env: &Env) -> Result<Published, SettingsError> {
+    let endpoint = env.optional_url("WEBSOCKET_ENDPOINT", &["https", "http"])?;
+    Ok(Published { bucket: env.required("STATUS_BUCKET")?, endpoint })
+}
