@@ -19,9 +19,9 @@ async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let (database, settings) = (sync::setup::database(&env)?, sync::setup::run_settings(&env)?);
     let runs_url = env.url("RUNS_QUEUE_URL")?;
-    let published = sync::setup::published(&env)?;
+    let publisher_config = sync::setup::publisher_config(&env)?;
     let config = aws_config().await;
     let pulses = sync::setup::pulses(&env, queues::Queue::new(queues::client(&config), runs_url))?;
-    let full_sync = FullSync { database, settings, pulses, publisher: Publisher::connect(&config, &published) };
+    let full_sync = FullSync { database, settings, pulses, publisher: Publisher::connect(&config, &publisher_config) };
     http_api::serve(|request| full_sync.handle(request)).await
 }

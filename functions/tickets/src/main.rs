@@ -19,8 +19,8 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let env = Env::process();
-    let (database, published) = (sync::setup::database(&env)?, sync::setup::published(&env)?);
-    let publisher = Publisher::connect(&aws_config().await, &published);
+    let (database, publisher_config) = (sync::setup::database(&env)?, sync::setup::publisher_config(&env)?);
+    let publisher = Publisher::connect(&aws_config().await, &publisher_config);
     let tickets = Tickets { database, publisher };
     let handle = async |event: LambdaEvent<SqsEvent>| {
         let work = tickets.handle(event.payload);

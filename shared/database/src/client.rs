@@ -15,11 +15,11 @@ use crate::error::Error;
 /// Longest wait for one call, connection included. Statements themselves give up on locks after 5 s.
 const TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Longest wait for a connection. A host that doesn't even take one won't answer either.
+/// Longest wait for a connection. A host that doesn't accept one won't answer either.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a connection is kept that nobody uses. Functions wait longer than a second between their calls, and a new
-/// connection costs three round trips; after a minute the server or something before it may have dropped it.
+/// How long an idle connection is kept. Functions wait longer than a second between their calls, and a new
+/// connection costs three round trips; after a minute the server or a proxy before it may have dropped it.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The database of one location, behind its SQL functions.
@@ -54,7 +54,7 @@ impl Database {
         &self.location_id
     }
 
-    /// Calls a SQL function; the location is added to every request. A key that is refused is read anew, once.
+    /// Calls a SQL function; the location is added to every request. A refused key is read again, once.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         function: &'static str,

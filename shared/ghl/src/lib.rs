@@ -14,7 +14,7 @@ mod order;
 mod rate;
 pub mod webhook;
 
-pub use client::{Client, Config, Seen};
+pub use client::{Client, Config, ObservedRate};
 pub use error::Error;
 pub use listing::{ListedOrder, OrderPage, Product, ProductPage};
 pub use order::read_order;

@@ -6,10 +6,10 @@
 //! | [`fetch`] | orders from GHL, within the shared rate limit |
 //! | [`products`] | the location's product list, read again before an order is called invalid |
 //! | [`prepare`] | an order as read becomes the row to write |
-//! | [`pulses`] | a run's pulses: sent, and found lost |
+//! | [`pulses`] | a run's pulses: sending, and resending lost ones |
 //! | [`publish`] | status document and frames |
 //! | `punctuality` | whether the limiter's grants arrive in time |
-//! | [`start`] | starting a run because somebody asked |
+//! | [`start`] | starting a run on request |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use database::{Database, Limits, Settings};
+use database::{Database, Limits, RunSettings};
 use domain::LocationId;
 use domain::failure::Pace;
 use domain::run::PULSE_LOST_AFTER;
@@ -10,13 +10,12 @@ use queues::{Queue, RunMessage};
 use settings::{Env, Secret, SettingsError};
 
 use crate::prepare::Rules;
-use crate::publish::Published;
+use crate::publish::PublisherConfig;
 use crate::pulses::Pulses;
 
-/// Time-out of one call to GHL: GHL gives up itself after 30, and a worker must be able to hand back what it
-/// holds.
+/// Time-out of one call to GHL. GHL itself gives up after 30 s, and a worker needs time to hand back its messages.
 const GHL_TIMEOUT: Duration = Duration::from_secs(20);
-/// What workers keep in reserve at the end of an invocation allows no more.
+/// The longest configurable time-out: workers start nothing in the last 30 s of an invocation.
 const LONGEST_CALL: Duration = Duration::from_secs(25);
 
 /// `GHL_LOCATION_ID`.
@@ -78,16 +77,16 @@ pub fn limits(env: &Env) -> Result<Limits, SettingsError> {
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
-pub fn run_settings(env: &Env) -> Result<Settings, SettingsError> {
-    let Settings { cooldown, lease, publish_interval } = Settings::DEFAULT;
-    Ok(Settings {
+pub fn run_settings(env: &Env) -> Result<RunSettings, SettingsError> {
+    let RunSettings { cooldown, lease, publish_interval } = RunSettings::DEFAULT;
+    Ok(RunSettings {
         cooldown: env.seconds("COOLDOWN_SECONDS", cooldown)?,
         lease: env.seconds("LEASE_SECONDS", lease)?,
         publish_interval: env.milliseconds("PUBLISH_INTERVAL_MS", publish_interval)?,
     })
 }
 
-/// `WAITS_PERCENT`: how fast retries and re-sending pass, 100 as designed.
+/// `WAITS_PERCENT`: scales the waits of retries and re-sending; 100 is as designed.
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
@@ -119,7 +118,7 @@ pub fn rules(env: &Env) -> Result<Rules, SettingsError> {
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
-pub fn published(env: &Env) -> Result<Published, SettingsError> {
+pub fn publisher_config(env: &Env) -> Result<PublisherConfig, SettingsError> {
     let endpoint = env.optional_url("WEBSOCKET_ENDPOINT", &["https", "http"])?;
-    Ok(Published { bucket: env.required("STATUS_BUCKET")?, endpoint })
+    Ok(PublisherConfig { bucket: env.required("STATUS_BUCKET")?, endpoint })
 }
