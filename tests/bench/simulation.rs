@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 
 use agreements::Template;
-use database::Settings;
+use database::RunSettings;
 use domain::listing::{Listing, PAGE_SIZE, Page};
 use domain::rate::CALLS_PER_DAY;
 use domain::run::{LONGEST_LISTING, PULSE_EVERY};
@@ -24,7 +24,7 @@ const DAY_MS: u64 = 86_400_000;
 /// Orders under way; between pulses and publications; how long a pulse may list before it hands over.
 const OUTSTANDING: usize = LIMITS.outstanding() as usize;
 const PULSE_MS: u64 = PULSE_EVERY.as_millis() as u64;
-const PUBLISH_MS: u64 = Settings::DEFAULT.publish_interval.as_millis() as u64;
+const PUBLISH_MS: u64 = RunSettings::DEFAULT.publish_interval.as_millis() as u64;
 const PULSE_LISTS_MS: u64 = LONGEST_LISTING.as_millis() as u64;
 /// Assumed dashboards that look on.
 const DASHBOARDS: u64 = 10;

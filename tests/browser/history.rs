@@ -106,7 +106,7 @@ async fn a_scheduled_start_that_was_skipped_says_why_and_is_not_the_last_run() {
         }
         page.reload().await;
         for (row, words) in [
-            (1, "Scheduled incremental sync skipped: the sync before had only just ended."),
+            (1, "Scheduled incremental sync skipped: the previous sync had only just ended."),
             (2, "Scheduled full sync skipped: too little of GoHighLevel's daily budget was left."),
             (3, "Scheduled incremental sync skipped: another sync was running."),
         ] {

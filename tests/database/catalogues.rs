@@ -42,7 +42,7 @@ impl Project {
 }
 
 /// What differs, in words.
-fn told(wanted: &Catalogue, found: &Catalogue) -> Vec<String> {
+fn differences(wanted: &Catalogue, found: &Catalogue) -> Vec<String> {
     wanted.differences(found).iter().map(ToString::to_string).collect()
 }
 
@@ -52,10 +52,10 @@ async fn schema_files_and_migrations_make_the_same_database() {
         let wanted = catalogue(&project.of_schemas().await).await;
         let none: [String; 0] = [];
         let found = catalogue(&project.of_migrations("").await).await;
-        assert_eq!(told(&wanted, &found), none, "migrations on nothing, {project:?}");
+        assert_eq!(differences(&wanted, &found), none, "migrations on nothing, {project:?}");
         let found = catalogue(&project.of_migrations(ORIGINAL).await).await.without_original_rights();
         let wanted = wanted.without_original_rights();
-        assert_eq!(told(&wanted, &found), none, "migrations on the original app's tables, {project:?}");
+        assert_eq!(differences(&wanted, &found), none, "migrations on the original app's tables, {project:?}");
     }
 }
 
@@ -126,8 +126,8 @@ async fn whatever_differs_is_named() {
     ] {
         let database = TestDatabase::new().await;
         database.execute(change).await;
-        let told = told(&catalogue(&database).await, &migrated);
-        assert!(told.iter().any(|line| line.starts_with(difference)), "{change}: {difference:?} isn't in {told:#?}");
+        let found = differences(&catalogue(&database).await, &migrated);
+        assert!(found.iter().any(|line| line.starts_with(difference)), "{change}: {difference:?} isn't in {found:#?}");
     }
 }
 
@@ -136,7 +136,7 @@ async fn the_order_of_columns_does_not_count() {
     let (one, other) = (TestDatabase::new().await, TestDatabase::new().await);
     one.execute("alter table public.sync_failures add column first text; alter table public.sync_failures add column second text").await;
     other.execute("alter table public.sync_failures add column second text; alter table public.sync_failures add column first text").await;
-    assert_eq!(told(&catalogue(&one).await, &catalogue(&other).await), Vec::<String>::new());
+    assert_eq!(differences(&catalogue(&one).await, &catalogue(&other).await), Vec::<String>::new());
 }
 
 /// Files are applied in an order in which a function may call one that isn't there yet, so Postgres looks into no body then.

@@ -118,22 +118,22 @@ async fn all_cases_synced_by_full_runs_are_as_their_fixtures_say() {
         for played in played.iter().filter(|played| played.last() < round) {
             played.case.steps[played.last()].spoil(&world.ghl, &played.order_id).await;
         }
-        let told = Told::by(&world).await;
+        let report = RunReport::by(&world).await;
         for played in &played {
-            played.judge(round, &told, &world, &mut findings).await;
+            played.judge(round, &report, &world, &mut findings).await;
         }
     }
 
     let everything = async || world.database.rows("select * from public.ghl_qr_orders order by order_id").await;
     let tickets = async || world.database.rows("select * from public.ghl_qr_tickets order by ticket_id").await;
     let before = (everything().await, tickets().await);
-    let told = Told::by(&world).await;
+    let report = RunReport::by(&world).await;
     for played in &played {
-        played.judge(rounds, &told, &world, &mut findings).await;
+        played.judge(rounds, &report, &world, &mut findings).await;
     }
     findings.assert_none();
     assert!(before == (everything().await, tickets().await), "a last run wrote something");
-    assert_eq!((&told.run["unchanged"], &told.run["failed"]), (&told.run["synced"], &json!(0)), "{}", told.run);
+    assert_eq!((&report.run["unchanged"], &report.run["failed"]), (&report.run["synced"], &json!(0)), "{}", report.run);
 }
 
 /// A case with the order that plays it.
@@ -143,13 +143,13 @@ struct Played {
 }
 
 /// What a run says of all its orders.
-struct Told {
+struct RunReport {
     run: Value,
     detail: Value,
     outcomes: Vec<Value>,
 }
 
-impl Told {
+impl RunReport {
     /// Lets a run sync everything.
     async fn by(world: &World) -> Self {
         let run = world.complete(SYNC, A_RUN).await;
@@ -175,21 +175,21 @@ impl Played {
         steps.iter().position(|step| step.force).unwrap_or(steps.len()) - 1
     }
 
-    async fn judge(&self, round: usize, told: &Told, world: &World, findings: &mut Findings) {
+    async fn judge(&self, round: usize, report: &RunReport, world: &World, findings: &mut Findings) {
         let step = round.min(self.last());
         let expected = &self.case.steps[step].expected;
         let expected = if step == round { expected.clone() } else { expected.repeated_by_a_run() };
         let mut problems = Stored::read(&world.database, &self.order_id).await.differences(&expected);
-        problems.extend(issue_differences(&expected, &told.of("issues", &self.order_id)));
-        let skips = told.of("skips", &self.order_id);
+        problems.extend(issue_differences(&expected, &report.of("issues", &self.order_id)));
+        let skips = report.of("skips", &self.order_id);
         if let Some(skip) = &expected.skipped {
             let right =
-                |told: &Value| told["code"] == *skip.code && lacks(skip, told["reason"].as_str().unwrap()).is_none();
+                |row: &Value| row["code"] == *skip.code && lacks(skip, row["reason"].as_str().unwrap()).is_none();
             if !(skips.len() == 1 && right(&skips[0])) {
                 problems.push(format!("skipped: expected {skip:?}, found {skips:?}"));
             }
         } else {
-            let outcome = told.outcomes.iter().find(|outcome| outcome["order_id"] == *self.order_id);
+            let outcome = report.outcomes.iter().find(|outcome| outcome["order_id"] == *self.order_id);
             let synced = json!({ "order_id": self.order_id, "outcome": "synced", "change": expected.result });
             if outcome != Some(&synced) {
                 problems.push(format!("outcome: expected {synced}, found {outcome:?}"));

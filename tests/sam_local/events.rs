@@ -15,7 +15,7 @@ use tests::{
     world::{World, assert_adds_up},
 };
 
-use crate::sam::{Template, invoke, read_json, told};
+use crate::sam::{Template, invoke, read_json, variable};
 
 /// What stands in the files.
 const ORDER: &str = "64f1c0de0000000000000001";
@@ -259,13 +259,13 @@ fn every_function_has_an_event_and_every_event_a_function() {
 /// `sam local invoke` has a container for one event only.
 #[test]
 fn an_event_can_be_invoked_by_hand() {
-    let mut sam = Command::new(told("SAM"));
+    let mut sam = Command::new(variable("SAM"));
     sam.args(["local", "invoke", "DashboardFunction", "--skip-pull-image", "--region", "us-east-1"]);
     sam.arg("--config-file")
         .arg(project("samconfig.toml"))
         .arg("--event")
         .arg(project("tests/events/dashboard.page.json"));
-    sam.args(["--template", &told("SAM_TEMPLATE"), "--env-vars", &told("SAM_ENV_VARS")]);
+    sam.args(["--template", &variable("SAM_TEMPLATE"), "--env-vars", &variable("SAM_ENV_VARS")]);
     sam.envs([("SAM_CLI_TELEMETRY", "0"), ("AWS_ACCESS_KEY_ID", "test"), ("AWS_SECRET_ACCESS_KEY", "test")]);
     let done = sam.output().expect("sam runs");
     let (said, log) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));

@@ -10,7 +10,7 @@ use tests::{
     world::{World, assert_adds_up},
 };
 
-use crate::sam::{Route, Template, http_api, told};
+use crate::sam::{Route, Template, http_api, variable};
 
 /// What the routes are asked about.
 struct Scene {
@@ -106,7 +106,7 @@ impl Scene {
     }
 
     async fn webhook(&self, path: &str) {
-        let (id, url) = (new_id(), format!("{}{path}", told("SAM_API_URL")));
+        let (id, url) = (new_id(), format!("{}{path}", variable("SAM_API_URL")));
         self.world.ghl.put(&id, json!({})).await;
         let forged = json!({ "kind": "signed", "orderId": id, "url": url, "signature": "bad" });
         assert_eq!(self.world.ghl.webhook(forged).await["status"], 401);

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tests::{api::Api, stack::Stack};
 
 /// What `cargo xtask` says of SAM.
-pub(crate) fn told(name: &str) -> String {
+pub(crate) fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run cargo xtask test sam-local"))
 }
 
@@ -19,13 +19,13 @@ pub(crate) fn read_json(path: impl AsRef<Path>) -> Value {
 /// The HTTP API as `start-api` serves it.
 pub(crate) fn http_api() -> Api {
     let mut stack = Stack::running();
-    stack.http_url = told("SAM_API_URL");
+    stack.http_url = variable("SAM_API_URL");
     Api::new(&stack)
 }
 
 /// Invokes a function through `start-lambda`; it must not fail.
 pub(crate) async fn invoke(logical_id: &str, event: &Value) -> Value {
-    let url = format!("{}/2015-03-31/functions/{logical_id}/invocations", told("SAM_LAMBDA_URL"));
+    let url = format!("{}/2015-03-31/functions/{logical_id}/invocations", variable("SAM_LAMBDA_URL"));
     let answer = reqwest::Client::new().post(url).json(event).send().await.expect("start-lambda answers");
     let (status, failed) = (answer.status(), answer.headers().contains_key("x-amz-function-error"));
     let text = answer.text().await.expect("a body");
@@ -47,7 +47,7 @@ pub(crate) struct Route {
 
 impl Template {
     pub(crate) fn served() -> Self {
-        Self(read_json(told("SAM_TEMPLATE")))
+        Self(read_json(variable("SAM_TEMPLATE")))
     }
 
     fn resources(&self) -> impl Iterator<Item = (&String, &Value)> {

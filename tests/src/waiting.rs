@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// What follows at once, with queues between: a webhook's order, a frame, a document.
 pub const A_MOMENT: Duration = Duration::from_secs(15);
-/// A run of some dozen orders: it may have to wait for the rate limit's next window.
+/// A run of some dozen orders: up to three windows of the rate limit, 10 s each, and [`A_MOMENT`].
 pub const A_SMALL_RUN: Duration = Duration::from_secs(45);
 /// A full run of 162 orders: three windows of the rate limit.
 pub const A_RUN: Duration = Duration::from_secs(90);

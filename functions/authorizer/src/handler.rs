@@ -3,14 +3,14 @@
 use caller::Caller;
 use serde_json::{Value, json};
 use settings::{Env, Secret, SettingsError};
-use ws_ticket::TicketError;
+use ws_ticket::SocketTicketError;
 
-use crate::tokens::{Refused, Tokens};
+use crate::tokens::{AuthError, Tokens};
 
-/// Answers both gateways. Whatever can't be proven is denied.
+/// Authenticates callers for both gateways. What can't be proven is denied.
 pub(crate) struct Authorizer {
     tokens: Tokens,
-    ticket_secret: Secret,
+    ws_ticket_secret: Secret,
     location_id: String,
     /// Pages that may open a WebSocket; empty: the check is off.
     allowed_origins: Vec<String>,
@@ -20,7 +20,7 @@ impl Authorizer {
     pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
         Ok(Self {
             tokens: Tokens::from_env(env)?,
-            ticket_secret: Secret::required(env, "WS_TICKET_SECRET")?,
+            ws_ticket_secret: Secret::required(env, "WS_TICKET_SECRET")?,
             location_id: env.required("GHL_LOCATION_ID")?,
             allowed_origins: env.list("ALLOWED_ORIGINS").iter().map(|origin| normalised(origin)).collect(),
         })
@@ -30,21 +30,24 @@ impl Authorizer {
     /// `routeArn` (format 2.0).
     ///
     /// # Errors
-    /// When it can't be known whether the caller is good (Supabase's keys or our secret can't be read): the gateway
-    /// then answers 500, so that an outage doesn't look like a wrong password.
+    /// When the caller can't be authenticated because Supabase's keys or our secret can't be read: the gateway then
+    /// answers 500, so that an outage doesn't look like a wrong password.
     pub(crate) async fn answer(&self, event: Value) -> Result<Value, lambda_runtime::Error> {
-        let who = match event.get("methodArn").and_then(Value::as_str) {
-            Some(_) => self.ticket_holder(&event).await,
-            None => self.token_holder(&event).await,
+        let authenticated = match event.get("methodArn").and_then(Value::as_str) {
+            Some(_) => self.websocket_caller(&event).await,
+            None => self.http_caller(&event).await,
         };
-        let caller = match who {
+        let caller = match authenticated {
             Ok(caller) => Some(caller),
-            Err(Refused::Unknowable(error)) => {
-                tracing::error!(error = telemetry::chain(error.as_ref()), "Callers can't be told at present.");
+            Err(AuthError::Unavailable(error)) => {
+                tracing::error!(
+                    error = telemetry::chain(error.as_ref()),
+                    "Callers cannot be authenticated: a signing key or secret can't be read"
+                );
                 return Err(error);
             }
-            Err(Refused::Because(reason)) => {
-                tracing::info!(reason, "A caller was refused.");
+            Err(AuthError::Denied(reason)) => {
+                tracing::info!(reason, "A caller was refused");
                 None
             }
         };
@@ -54,37 +57,41 @@ impl Authorizer {
         })
     }
 
-    async fn token_holder(&self, event: &Value) -> Result<Caller, Refused> {
-        let header = header(event, "authorization").ok_or(Refused::Because("no Authorization header"))?;
+    async fn http_caller(&self, event: &Value) -> Result<Caller, AuthError> {
+        let header = header(event, "authorization").ok_or(AuthError::Denied("no Authorization header"))?;
         let token = match header.split_once(' ') {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
-            _ => return Err(Refused::Because("not a bearer token")),
+            _ => return Err(AuthError::Denied("not a bearer token")),
         };
         self.tokens.caller(token).await
     }
 
-    async fn ticket_holder(&self, event: &Value) -> Result<Caller, Refused> {
+    async fn websocket_caller(&self, event: &Value) -> Result<Caller, AuthError> {
         if !self.allowed_origins.is_empty() {
-            let origin = header(event, "origin").map(normalised).ok_or(Refused::Because("no Origin header"))?;
+            let origin = header(event, "origin").map(normalised).ok_or(AuthError::Denied("no Origin header"))?;
             if !self.allowed_origins.contains(&origin) {
-                return Err(Refused::Because("a page of another origin"));
+                return Err(AuthError::Denied("the origin is not allowed"));
             }
         }
         let ticket = event.pointer("/queryStringParameters/ticket").and_then(Value::as_str);
-        let ticket = ticket.ok_or(Refused::Because("no ticket"))?;
-        let secret = self.ticket_secret.get().await.map_err(Refused::unknowable)?;
+        let ticket = ticket.ok_or(AuthError::Denied("no WebSocket ticket"))?;
+        let secret = self.ws_ticket_secret.get().await.map_err(AuthError::unavailable)?;
         let verified = match ws_ticket::verify(&secret, ticket, &self.location_id) {
-            // Perhaps the secret has just been changed, and the ticket was made with the new one.
-            Err(TicketError::WrongSignature) => {
-                let secret = self.ticket_secret.refresh().await.map_err(Refused::unknowable)?;
+            // The secret may just have been changed, and the ticket was made with the new one.
+            Err(SocketTicketError::WrongSignature) => {
+                let secret = self.ws_ticket_secret.refresh().await.map_err(AuthError::unavailable)?;
                 ws_ticket::verify(&secret, ticket, &self.location_id)
             }
             verified => verified,
         };
         verified.map_err(|error| match error {
-            TicketError::Expired => Refused::Because("an expired ticket"),
-            TicketError::WrongSignature | TicketError::NotForUs => Refused::Because("not a ticket of ours"),
-            error @ (TicketError::SecretTooShort | TicketError::Signing(_)) => Refused::unknowable(error),
+            SocketTicketError::Expired => AuthError::Denied("the WebSocket ticket has expired"),
+            SocketTicketError::WrongSignature | SocketTicketError::NotForUs => {
+                AuthError::Denied("not a WebSocket ticket of this location")
+            }
+            error @ (SocketTicketError::SecretTooShort | SocketTicketError::Signing(_)) => {
+                AuthError::unavailable(error)
+            }
         })
     }
 }
@@ -97,7 +104,7 @@ fn simple(caller: Option<Caller>) -> Value {
     }
 }
 
-/// The IAM policy that a WebSocket API wants, for just the route that was asked for.
+/// The IAM policy that a WebSocket API expects, for the requested route only.
 fn policy(caller: Option<Caller>, method_arn: &str) -> Value {
     let effect = if caller.is_some() { "Allow" } else { "Deny" };
     let statement = json!({"Action": "execute-api:Invoke", "Effect": effect, "Resource": method_arn});

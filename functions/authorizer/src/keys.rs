@@ -13,10 +13,10 @@ use tokio::{sync::Mutex, time::Instant};
 /// How long keys are used before they are read again. Supabase's own edge caches them as long.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// A key that isn't known is looked for no more often than this: anybody can send tokens with invented key ids.
-const LOOK_AT_MOST_EVERY: Duration = Duration::from_secs(60);
+/// The keys are read for an unknown key id no more often than this: anybody can send tokens with invented key ids.
+const READ_FOR_UNKNOWN_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 
-/// After a failed read the next is made no sooner than this.
+/// The keys are read again no sooner than this after a failed read.
 const RETRY_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 
 /// A public key and the only algorithm it verifies.
@@ -29,16 +29,16 @@ pub(crate) struct VerifyingKey {
 /// Why there is no key.
 #[derive(Debug, Error)]
 pub(crate) enum KeyError {
-    #[error("Supabase has no such key")]
+    #[error("Supabase has no signing key with this id")]
     Unknown,
-    #[error("Supabase's keys can't be read from {url}: check SUPABASE_URL")]
+    #[error("Supabase's signing keys can't be read from {url}: check SUPABASE_URL")]
     Unreadable {
         url: String,
         #[source]
         source: ReadError,
     },
-    #[error("Supabase's keys could not be read from {url} a moment ago")]
-    UnreadableJustNow { url: String },
+    #[error("Supabase's signing keys could not be read from {url} less than 5 s ago")]
+    RecentlyUnreadable { url: String },
 }
 
 /// Why Supabase's keys can't be read.
@@ -46,11 +46,12 @@ pub(crate) enum KeyError {
 pub(crate) enum ReadError {
     #[error(transparent)]
     Http(#[from] reqwest::Error),
-    #[error("the answer is JSON, but no set of keys")]
+    #[error("the answer is JSON, but not a key set")]
     NoKeySet,
 }
 
-pub(crate) struct Keys {
+/// Supabase's signing keys, cached.
+pub(crate) struct SigningKeys {
     http: reqwest::Client,
     url: String,
     cache: Mutex<Cache>,
@@ -63,7 +64,7 @@ struct Cache {
     failed_at: Option<Instant>,
 }
 
-impl Keys {
+impl SigningKeys {
     pub(crate) fn new(url: String) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(2))
@@ -73,16 +74,16 @@ impl Keys {
         Ok(Self { http, url, cache: Mutex::default() })
     }
 
-    /// The key with the id `kid`. One that was read once is used on while Supabase can't be reached.
+    /// The key with the id `kid`. A cached one stays in use while Supabase can't be reached.
     pub(crate) async fn get(&self, kid: &str) -> Result<VerifyingKey, KeyError> {
         let mut cache = self.cache.lock().await;
         let known = cache.keys.get(kid).cloned();
-        let wait = if known.is_some() { FRESH } else { LOOK_AT_MOST_EVERY };
+        let wait = if known.is_some() { FRESH } else { READ_FOR_UNKNOWN_AT_MOST_EVERY };
         if is_within(cache.read_at, wait) {
             return known.ok_or(KeyError::Unknown);
         }
         if is_within(cache.failed_at, RETRY_AT_MOST_EVERY) {
-            return known.ok_or_else(|| KeyError::UnreadableJustNow { url: self.url.clone() });
+            return known.ok_or_else(|| KeyError::RecentlyUnreadable { url: self.url.clone() });
         }
         match self.read().await {
             Ok(keys) => {
@@ -93,7 +94,10 @@ impl Keys {
                 cache.failed_at = Some(Instant::now());
                 if known.is_some() {
                     let error = telemetry::chain(&source);
-                    tracing::warn!(error, "Supabase's keys can't be read anew; the known ones are used on.");
+                    tracing::warn!(
+                        error,
+                        "Supabase's signing keys could not be read again; the cached ones stay in use"
+                    );
                 }
                 known.ok_or_else(|| KeyError::Unreadable { url: self.url.clone(), source })
             }
@@ -102,7 +106,7 @@ impl Keys {
 
     async fn read(&self) -> Result<HashMap<String, VerifyingKey>, ReadError> {
         let set: Value = self.http.get(&self.url).send().await?.error_for_status()?.json().await?;
-        // RFC 7517, 5.1: a set has `keys`, if only an empty list. What hasn't says nothing of which keys there are.
+        // RFC 7517, 5.1: a set has `keys`, even if the list is empty. An answer without it says nothing about the keys.
         let keys = set.get("keys").and_then(Value::as_array).ok_or(ReadError::NoKeySet)?;
         // One by one: a key of a kind we don't know must not hide the others.
         Ok(keys.iter().filter_map(usable).collect())

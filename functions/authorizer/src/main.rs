@@ -1,4 +1,4 @@
-//! Tells who a caller is and in which role, for the HTTP API (a Supabase user token in `Authorization`) and for the
+//! Authenticates callers and finds their role, for the HTTP API (a Supabase user token in `Authorization`) and for the
 //! WebSocket API (a ticket in the URL).
 //!
 //! | module | what it is for |
@@ -27,9 +27,9 @@ async fn main() -> ExitCode {
 async fn start() -> Result<(), Error> {
     let authorizer = Authorizer::from_env(&Env::process())?;
     let handle = async |event: LambdaEvent<Value>| {
-        let asked = event.payload.pointer("/requestContext/requestId").and_then(Value::as_str).map(str::to_owned);
+        let gateway_id = event.payload.pointer("/requestContext/requestId").and_then(Value::as_str).map(str::to_owned);
         let work = authorizer.answer(event.payload);
-        telemetry::invocation(&event.context.request_id, asked.as_deref(), work).await
+        telemetry::invocation(&event.context.request_id, gateway_id.as_deref(), work).await
     };
     lambda_runtime::run(service_fn(handle)).await
 }

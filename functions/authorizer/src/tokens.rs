@@ -6,29 +6,29 @@ use secrecy::ExposeSecret;
 use serde_json::Value;
 use settings::{Env, Secret, SettingsError};
 
-use crate::keys::{KeyError, Keys};
+use crate::keys::{KeyError, SigningKeys};
 
 /// Supabase's clock and ours may differ by this many seconds.
 const LEEWAY_SECONDS: u64 = 60;
 
-/// Why a caller isn't let in.
+/// Why a caller isn't authenticated.
 #[derive(Debug)]
-pub(crate) enum Refused {
-    /// The caller's fault; the words are for the log, and hold nothing of the token.
-    Because(&'static str),
-    /// It can't be known: our dependencies fail.
-    Unknowable(Box<dyn std::error::Error + Send + Sync>),
+pub(crate) enum AuthError {
+    /// The caller has no valid token or ticket. The text is for the log, and holds nothing of the token.
+    Denied(&'static str),
+    /// A dependency of ours fails, so the caller can't be checked.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl Refused {
-    pub(crate) fn unknowable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Unknowable(error.into())
+impl AuthError {
+    pub(crate) fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Unavailable(error.into())
     }
 }
 
 /// Reads and checks Supabase user tokens.
 pub(crate) struct Tokens {
-    keys: Keys,
+    keys: SigningKeys,
     /// For HS256 tokens of older projects; without it they are refused.
     shared_secret: Option<Secret>,
     issuer: String,
@@ -46,7 +46,7 @@ impl Tokens {
             return Err(SettingsError::malformed("ROLE_CLAIM", "users can change their own user_metadata"));
         }
         Ok(Self {
-            keys: Keys::new(format!("{supabase_url}/auth/v1/.well-known/jwks.json"))
+            keys: SigningKeys::new(format!("{supabase_url}/auth/v1/.well-known/jwks.json"))
                 .map_err(|_| SettingsError::malformed("SUPABASE_URL", "no HTTP client can be made for it"))?,
             shared_secret: Secret::optional(env, "SUPABASE_JWT_SECRET"),
             issuer: env.parsed("SUPABASE_JWT_ISSUER", format!("{supabase_url}/auth/v1"))?,
@@ -56,36 +56,36 @@ impl Tokens {
     }
 
     /// Who holds this token.
-    pub(crate) async fn caller(&self, token: &str) -> Result<Caller, Refused> {
-        let header = decode_header(token).map_err(|_| Refused::Because("not a JWT"))?;
+    pub(crate) async fn caller(&self, token: &str) -> Result<Caller, AuthError> {
+        let header = decode_header(token).map_err(|_| AuthError::Denied("not a JWT"))?;
         let claims = match header.alg {
             Algorithm::HS256 => self.claims_by_secret(token).await?,
             // The key says by which algorithm it verifies; the header only has to agree.
             Algorithm::ES256 | Algorithm::RS256 => {
-                let kid = header.kid.as_deref().ok_or(Refused::Because("a token without a key id"))?;
+                let kid = header.kid.as_deref().ok_or(AuthError::Denied("the token has no key id"))?;
                 let key = self.keys.get(kid).await.map_err(|error| match error {
-                    KeyError::Unknown => Refused::Because("signed with a key that isn't Supabase's"),
-                    error => Refused::unknowable(error),
+                    KeyError::Unknown => AuthError::Denied("signed with a key that isn't Supabase's"),
+                    error => AuthError::unavailable(error),
                 })?;
-                self.claims(token, &key.key, key.algorithm).map_err(refused)?
+                self.claims(token, &key.key, key.algorithm).map_err(denied)?
             }
-            _ => return Err(Refused::Because("signed by an algorithm that isn't accepted")),
+            _ => return Err(AuthError::Denied("signed with an algorithm that isn't accepted")),
         };
         self.caller_of(&claims)
     }
 
-    async fn claims_by_secret(&self, token: &str) -> Result<Value, Refused> {
-        let refuse = Refused::Because("HS256 tokens are not accepted here");
+    async fn claims_by_secret(&self, token: &str) -> Result<Value, AuthError> {
+        let refuse = AuthError::Denied("HS256 tokens are not accepted here");
         let Some(secret) = &self.shared_secret else { return Err(refuse) };
         let by = |secret: &settings::SecretString| {
             self.claims(token, &DecodingKey::from_secret(secret.expose_secret().as_bytes()), Algorithm::HS256)
         };
-        match by(&secret.get().await.map_err(Refused::unknowable)?) {
-            // Perhaps the secret has just been changed.
-            Err(ErrorKind::InvalidSignature) => by(&secret.refresh().await.map_err(Refused::unknowable)?),
+        match by(&secret.get().await.map_err(AuthError::unavailable)?) {
+            // The secret may just have been changed.
+            Err(ErrorKind::InvalidSignature) => by(&secret.refresh().await.map_err(AuthError::unavailable)?),
             claims => claims,
         }
-        .map_err(refused)
+        .map_err(denied)
     }
 
     fn claims(&self, token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Value, ErrorKind> {
@@ -98,7 +98,7 @@ impl Tokens {
         Ok(decode::<Value>(token, key, &validation).map_err(|error| error.into_kind())?.claims)
     }
 
-    fn caller_of(&self, claims: &Value) -> Result<Caller, Refused> {
+    fn caller_of(&self, claims: &Value) -> Result<Caller, AuthError> {
         let user_id = claims.get("sub").and_then(Value::as_str).filter(|id| !id.is_empty());
         let role = self.role_claim.iter().try_fold(claims, |claims, part| claims.get(part)).and_then(Value::as_str);
         let role: Option<Role> = role.and_then(|role| role.parse().ok());
@@ -109,21 +109,21 @@ impl Tokens {
             (Some(user_id), Some(role), Some(expires_at)) => {
                 Ok(Caller { user_id: user_id.to_owned(), role, expires_at })
             }
-            (_, None, _) => Err(Refused::Because("a user without a role here")),
-            _ => Err(Refused::Because("a token without user or expiry")),
+            (_, None, _) => Err(AuthError::Denied("the user has no role here")),
+            _ => Err(AuthError::Denied("the token has no user or no expiry")),
         }
     }
 }
 
-fn refused(kind: ErrorKind) -> Refused {
-    Refused::Because(match kind {
-        ErrorKind::ExpiredSignature => "an expired token",
-        ErrorKind::ImmatureSignature => "a token that isn't valid yet",
-        ErrorKind::InvalidSignature => "a wrong signature",
-        ErrorKind::InvalidIssuer => "a token of another issuer",
-        ErrorKind::InvalidAudience => "a token for another audience",
-        ErrorKind::InvalidAlgorithm => "an algorithm that isn't the key's",
-        ErrorKind::MissingRequiredClaim(_) => "a token that lacks a claim",
-        _ => "a malformed token",
+fn denied(kind: ErrorKind) -> AuthError {
+    AuthError::Denied(match kind {
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token isn't valid yet",
+        ErrorKind::InvalidSignature => "the signature is wrong",
+        ErrorKind::InvalidIssuer => "the token is from another issuer",
+        ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::InvalidAlgorithm => "the algorithm isn't the key's",
+        ErrorKind::MissingRequiredClaim(_) => "the token lacks a claim",
+        _ => "the token is malformed",
     })
 }

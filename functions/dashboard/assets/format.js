@@ -56,7 +56,7 @@ const SYNCS = { full: "full sync", incremental: "incremental sync", valid_list: 
 
 const SKIPPED_BECAUSE = {
   running: "another sync was running",
-  cooldown: "the sync before had only just ended",
+  cooldown: "the previous sync had only just ended",
   daily_budget: "too little of GoHighLevel's daily budget was left",
 };
 const skippedBecause = (run) => SKIPPED_BECAUSE[run.errorCode] ?? lowerFirst(cause(run.error) || "no reason was given");

@@ -33,7 +33,7 @@ struct Claims {
 }
 
 impl AnonKey {
-    /// Reads a key by its form; nobody's signature is checked.
+    /// Reads a key by its form; the signature isn't checked.
     ///
     /// # Errors
     /// Where it isn't a key for everybody.

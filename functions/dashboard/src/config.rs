@@ -1,4 +1,4 @@
-//! What the page is told about this deployment. Everything here is public.
+//! What the page gets to know about this deployment. Everything here is public.
 
 use serde::Serialize;
 

@@ -65,7 +65,7 @@ fn serve(asset: &Asset, request: &Request) -> Response {
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        // Whoever compresses on the way makes a weak tag of ours; for this comparison it is the same.
+        // A proxy that compresses the answer makes our tag a weak one, which counts as equal here.
         .any(|tag| tag.trim().trim_start_matches("W/") == etag);
     let mut response = answer(asset.content_type, CACHED_BRIEFLY, asset.content);
     if known {

@@ -2,10 +2,10 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | `config` | what the page is told about this deployment, read from the environment |
+//! | `config` | what the page gets to know about this deployment, read from the environment |
 //! | `anon_key` | the project's public key, and what must not be taken for one |
 //! | `assets` | the page's files, compiled into the binary |
-//! | `policy` | what the page may load and whom it may speak to |
+//! | `policy` | what the page may load, and which servers it may call |
 //! | `handler` | which answer a request gets |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 

@@ -1,4 +1,4 @@
-//! What the page may load and whom it may speak to.
+//! What the page may load, and which servers it may call.
 
 use lambda_http::http::{HeaderValue, Uri};
 

@@ -9,8 +9,7 @@ use queues::batch::{BatchItemFailures, SqsEvent, SqsMessage, failures, measure_a
 use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
-const REASON: &str =
-    "It failed five times because a part of the system was out of reach. Look at the logs of that time, then retry it.";
+const REASON: &str = "It failed five times because a part of the system could not be reached. Look at the logs of that time, then retry it.";
 const _: () = assert!(MAX_RECEIVES == 5, "the reason names another number");
 
 /// The code of a message that names nothing.
@@ -23,10 +22,10 @@ pub(crate) struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// Records each letter; what can't be recorded now stays in its queue.
+    /// Records each dead letter; what can't be recorded now stays in its queue.
     pub(crate) async fn handle(&self, event: SqsEvent) -> BatchItemFailures {
         measure_age(&event);
-        let mut back = Vec::new();
+        let mut hand_back = Vec::new();
         for record in &event.records {
             let message_id = record.message_id.clone().unwrap_or_default();
             match self.record(&message_id, record).await {
@@ -40,21 +39,21 @@ impl DeadLetters {
                         error = telemetry::chain(&error),
                         "A dead letter could not be recorded"
                     );
-                    back.push(message_id);
+                    hand_back.push(message_id);
                 }
             }
         }
-        failures(back)
+        failures(hand_back)
     }
 
-    /// Records what a letter is about, and says so in the log once it is recorded: what isn't comes again.
+    /// Records what a dead letter is about, and logs it once it is recorded. If it isn't, the message is delivered again.
     async fn record(&self, message_id: &str, record: &SqsMessage) -> Result<Option<Publication>, database::Error> {
         let ours = |subject: &Subject| subject.location_id() == self.database.location_id();
         let failure = match Subject::of(record).filter(ours) {
             Some(Subject::Run { run_id, .. }) => {
                 let message = format!("The sync stopped. {REASON}");
                 let ended = self.database.end_run(&run_id, "pulse_failed", &message).await?;
-                tracing::error!(message_id, run_id = %run_id, "A run's pulse failed for good");
+                tracing::error!(message_id, run_id = %run_id, "A run's pulse failed permanently; the run ends with an error");
                 return Ok(ended.publication);
             }
             Some(Subject::Order { order_id, run_id, .. }) => Failure {
@@ -69,7 +68,7 @@ impl DeadLetters {
             None => {
                 // The message's own id stands for the order it doesn't name.
                 let Ok(order_id) = OrderId::try_new(message_id) else {
-                    tracing::error!(message_id, "A message that can't be read was given up");
+                    tracing::error!(message_id, "An unreadable message was discarded without a record");
                     return Ok(None);
                 };
                 Failure {
@@ -78,7 +77,7 @@ impl DeadLetters {
                     cause: Cause::DeadLetter,
                     class: FailureClass::Permanent,
                     code: UNREADABLE,
-                    reason: "A queue held a message that names no order of this location; this id is the message's."
+                    reason: "A queue held a message that names no order of this location; the id is the message's own."
                         .to_owned(),
                     attempts: MAX_RECEIVES,
                 }
@@ -87,7 +86,7 @@ impl DeadLetters {
         let recorded = self.database.record_failures(std::slice::from_ref(&failure)).await?;
         let run_id = failure.run_id.as_ref().map(RunId::as_str);
         let Failure { order_id, code, .. } = &failure;
-        tracing::error!(message_id, order_id = %order_id, run_id, code, "A message failed for good");
+        tracing::error!(message_id, order_id = %order_id, run_id, code, "A message failed permanently");
         metrics::count(Metric::FailuresRecorded, 1);
         metrics::count(Metric::OrdersFailed, usize::from(*code != UNREADABLE));
         Ok(recorded.publication)

@@ -1,6 +1,6 @@
 //! The routes that start and cancel runs: for admins only.
 
-use database::{Database, NewRun, Settings};
+use database::{Database, NewRun, RunSettings};
 use domain::RunKind;
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
 use runs::{Publisher, Pulses, Start};
@@ -9,14 +9,14 @@ use serde_json::json;
 /// The function's state.
 pub(crate) struct FullSync {
     pub(crate) database: Database,
-    pub(crate) settings: Settings,
+    pub(crate) settings: RunSettings,
     pub(crate) pulses: Pulses,
     pub(crate) publisher: Publisher,
 }
 
-/// What a request asks for.
+/// What a request asks the function to do.
 #[derive(Debug, PartialEq)]
-enum Wish {
+enum Command {
     Start(RunKind),
     Cancel,
 }
@@ -25,9 +25,9 @@ impl FullSync {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
         let caller = request::caller(&request)?;
         caller.require(Role::Admin)?;
-        match wish(request.method(), request::path(&request), request::query(&request, "mode"))? {
-            Wish::Cancel => self.cancel(&caller).await,
-            Wish::Start(kind) => {
+        match command(request.method(), request::path(&request), request::query(&request, "mode"))? {
+            Command::Cancel => self.cancel(&caller).await,
+            Command::Start(kind) => {
                 let new =
                     NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None, daily_reserve: None };
                 let start = runs::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
@@ -39,11 +39,11 @@ impl FullSync {
     async fn cancel(&self, caller: &Caller) -> Result<Response, ApiError> {
         let cancelled = self.database.cancel_run(&caller.user_id).await;
         let cancelled = cancelled.map_err(|error| ApiError::database_unavailable().caused_by(error))?;
-        let (true, Some(run)) = (cancelled.cancelled, cancelled.run) else {
+        let (true, Some(run)) = (cancelled.ended, cancelled.run) else {
             return Err(ApiError::conflict("no_run_in_progress", "There is no sync to cancel"));
         };
-        tracing::info!(run_id = %run.run_id, "A run is cancelled");
-        // Told at once; if that fails, the run's next pulse does it.
+        tracing::info!(run_id = %run.run_id, "A run was cancelled");
+        // Published at once; if that fails, the run's next pulse publishes it.
         self.publisher.publish_granted(&self.database, cancelled.publication.as_ref()).await;
         json(StatusCode::OK, &json!({ "message": "Sync cancelled", "runId": run.run_id }))
     }
@@ -60,14 +60,14 @@ fn answer(start: Start) -> Result<Response, ApiError> {
     }
 }
 
-fn wish(method: &Method, path: &str, mode: Option<&str>) -> Result<Wish, ApiError> {
+fn command(method: &Method, path: &str, mode: Option<&str>) -> Result<Command, ApiError> {
     let post = *method == Method::POST;
     match path {
-        "/api/ghl/orders/sync/cancel" if post => Ok(Wish::Cancel),
-        "/api/ghl/orders" if post => Ok(Wish::Start(RunKind::ValidList)),
+        "/api/ghl/orders/sync/cancel" if post => Ok(Command::Cancel),
+        "/api/ghl/orders" if post => Ok(Command::Start(RunKind::ValidList)),
         "/api/ghl/orders/sync" if post || *method == Method::GET => match mode {
-            None | Some("full") => Ok(Wish::Start(RunKind::Full)),
-            Some("incremental") => Ok(Wish::Start(RunKind::Incremental)),
+            None | Some("full") => Ok(Command::Start(RunKind::Full)),
+            Some("incremental") => Ok(Command::Start(RunKind::Incremental)),
             Some(_) => Err(ApiError::bad_request("invalid_mode", "mode must be full or incremental")),
         },
         _ => Err(ApiError::no_route()),
@@ -85,13 +85,13 @@ mod tests {
     #[test]
     fn routes_and_modes() {
         let sync = "/api/ghl/orders/sync";
-        assert_eq!(wish(&Method::GET, sync, None).unwrap(), Wish::Start(RunKind::Full));
-        assert_eq!(wish(&Method::POST, sync, Some("full")).unwrap(), Wish::Start(RunKind::Full));
-        assert_eq!(wish(&Method::POST, sync, Some("incremental")).unwrap(), Wish::Start(RunKind::Incremental));
-        assert_eq!(wish(&Method::POST, sync, Some("fast")).unwrap_err().code(), "invalid_mode");
-        assert_eq!(wish(&Method::POST, "/api/ghl/orders", None).unwrap(), Wish::Start(RunKind::ValidList));
-        assert_eq!(wish(&Method::POST, "/api/ghl/orders/sync/cancel", None).unwrap(), Wish::Cancel);
-        assert_eq!(wish(&Method::GET, "/api/ghl/orders/sync/cancel", None).unwrap_err().status(), 404);
+        assert_eq!(command(&Method::GET, sync, None).unwrap(), Command::Start(RunKind::Full));
+        assert_eq!(command(&Method::POST, sync, Some("full")).unwrap(), Command::Start(RunKind::Full));
+        assert_eq!(command(&Method::POST, sync, Some("incremental")).unwrap(), Command::Start(RunKind::Incremental));
+        assert_eq!(command(&Method::POST, sync, Some("fast")).unwrap_err().code(), "invalid_mode");
+        assert_eq!(command(&Method::POST, "/api/ghl/orders", None).unwrap(), Command::Start(RunKind::ValidList));
+        assert_eq!(command(&Method::POST, "/api/ghl/orders/sync/cancel", None).unwrap(), Command::Cancel);
+        assert_eq!(command(&Method::GET, "/api/ghl/orders/sync/cancel", None).unwrap_err().status(), 404);
     }
 
     #[test]

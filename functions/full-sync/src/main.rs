@@ -20,9 +20,9 @@ async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let (database, settings) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::run_settings(&env)?);
     let runs_url = env.url("RUNS_QUEUE_URL")?;
-    let published = runs::setup::published(&env)?;
+    let publisher_config = runs::setup::publisher_config(&env)?;
     let config = aws_config().await;
     let pulses = runs::setup::pulses(&env, queues::Queue::new(queues::client(&config), runs_url))?;
-    let full_sync = FullSync { database, settings, pulses, publisher: Publisher::connect(&config, &published) };
+    let full_sync = FullSync { database, settings, pulses, publisher: Publisher::connect(&config, &publisher_config) };
     http_api::serve(|request| full_sync.handle(request)).await
 }

@@ -8,7 +8,7 @@ use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, requ
 use serde_json::{Value, json};
 use telemetry::metrics::{self, Metric};
 
-/// Decides at the gate. The database decides really: it locks order and ticket, brings a due order in step, and admits.
+/// Admits tickets. The decision is the database's: it locks order and ticket, reconciles a due order, and admits.
 pub(crate) struct Gate {
     pub(crate) database: Database,
 }
@@ -39,22 +39,22 @@ impl Gate {
             GateResult::Admitted => json(StatusCode::OK, &json!({"result": "admitted", "ticket": ticket})),
             GateResult::Undone => json(StatusCode::OK, &json!({"result": "undone", "ticket": ticket})),
             GateResult::AlreadyValidated => {
-                Err(ApiError::conflict("already_validated", "This ticket was let in before")
+                Err(ApiError::conflict("already_validated", "This ticket has already been admitted")
                     .with("validatedAt", ticket.get("validatedAt").cloned().unwrap_or_default())
                     .with("ticket", ticket))
             }
-            GateResult::Cancelled => Err(ApiError::conflict("ticket_cancelled", "This ticket is not valid any more")
+            GateResult::Cancelled => Err(ApiError::conflict("ticket_cancelled", "This ticket is no longer valid")
                 .with("reason", answer.ticket.and_then(|ticket| ticket.reason))
                 .with("ticket", ticket)),
             GateResult::NotValidated => {
-                Err(ApiError::conflict("not_validated", "This ticket was not let in yet").with("ticket", ticket))
+                Err(ApiError::conflict("not_validated", "This ticket has not been admitted yet").with("ticket", ticket))
             }
             GateResult::NotFound => Err(ApiError::not_found("ticket_not_found", "There is no such ticket")),
         }
     }
 }
 
-/// Scans only: taking one back is neither.
+/// Counts scans only: an undo is neither an admission nor a refusal.
 fn count(action: &Action, result: GateResult) {
     match (action, result) {
         (Action::Validate, GateResult::Admitted) => metrics::count(Metric::GateAdmitted, 1),
@@ -77,7 +77,7 @@ fn route(request: &Request) -> Result<(i64, Action), ApiError> {
     };
     match id.parse() {
         Ok(id) if id > 0 => Ok((id, action)),
-        _ => Err(ApiError::bad_request("invalid_ticket_id", "A ticket's number is a whole number above 0")),
+        _ => Err(ApiError::bad_request("invalid_ticket_id", "A ticket id is a whole number above 0")),
     }
 }
 
@@ -95,7 +95,7 @@ fn shown(ticket: &GateTicket) -> Value {
 fn failure(error: database::Error) -> ApiError {
     match error.class() {
         FailureClass::Permanent => ApiError::internal(error),
-        // A scanner stands at a door: what a lock held up will work in a moment.
+        // Somebody waits at the gate, and a lock is released in a moment.
         FailureClass::Transient => {
             ApiError::database_unavailable().retry_after(Duration::from_secs(1)).caused_by(error)
         }

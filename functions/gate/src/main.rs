@@ -1,4 +1,4 @@
-//! Admits a ticket once and tells a second scan: `POST /api/qrapp/tickets/{id}/validate`, and `/undo` for admins.
+//! Admits a ticket once and reports a second scan: `POST /api/qrapp/tickets/{id}/validate`, and `/undo` for admins.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod handler;

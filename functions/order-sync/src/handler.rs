@@ -1,4 +1,4 @@
-//! The way of one order, in process, and the words for everything that can become of it.
+//! Syncs one order in process, and answers what was done or why it failed.
 
 use std::time::{Duration, Instant};
 
@@ -23,27 +23,26 @@ pub(crate) struct OrderSync {
     pub(crate) orders: Queue<OrderMessage>,
 }
 
-/// The gateway waits 30 s; what isn't done by then goes on in the background.
-const PATIENCE: Duration = Duration::from_secs(25);
+/// The gateway waits 30 s. An order that takes longer is enqueued, and synced in the background.
+const TIME_LIMIT: Duration = Duration::from_secs(25);
 /// No fetch starts later than this.
 const LATEST_START: Duration = Duration::from_secs(12);
-/// What callers are told to wait when GHL is away.
+/// How long callers are asked to wait when GHL doesn't answer.
 const RETRY_AFTER: Duration = Duration::from_secs(30);
 
 impl OrderSync {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
         let caller = request::caller(&request)?;
         caller.require(Role::Admin)?;
-        let order_id = OrderId::try_new(request::path_parameter(&request, "id")?).map_err(|_| {
-            ApiError::bad_request("invalid_order_id", "An order id is 1 to 64 letters, digits, '-' or '_'")
-        })?;
+        let order_id =
+            OrderId::try_new(request::path_parameter(&request, "id")?).map_err(|_| ApiError::invalid_order_id())?;
         let force = *request.method() == Method::POST && request::query(&request, "force") == Some("true");
         Span::current().record("order_id", order_id.as_str());
-        let answer = match tokio::time::timeout(PATIENCE, self.sync(&order_id, force)).await {
+        let answer = match tokio::time::timeout(TIME_LIMIT, self.sync(&order_id, force)).await {
             Ok(result) => result,
             Err(_elapsed) => self.enqueue(&order_id).await,
         };
-        // The caller's own mistakes are no failures of orders.
+        // A caller's mistake (4xx) doesn't count as a failed order.
         let failed = answer.as_ref().is_err_and(|error| error.status().is_server_error());
         metrics::count(Metric::OrdersFailed, usize::from(failed));
         answer
@@ -65,7 +64,7 @@ impl OrderSync {
         let (entitled, valid, payment_status) = (upsert.entitled, upsert.valid, upsert.row.payment_status.clone());
         let written = self.database.upsert_orders(&[upsert]).await.map_err(no_database)?;
         let result = written.orders.first().map_or(UpsertResult::Skipped, |order| order.result);
-        // Those of the reading are among them, in the words of what was done about them.
+        // They include the issues found when the order was read, reworded to say what was done about them.
         let mut issues: Vec<_> = written.orders.into_iter().flat_map(|order| order.issues).collect();
         let change = match result {
             UpsertResult::Skipped => {
@@ -110,7 +109,7 @@ impl OrderSync {
             .map_err(|error| ApiError::queue_unavailable().caused_by(error))?;
         json(
             StatusCode::ACCEPTED,
-            &json!({ "message": "GoHighLevel is slow just now; the order is synced in the background", "orderId": order_id }),
+            &json!({ "message": "GoHighLevel is slow at the moment; the order will be synced in the background", "orderId": order_id }),
         )
     }
 }
@@ -137,7 +136,7 @@ fn not_fetched(error: FetchError) -> ApiError {
         (FetchError::Ghl(ghl), _) if ghl.is_not_found() => {
             return ApiError::not_found("order_not_found", "GoHighLevel has no such order");
         }
-        (_, FailureClass::Auth) => ApiError::ghl_unauthorized(),
+        (_, FailureClass::Auth) => ApiError::ghl_unauthorized(error.order_reason()),
         (FetchError::Panicked, _) => ApiError::internal("reading the order panicked"),
         _ => ApiError::ghl_unavailable(RETRY_AFTER),
     };

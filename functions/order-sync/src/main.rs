@@ -1,4 +1,4 @@
-//! Syncs one order while the caller waits: fetch, upsert, reconcile. Past its time it enqueues the order and says so.
+//! Syncs one order while the caller waits: fetch, upsert, reconcile. After 25 s it enqueues the order and answers that.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

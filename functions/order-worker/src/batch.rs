@@ -3,9 +3,9 @@
 use domain::LocationId;
 use jiff::Timestamp;
 use queues::OrderMessage;
-use queues::batch::Received;
+use queues::batch::{OTHER_LOCATION, Received};
 
-/// What is asked for one order, by one or more messages.
+/// One order to sync, requested by one or more messages.
 #[derive(Debug, Clone)]
 pub(crate) struct Task {
     /// The newest of the messages.
@@ -19,8 +19,8 @@ pub(crate) struct Task {
 }
 
 impl Task {
-    /// The message to send when this one has to wait; it is as old as what it follows.
-    pub(crate) fn again(&self, attempt: u32) -> OrderMessage {
+    /// The message to send when this one has to wait. It keeps the time of the first notice.
+    pub(crate) fn retry_message(&self, attempt: u32) -> OrderMessage {
         OrderMessage { attempt, noticed_at: self.sent_at, ..self.message.clone() }
     }
 
@@ -35,7 +35,7 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &LocationId) ->
     for received in received {
         let Received { message_id, message, sent_at, received_at, .. } = received;
         if message.location_id != *ours {
-            tracing::warn!(message_id, order_id = %message.order_id, "A message is for another location");
+            tracing::warn!(message_id, order_id = %message.order_id, "{OTHER_LOCATION}");
             refused.push(message_id);
             continue;
         }
@@ -90,7 +90,7 @@ mod tests {
     #[test]
     fn a_message_that_waited_is_as_old_as_its_notice() {
         let first = tasks(vec![received("1", "a", "loc", 1000)], &location("loc")).0.remove(0);
-        let later = Received { message: first.again(2), ..received("2", "a", "loc", 9000) };
+        let later = Received { message: first.retry_message(2), ..received("2", "a", "loc", 9000) };
         let (tasks, _) = tasks(vec![later], &location("loc"));
         assert_eq!((tasks[0].sent_at.unwrap().as_millisecond(), tasks[0].message.attempt), (1000, 2));
     }

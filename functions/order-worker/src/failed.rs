@@ -1,4 +1,4 @@
-//! What happens to an order that couldn't be read or stored: tried again later, recorded, or the end of its run.
+//! What happens to an order that couldn't be read or stored: it is retried later, or recorded as failed, or ends its run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,40 +14,40 @@ use telemetry::metrics::{self, Metric};
 use crate::batch::Task;
 
 /// Why an order isn't stored.
-pub(crate) enum NotRead {
+pub(crate) enum NotStored {
     /// There was no slot in time.
     NotStarted(Duration),
     /// The fetch failed.
     Failed(FetchError),
-    /// The product list, which tells valid orders, couldn't be read.
+    /// The product list, which decides whether an order is valid, couldn't be read.
     Products(Arc<FetchError>),
     /// The database refuses this order's data.
     Refused(String),
 }
 
-/// What is done about it.
+/// What is done with an order that wasn't stored.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Remedy {
-    /// A new message after a wait.
-    Again { wait: Duration, attempt: u32 },
-    /// Recorded.
+pub(crate) enum NextStep {
+    /// A new message is sent, to be received after `wait`.
+    Retry { wait: Duration, attempt: u32 },
+    /// The failure is recorded.
     GiveUp { class: FailureClass, code: &'static str, reason: String, stops_run: bool },
 }
 
-/// Decides; `jitter` in `0.0..=1.0`.
-pub(crate) fn remedy(not_read: &NotRead, cause: Cause, attempt: u32, jitter: f64, pace: Pace) -> Remedy {
-    let error = match not_read {
-        NotRead::NotStarted(wait) => return Remedy::Again { wait: *wait, attempt },
-        NotRead::Refused(reason) => {
-            return Remedy::GiveUp {
+/// Decides what is done; `jitter` in `0.0..=1.0`.
+pub(crate) fn next_step(not_stored: &NotStored, cause: Cause, attempt: u32, jitter: f64, pace: Pace) -> NextStep {
+    let error = match not_stored {
+        NotStored::NotStarted(wait) => return NextStep::Retry { wait: *wait, attempt },
+        NotStored::Refused(reason) => {
+            return NextStep::GiveUp {
                 class: FailureClass::Permanent,
                 code: "data_refused",
                 reason: reason.clone(),
                 stops_run: false,
             };
         }
-        NotRead::Failed(error) => error,
-        NotRead::Products(error) => error,
+        NotStored::Failed(error) => error,
+        NotStored::Products(error) => error,
     };
     let not_found = matches!(error, FetchError::Ghl(error) if error.is_not_found());
     let wait = match error.class() {
@@ -57,22 +57,13 @@ pub(crate) fn remedy(not_read: &NotRead, cause: Cause, attempt: u32, jitter: f64
         FailureClass::Permanent | FailureClass::Auth => None,
     };
     match wait {
-        Some(wait) => Remedy::Again { wait: pace.of(wait), attempt: attempt.saturating_add(1) },
-        None => Remedy::GiveUp {
+        Some(wait) => NextStep::Retry { wait: pace.of(wait), attempt: attempt.saturating_add(1) },
+        None => NextStep::GiveUp {
             class: error.class(),
             code: error.code(),
-            reason: reason(error),
+            reason: error.order_reason(),
             stops_run: error.stops_run(),
         },
-    }
-}
-
-fn reason(error: &FetchError) -> String {
-    match error.class() {
-        FailureClass::Auth => {
-            "Failed to fetch order details: GoHighLevel refuses the access token, please check it".to_owned()
-        }
-        _ => format!("Failed to fetch order details: {error}"),
     }
 }
 
@@ -80,33 +71,33 @@ fn reason(error: &FetchError) -> String {
 pub(crate) struct Retries {
     pub(crate) orders: Queue<OrderMessage>,
     pub(crate) bulk: Queue<OrderMessage>,
-    /// How fast they follow.
+    /// How long they wait, relative to the designed times.
     pub(crate) pace: Pace,
 }
 
 impl Retries {
-    /// Sends a task's message anew, to be handled after `wait`; gives the messages to hand back where that failed.
+    /// Sends a task's message again, to be handled after `wait`. Returns the messages to hand back if that failed.
     pub(crate) async fn later(&self, task: &Task, attempt: u32, wait: Duration) -> Vec<String> {
         let queue = if task.is_bulk() { &self.bulk } else { &self.orders };
-        let Err(error) = queue.send(&task.again(attempt), wait).await else { return Vec::new() };
-        tracing::error!(order_id = %task.message.order_id, error = telemetry::chain(&error), "A message could not be sent anew");
+        let Err(error) = queue.send(&task.retry_message(attempt), wait).await else { return Vec::new() };
+        tracing::error!(order_id = %task.message.order_id, error = telemetry::chain(&error), "A message could not be resent");
         task.message_ids.clone()
     }
 
-    /// Applies the remedies; gives the messages to hand back because neither a new message nor a record could be made.
-    pub(crate) async fn remedy(
+    /// Retries or records each order. Returns the messages to hand back because neither was possible.
+    pub(crate) async fn handle(
         &self,
         database: &Database,
         publisher: &Publisher,
-        not_read: Vec<(Task, NotRead)>,
+        not_stored: Vec<(Task, NotStored)>,
     ) -> Vec<String> {
-        let (mut back, mut given_up, mut stopping) = (Vec::new(), Vec::new(), None);
-        for (task, problem) in not_read {
-            match remedy(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
-                Remedy::Again { wait, attempt } => {
-                    back.extend(self.later(&task, attempt, wait).await);
+        let (mut hand_back, mut given_up, mut stopping) = (Vec::new(), Vec::new(), None);
+        for (task, problem) in not_stored {
+            match next_step(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
+                NextStep::Retry { wait, attempt } => {
+                    hand_back.extend(self.later(&task, attempt, wait).await);
                 }
-                Remedy::GiveUp { class, code, reason, stops_run } => {
+                NextStep::GiveUp { class, code, reason, stops_run } => {
                     let OrderMessage { order_id, run_id, attempt, .. } = &task.message;
                     let of_run = run_id.as_ref().map(RunId::as_str);
                     tracing::warn!(order_id = %order_id, run_id = of_run, class = class.as_str(), code, attempts = attempt, reason, "An order could not be synced");
@@ -120,13 +111,13 @@ impl Retries {
         if let Some((run_id, code, reason)) = &stopping {
             match database.end_run(run_id, code, reason).await {
                 Ok(ended) => {
-                    if ended.cancelled {
+                    if ended.ended {
                         tracing::error!(run_id = %run_id, code, reason, "A run ends with an error");
                     }
                     publisher.publish_granted(database, ended.publication.as_ref()).await;
                 }
                 Err(error) => {
-                    tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run could not be stopped")
+                    tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run could not be ended")
                 }
             }
         }
@@ -143,7 +134,7 @@ impl Retries {
             })
             .collect();
         if failures.is_empty() {
-            return back;
+            return hand_back;
         }
         match database.record_failures(&failures).await {
             Ok(recorded) => {
@@ -153,10 +144,10 @@ impl Retries {
             }
             Err(error) => {
                 tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");
-                back.extend(given_up.into_iter().flat_map(|(task, ..)| task.message_ids));
+                hand_back.extend(given_up.into_iter().flat_map(|(task, ..)| task.message_ids));
             }
         }
-        back
+        hand_back
     }
 }
 
@@ -164,23 +155,23 @@ impl Retries {
 mod tests {
     use super::*;
 
-    fn answered(status: u16) -> NotRead {
+    fn answered(status: u16) -> NotStored {
         let error = ghl_error(status, status == 404);
-        NotRead::Failed(FetchError::Ghl(error))
+        NotStored::Failed(FetchError::Ghl(error))
     }
 
     fn ghl_error(status: u16, not_found: bool) -> ghl_client::Error {
         ghl_client::Error::Status { call: "get order", status, not_found, timed_out: false, trace_id: None }
     }
 
-    fn waits(not_read: &NotRead, cause: Cause) -> Vec<Option<u64>> {
+    fn waits(not_stored: &NotStored, cause: Cause) -> Vec<Option<u64>> {
         (1..=5)
-            .map(|attempt| match remedy(not_read, cause, attempt, 1.0, Pace::default()) {
-                Remedy::Again { wait, attempt: next } => {
+            .map(|attempt| match next_step(not_stored, cause, attempt, 1.0, Pace::default()) {
+                NextStep::Retry { wait, attempt: next } => {
                     assert_eq!(next, attempt + 1);
                     Some(wait.as_secs())
                 }
-                Remedy::GiveUp { .. } => None,
+                NextStep::GiveUp { .. } => None,
             })
             .collect()
     }
@@ -196,13 +187,13 @@ mod tests {
 
     #[test]
     fn what_befalls_every_order_stops_the_run() {
-        let stops = |not_read| match remedy(&not_read, Cause::Run, 1, 0.0, Pace::default()) {
-            Remedy::GiveUp { stops_run, reason, .. } => (stops_run, reason),
-            Remedy::Again { .. } => panic!("given up at once"),
+        let stops = |not_stored| match next_step(&not_stored, Cause::Run, 1, 0.0, Pace::default()) {
+            NextStep::GiveUp { stops_run, reason, .. } => (stops_run, reason),
+            NextStep::Retry { .. } => panic!("given up at once"),
         };
         assert!(stops(answered(401)).0 && stops(answered(403)).0);
         assert!(!stops(answered(404)).0);
-        let (stopped, reason) = stops(NotRead::Failed(FetchError::DailyBudget));
+        let (stopped, reason) = stops(NotStored::Failed(FetchError::DailyBudget));
         assert!(stopped && reason.contains("budget") && !reason.contains("token"), "{reason}");
     }
 
@@ -210,8 +201,8 @@ mod tests {
     fn waiting_for_a_slot_is_no_failure() {
         let wait = Duration::from_secs(3);
         assert_eq!(
-            remedy(&NotRead::NotStarted(wait), Cause::Run, 2, 0.0, Pace::default()),
-            Remedy::Again { wait, attempt: 2 }
+            next_step(&NotStored::NotStarted(wait), Cause::Run, 2, 0.0, Pace::default()),
+            NextStep::Retry { wait, attempt: 2 }
         );
     }
 }

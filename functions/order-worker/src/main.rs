@@ -2,9 +2,9 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `batch` | a batch of messages: which order, how often, what is handed back |
-//! | `worker` | the way of an order: fetch, validity, upsert, hand-over |
-//! | `failed` | what happens to an order that couldn't be fetched |
+//! | `batch` | the messages of a batch, grouped by order |
+//! | `worker` | the steps of an order: fetch, validity, upsert, hand-over to `tickets` |
+//! | `failed` | what happens to an order that couldn't be read or stored |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -38,7 +38,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let rules = orders::setup::rules(&env)?;
     let urls = [env.url("ORDERS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [orders, bulk, tickets] = urls;
-    let published = runs::setup::published(&env)?;
+    let publisher_config = runs::setup::publisher_config(&env)?;
     let settle = env.milliseconds("WEBHOOK_SETTLE_MS", SETTLE)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
@@ -53,7 +53,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
             pace: wiring::pace(&env)?,
         },
         tickets: Queue::new(sqs, tickets),
-        publisher: Publisher::connect(&config, &published),
+        publisher: Publisher::connect(&config, &publisher_config),
         settle,
     };
     let handle = async |event: LambdaEvent<SqsEvent>| {
@@ -63,7 +63,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// How long the webhooks of a burst are waited for: GHL sends several per change.
+/// How long a worker waits for the other webhooks of a burst: GHL sends several per change.
 const SETTLE: Duration = Duration::from_millis(500);
 /// Nothing new starts within this time before Lambda ends the invocation: calls in flight may take their whole time-out.
 const RESERVE: Duration = Duration::from_secs(30);

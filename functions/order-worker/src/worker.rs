@@ -1,4 +1,4 @@
-//! The way of an order: fetch, validity, upsert, hand-over to `tickets`.
+//! The steps of an order: fetch, validity, upsert, hand-over to `tickets`.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use telemetry::metrics::{self, Metric};
 use tracing::{Instrument, error_span};
 
 use crate::batch::{Task, tasks};
-use crate::failed::{NotRead, Retries};
+use crate::failed::{NotStored, Retries};
 
 /// The function's state.
 pub(crate) struct Worker {
@@ -28,28 +28,28 @@ pub(crate) struct Worker {
     pub(crate) retries: Retries,
     pub(crate) tickets: Queue<TicketMessage>,
     pub(crate) publisher: Publisher,
-    /// How long the webhooks of a burst are waited for.
+    /// How long a worker waits for the other webhooks of a burst.
     pub(crate) settle: Duration,
 }
 
-/// How long an order is claimed for a fetch: longer than one takes, short enough to be waited for if its worker dies.
+/// How long an order is claimed for a fetch: longer than a fetch takes, and short enough to wait for if its worker dies.
 const CLAIM: Duration = Duration::from_secs(15);
-/// When an order that somebody else is fetching is looked at again.
-const LOOK_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// When the message of an order that another worker is fetching is received again.
+const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// An order that was read, with what asked for it.
+/// An order that was read, with the task it was read for and the time of the grant.
 type Read = (Task, domain::Order, Timestamp);
 
 impl Worker {
-    /// Handles a batch. Handed back is only what failed for want of the database or of a queue.
+    /// Handles a batch. Hands back only what failed because the database or a queue couldn't be reached.
     pub(crate) async fn handle(&self, event: SqsEvent, deadline: Instant) -> BatchItemFailures {
         measure_age(&event);
         let (received, unreadable) = receive_all::<OrderMessage>(&event);
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let (tasks, mut back) = tasks(received, self.database.location_id());
-        back.extend(unreadable.into_iter().map(|problem| problem.message_id));
+        let (tasks, mut hand_back) = tasks(received, self.database.location_id());
+        hand_back.extend(unreadable.into_iter().map(|problem| problem.message_id));
         let (bulk, priority): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_bulk);
         let mut groups: Vec<(Lane, Vec<Task>)> = Vec::new();
         if !priority.is_empty() {
@@ -66,37 +66,37 @@ impl Worker {
         for (lane, group) in groups {
             let run_id = group.first().filter(|task| task.is_bulk()).and_then(|task| task.message.run_id.clone());
             let span = error_span!("orders", run_id = run_id.as_ref().map(RunId::as_str));
-            back.extend(self.sync(lane, group, deadline).instrument(span).await);
+            hand_back.extend(self.sync(lane, group, deadline).instrument(span).await);
         }
-        failures(back)
+        failures(hand_back)
     }
 
-    /// Syncs orders of one lane and run; gives the messages to hand back.
+    /// Syncs orders of one lane and run. Returns the messages to hand back.
     async fn sync(&self, lane: Lane, tasks: Vec<Task>, deadline: Instant) -> Vec<String> {
-        let (tasks, mut back) = self.not_yet_served(tasks).await;
+        let (tasks, mut hand_back) = self.not_yet_served(tasks).await;
         let wanted = tasks.iter().map(|task| &task.message);
         let wanted =
             wanted.map(|message| FetchOrder { id: message.order_id.clone(), run_id: message.run_id.clone() }).collect();
         let fetched = self.fetcher.fetch_all(&self.database, wanted, lane, deadline).await;
-        let (mut read, mut not_read) = (Vec::new(), Vec::new());
+        let (mut read, mut not_stored) = (Vec::new(), Vec::new());
         for (order, fetched) in fetched {
             let asked = |task: &&Task| task.message.order_id == order.id && task.message.run_id == order.run_id;
             let Some(task) = tasks.iter().find(asked) else { continue };
             match fetched {
                 Fetched::Order { order, at } => read.push((task.clone(), *order, at)),
-                // What the run's end left over has its outcome already.
+                // The end of the run has decided the outcome of its remaining orders.
                 Fetched::RunOver => {}
-                Fetched::NotStarted(wait) => not_read.push((task.clone(), NotRead::NotStarted(wait))),
-                Fetched::Failed(error) => not_read.push((task.clone(), NotRead::Failed(error))),
+                Fetched::NotStarted(wait) => not_stored.push((task.clone(), NotStored::NotStarted(wait))),
+                Fetched::Failed(error) => not_stored.push((task.clone(), NotStored::Failed(error))),
             }
         }
-        back.extend(self.store(lane, read, &mut not_read, deadline).await);
-        back.extend(self.retries.remedy(&self.database, &self.publisher, not_read).await);
-        back
+        hand_back.extend(self.store(lane, read, &mut not_stored, deadline).await);
+        hand_back.extend(self.retries.handle(&self.database, &self.publisher, not_stored).await);
+        hand_back
     }
 
-    /// Leaves out what webhooks named and a fetch has served that was granted after they came; what somebody is fetching
-    /// just now is looked at again a little later. Gives the tasks to fetch and the messages to hand back.
+    /// Drops the webhooks' orders that a fetch has served which was granted after the webhook was sent, and postpones those
+    /// that another worker is fetching. Returns the tasks to fetch and the messages to hand back.
     async fn not_yet_served(&self, tasks: Vec<Task>) -> (Vec<Task>, Vec<String>) {
         let (named, mut to_fetch): (Vec<_>, Vec<_>) =
             tasks.into_iter().partition(|task| task.message.cause == Cause::Webhook && task.sent_at.is_some());
@@ -113,17 +113,20 @@ impl Worker {
         let plan = match self.database.plan_orders(&notices, CLAIM).await {
             Ok(plan) => plan,
             Err(error) => {
-                tracing::error!(error = telemetry::chain(&error), "Database connection error: webhooks wait");
+                tracing::error!(
+                    error = telemetry::chain(&error),
+                    "Database connection error: the webhooks' orders will be retried"
+                );
                 return (to_fetch, named.into_iter().flat_map(|task| task.message_ids).collect());
             }
         };
-        let (mut back, mut settled_at) = (Vec::new(), plan.now);
+        let (mut hand_back, mut settled_at) = (Vec::new(), plan.now);
         for task in named {
             if plan.served.contains(&task.message.order_id) {
                 continue;
             }
             if plan.busy.contains(&task.message.order_id) {
-                back.extend(self.retries.later(&task, task.message.attempt, LOOK_AGAIN_AFTER).await);
+                hand_back.extend(self.retries.later(&task, task.message.attempt, BUSY_RETRY_AFTER).await);
                 continue;
             }
             if let (1, Some(sent_at)) = (task.message.attempt, task.sent_at) {
@@ -133,14 +136,14 @@ impl Worker {
         }
         let wait = Duration::try_from(settled_at.duration_since(plan.now)).unwrap_or_default();
         tokio::time::sleep(wait.min(self.settle)).await;
-        (to_fetch, back)
+        (to_fetch, hand_back)
     }
 
     async fn store(
         &self,
         lane: Lane,
         read: Vec<Read>,
-        not_read: &mut Vec<(Task, NotRead)>,
+        not_stored: &mut Vec<(Task, NotStored)>,
         deadline: Instant,
     ) -> Vec<String> {
         if read.is_empty() {
@@ -151,7 +154,7 @@ impl Worker {
             Ok(listed) => listed,
             Err(error) => {
                 let error = std::sync::Arc::new(error);
-                not_read.extend(read.into_iter().map(|(task, ..)| (task, NotRead::Products(error.clone()))));
+                not_stored.extend(read.into_iter().map(|(task, ..)| (task, NotStored::Products(error.clone()))));
                 return Vec::new();
             }
         };
@@ -167,27 +170,27 @@ impl Worker {
             let preparing = || prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
             match catch_unwind(AssertUnwindSafe(preparing)) {
                 Ok(upsert) => prepared.push((task, upsert)),
-                Err(_panic) => not_read.push((task, NotRead::Failed(FetchError::Panicked))),
+                Err(_panic) => not_stored.push((task, NotStored::Failed(FetchError::Panicked))),
             }
         }
         match self.upsert(&prepared).await {
             Err(error) if error.class() == FailureClass::Permanent && prepared.len() > 1 => {
                 // One record that the database refuses must not take the others with it.
-                let mut back = Vec::new();
+                let mut hand_back = Vec::new();
                 for one in prepared {
-                    back.extend(match self.upsert(std::slice::from_ref(&one)).await {
-                        Ok(back) => back,
-                        Err(error) => refused(vec![one], &error, not_read),
+                    hand_back.extend(match self.upsert(std::slice::from_ref(&one)).await {
+                        Ok(hand_back) => hand_back,
+                        Err(error) => refused(vec![one], &error, not_stored),
                     });
                 }
-                back
+                hand_back
             }
-            Err(error) => refused(prepared, &error, not_read),
-            Ok(back) => back,
+            Err(error) => refused(prepared, &error, not_stored),
+            Ok(hand_back) => hand_back,
         }
     }
 
-    /// Writes orders and hands them over to `tickets`; gives the messages whose hand-over failed.
+    /// Writes orders and hands them over to `tickets`. Returns the messages whose hand-over failed.
     async fn upsert(&self, prepared: &[(Task, OrderUpsert)]) -> Result<Vec<String>, database::Error> {
         let rows: Vec<_> = prepared.iter().map(|(_, upsert)| upsert.clone()).collect();
         let upserts = self.database.upsert_orders(&rows).await?;
@@ -201,7 +204,7 @@ impl Worker {
                     continue;
                 }
             };
-            // What is only remembered has its outcome now, the others when their tickets are reconciled.
+            // An order that is only remembered has its outcome now, the others when their tickets are reconciled.
             let of_order = || prepared.iter().filter(|(_, upsert)| upsert.order_id == upserted.order_id);
             let remembered = of_order().filter(|(_, upsert)| upsert.remember_only).count();
             metrics::count(Metric::OrdersSynced, remembered);
@@ -211,7 +214,7 @@ impl Worker {
                 handed_over.extend(task.message_ids.iter().cloned());
             }
         }
-        let back = match self.tickets.send_all(&messages).await {
+        let hand_back = match self.tickets.send_all(&messages).await {
             Ok(()) => Vec::new(),
             Err(error) => {
                 tracing::error!(error = telemetry::chain(&error), "Orders could not be handed over to tickets");
@@ -219,22 +222,22 @@ impl Worker {
             }
         };
         self.publisher.publish_granted(&self.database, upserts.publication.as_ref()).await;
-        Ok(back)
+        Ok(hand_back)
     }
 }
 
-/// Orders the database didn't take in one call: refused for good, or handed back while the database is away.
+/// Orders that the database didn't store: recorded as failed if it refuses them, handed back if it can't be reached.
 fn refused(
     prepared: Vec<(Task, OrderUpsert)>,
     error: &database::Error,
-    not_read: &mut Vec<(Task, NotRead)>,
+    not_stored: &mut Vec<(Task, NotStored)>,
 ) -> Vec<String> {
     if error.class() == FailureClass::Permanent {
-        not_read.extend(prepared.into_iter().map(|(task, _)| (task, NotRead::Refused(error.to_string()))));
+        not_stored.extend(prepared.into_iter().map(|(task, _)| (task, NotStored::Refused(error.to_string()))));
         return Vec::new();
     }
     let order_id = if let [(task, _)] = prepared.as_slice() { Some(task.message.order_id.as_str()) } else { None };
     let (orders, error) = (prepared.len(), telemetry::chain(error));
-    tracing::error!(order_id, orders, error, "Database connection error: orders wait");
+    tracing::error!(order_id, orders, error, "Database connection error: the orders will be retried");
     prepared.into_iter().flat_map(|(task, _)| task.message_ids).collect()
 }

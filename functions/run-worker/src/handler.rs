@@ -1,9 +1,9 @@
-//! What comes in: pulses from the queue, or a schedule's event.
+//! The events: pulses from the queue, or a schedule's event.
 
 use std::time::Instant;
 
 use queues::RunMessage;
-use queues::batch::{SqsEvent, failures, measure_age, receive_all};
+use queues::batch::{OTHER_LOCATION, SqsEvent, failures, measure_age, receive_all};
 use serde_json::{Value, json};
 use tracing::{Instrument, error_span};
 
@@ -16,27 +16,27 @@ impl RunWorker {
             self.scheduled(schedule).await?;
             return Ok(json!({}));
         }
-        let event: SqsEvent =
-            serde_json::from_value(event).map_err(|_| "the event is neither a batch of messages nor a schedule's")?;
+        let event: SqsEvent = serde_json::from_value(event)
+            .map_err(|_| "the event is neither a batch of messages nor a schedule's event")?;
         measure_age(&event);
         let (received, unreadable) = receive_all::<RunMessage>(&event);
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let mut back: Vec<String> = unreadable.into_iter().map(|problem| problem.message_id).collect();
+        let mut hand_back: Vec<String> = unreadable.into_iter().map(|problem| problem.message_id).collect();
         for received in received {
             let RunMessage { location_id, run_id, pulse } = received.message;
             if location_id != *self.database.location_id() {
-                tracing::warn!(message_id = received.message_id, run_id = %run_id, "A message is for another location");
-                back.push(received.message_id);
+                tracing::warn!(message_id = received.message_id, run_id = %run_id, "{OTHER_LOCATION}");
+                hand_back.push(received.message_id);
                 continue;
             }
             let span = error_span!("pulse", run_id = run_id.as_str());
             if let Err(error) = self.pulse(&run_id, pulse, deadline).instrument(span).await {
                 tracing::error!(run_id = %run_id, pulse, error = telemetry::chain(error.as_ref()), "A pulse failed");
-                back.push(received.message_id);
+                hand_back.push(received.message_id);
             }
         }
-        Ok(serde_json::to_value(failures(back))?)
+        Ok(serde_json::to_value(failures(hand_back))?)
     }
 }

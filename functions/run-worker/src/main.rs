@@ -1,8 +1,8 @@
-//! The pulse of a run: lists pages, dispatches orders, ends the cool-down. Starts scheduled runs, and revives lost ones.
+//! The pulse of a run: lists pages, dispatches orders, ends the cool-down. Starts scheduled runs, and resends lost pulses.
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `handler` | what comes in: pulses, or a schedule's event |
+//! | `handler` | the events: pulses, or a schedule's event |
 //! | `pulse` | one pulse: what is due in each state of the run |
 //! | `pages` | listing: page after page within the rate limit |
 //! | `schedule` | the incremental, full and watch schedules |
@@ -41,7 +41,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let urls = [env.url("RUNS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [runs, bulk, tickets] = urls;
     let interval = env.seconds("PULSE_SECONDS", PULSE_EVERY)?;
-    let published = runs::setup::published(&env)?;
+    let publisher_config = runs::setup::publisher_config(&env)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
     let worker = RunWorker {
@@ -53,7 +53,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         pulses: runs::setup::pulses(&env, Queue::new(sqs.clone(), runs))?,
         bulk: Queue::new(sqs.clone(), bulk),
         tickets: Queue::new(sqs, tickets),
-        publisher: Publisher::connect(&config, &published),
+        publisher: Publisher::connect(&config, &publisher_config),
     };
     let handle = async |event: LambdaEvent<Value>| {
         let work = worker.handle(event.payload, deadline(&event.context));
@@ -68,7 +68,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// Left at the end of an invocation: a call to GHL may take its whole time-out of 20 s.
+/// Nothing new starts in the last part of an invocation: a call to GHL may take its whole time-out of 20 s.
 const RESERVE: Duration = Duration::from_secs(30);
 
 fn deadline(context: &Context) -> Instant {

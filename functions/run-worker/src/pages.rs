@@ -15,11 +15,11 @@ use jiff::Timestamp;
 use orders::FetchError;
 use tokio::sync::Mutex;
 
-use crate::worker::{RunWorker, words};
+use crate::worker::RunWorker;
 
 /// Why a page isn't there.
 enum NoPage {
-    /// The time is up or the run has ended: the next pulse goes on, if there is one.
+    /// The time is up or the run has ended: the next pulse continues, if there is one.
     Later,
     /// The page size was refused: ask for smaller pages.
     TooLarge,
@@ -27,64 +27,65 @@ enum NoPage {
     Failed(FetchError),
 }
 
-/// Pages that are being read at the same time: with GHL's usual latency enough to use up the rate limit.
+/// Pages that are read at the same time. At 400 ms per answer four make ten calls a second, more
+/// than the 8 a second that a run may make. More pages would only wait for the database, which records them one by one.
 const PAGES_AHEAD: usize = 4;
 
-/// Pages get their slots in turn; once one got none in time, those behind it don't ask, so that none is read that a hand-over to the
-/// next pulse would forget.
+/// Gives pages their slots in the order of the listing. Once a page gets no slot in time, the pages after it don't ask for one:
+/// the next pulse continues at that page, so reading a later one now would be wasted.
 #[derive(Default)]
-struct Turns {
-    over: Mutex<bool>,
+struct SlotOrder {
+    closed: Mutex<bool>,
 }
 
-/// Reads the pages that follow, as long as each is likely to be a full one. What comes is looked at in the listing's order, so it
-/// decides as if it had read one page after the other; only where it leaves that path (rows were lost, GHL refuses
-/// the page size) a page was read in vain.
+/// Reads the pages that follow, as long as each is likely to be a full one. The answers are handled in the listing's order, so
+/// every decision is the same as if the pages were read one after the other. Only when the listing leaves that path (rows were
+/// lost, GHL refuses the page size) are the pages read ahead discarded.
 struct ReadAhead<'a> {
     worker: &'a RunWorker,
     run: &'a Run,
     deadline: Instant,
-    places: VecDeque<Listing>,
-    turns: Arc<Turns>,
+    pages: VecDeque<Listing>,
+    slots: Arc<SlotOrder>,
     answers: FuturesOrdered<BoxFuture<'a, Result<OrderPage, NoPage>>>,
 }
 
 impl<'a> ReadAhead<'a> {
     fn new(worker: &'a RunWorker, run: &'a Run, deadline: Instant) -> Self {
-        let (places, answers) = (VecDeque::new(), FuturesOrdered::new());
-        Self { worker, run, deadline, places, turns: Arc::default(), answers }
+        let (pages, answers) = (VecDeque::new(), FuturesOrdered::new());
+        Self { worker, run, deadline, pages, slots: Arc::default(), answers }
     }
 
-    /// The next page is to be this one; those behind it are read as far as `total` rows reach, if that is known.
+    /// Makes `listing` the next page to read, and reads ahead as far as `total` rows reach (0: not known yet).
     fn aim(&mut self, listing: &Listing, total: u64) {
-        if !self.places.front().is_some_and(|first| first.is_same_page(listing)) {
-            self.places.clear();
+        if !self.pages.front().is_some_and(|first| first.is_same_page(listing)) {
+            self.pages.clear();
             self.answers = FuturesOrdered::new();
         }
-        while self.places.len() < PAGES_AHEAD {
-            let next = match self.places.back() {
+        while self.pages.len() < PAGES_AHEAD {
+            let next = match self.pages.back() {
                 None => listing.clone(),
-                Some(last) => last.behind_a_full_page(),
+                Some(last) => last.after_full_page(),
             };
-            if !self.places.is_empty() && next.offset >= total {
+            if !self.pages.is_empty() && next.offset >= total {
                 break;
             }
             let (worker, run, deadline) = (self.worker, self.run, self.deadline);
-            let (place, turns) = (next.clone(), self.turns.clone());
-            self.answers.push_back(async move { worker.page(run, &place, deadline, &turns).await }.boxed());
-            self.places.push_back(next);
+            let (page, slots) = (next.clone(), self.slots.clone());
+            self.answers.push_back(async move { worker.page(run, &page, deadline, &slots).await }.boxed());
+            self.pages.push_back(next);
         }
     }
 
-    /// The page that was aimed at. While it is waited for, the others go on.
+    /// The page that [`Self::aim`] was called for. The other pages are read meanwhile.
     async fn next(&mut self) -> Result<OrderPage, NoPage> {
-        self.places.pop_front();
+        self.pages.pop_front();
         self.answers.next().await.unwrap_or(Err(NoPage::Later))
     }
 }
 
 impl RunWorker {
-    /// Lists until everything is listed or `deadline` has come. `false` when the run has ended meanwhile.
+    /// Lists until everything is listed or `deadline` has passed. `false` if the run has ended meanwhile.
     pub(crate) async fn list(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
         let sweep = matches!(run.kind, RunKind::Incremental);
         let mut listing = match &run.listing {
@@ -98,10 +99,10 @@ impl RunWorker {
         };
         let mut issues = Vec::new();
         let mut ahead = ReadAhead::new(self, run, deadline);
-        // Phase and total of this pulse's last page, and the answer for the next one where it came meanwhile.
-        let (mut last, mut came) = (None, None);
+        // Phase and total of this pulse's last page, and the answer for the next page if it was read while that one was recorded.
+        let (mut last, mut answered_early) = (None, None);
         loop {
-            let answer = match came.take() {
+            let answer = match answered_early.take() {
                 Some(answer) => answer,
                 None => {
                     ahead.aim(&listing, total_of(last, &listing));
@@ -111,7 +112,7 @@ impl RunWorker {
             let page = match answer {
                 Ok(page) => page,
                 Err(NoPage::Later) => {
-                    // The next pulse goes on behind the last page instead of reading it again.
+                    // Recorded once more without rows, so that the next pulse continues after the last page.
                     if let Some((_, total)) = last.filter(|(phase, _)| *phase == listing.phase) {
                         let none = OrderPage { orders: Vec::new(), unreadable: 0, total };
                         let recorded = self.record(run, &listing, &none, issues).await?;
@@ -132,17 +133,17 @@ impl RunWorker {
                 },
                 Err(NoPage::Failed(error)) => {
                     let what = format!("Listing orders failed at the page from row {}", listing.offset);
-                    self.end(run, error.code(), &words(error.class(), &what, &error)).await?;
+                    self.end(run, error.code(), &error.reason(&what)).await?;
                     return Ok(false);
                 }
             };
             last = Some((listing.phase, page.total));
             let ids: Vec<_> = page.orders.iter().map(|order| order.id.to_string()).collect();
-            let told = Page { ids: &ids, total: page.total };
+            let listed = Page { ids: &ids, total: page.total };
             let found = std::mem::take(&mut issues);
-            if listing.goes_on_after(told) {
-                // What follows a full page doesn't depend on what the database counts: it is read while this one is recorded.
-                let (next, noticed) = listing.after(told, 0);
+            if listing.is_full(listed) {
+                // What follows a full page doesn't depend on the database's counts, so it is read while this page is recorded.
+                let (next, noticed) = listing.after(listed, 0);
                 ahead.aim(&next, total_of(last, &next));
                 let recording = async {
                     let recorded = self.record(run, &listing, &page, found).await?;
@@ -155,14 +156,14 @@ impl RunWorker {
                 if state? != RunState::Syncing {
                     return Ok(false);
                 }
-                (listing, issues, came) = (next, noticed, Some(answer));
+                (listing, issues, answered_early) = (next, noticed, Some(answer));
                 continue;
             }
             let recorded = self.record(run, &listing, &page, found).await?;
             if recorded.state != RunState::Syncing {
                 return Ok(false);
             }
-            (listing, issues) = listing.after(told, recorded.listed);
+            (listing, issues) = listing.after(listed, recorded.listed);
             if listing.is_done() {
                 let none = OrderPage { orders: Vec::new(), unreadable: 0, total: page.total };
                 let recorded = self.record(run, &listing, &none, issues).await?;
@@ -172,7 +173,7 @@ impl RunWorker {
         }
     }
 
-    /// Records a page; the listing is where a later pulse goes on if this one dies.
+    /// Records a page and where the listing stands, so that a later pulse can continue if this one dies.
     async fn record(
         &self,
         run: &Run,
@@ -205,12 +206,18 @@ impl RunWorker {
         Ok(recorded.run)
     }
 
-    /// One page, tried until it is there, refused, or has failed as often as anything may.
-    async fn page(&self, run: &Run, listing: &Listing, deadline: Instant, turns: &Turns) -> Result<OrderPage, NoPage> {
+    /// Reads one page, and retries until it is there, is refused, or has failed as often as is allowed.
+    async fn page(
+        &self,
+        run: &Run,
+        listing: &Listing,
+        deadline: Instant,
+        slots: &SlotOrder,
+    ) -> Result<OrderPage, NoPage> {
         let filter = (listing.phase == Phase::Refunds).then_some("refunded");
         let mut attempt = 1;
         loop {
-            let error = match self.slot_in_turn(run, deadline, turns).await {
+            let error = match self.slot_in_order(run, deadline, slots).await {
                 Ok(None) => return Err(NoPage::Later),
                 Err(error) => error,
                 Ok(Some(_)) => {
@@ -227,14 +234,19 @@ impl RunWorker {
         }
     }
 
-    /// A slot for a page, after the pages before it; `None` when there was none in time or the run has ended.
-    async fn slot_in_turn(&self, run: &Run, deadline: Instant, turns: &Turns) -> Result<Option<Timestamp>, FetchError> {
-        let mut over = turns.over.lock().await;
-        if *over {
+    /// A slot for a page, after the pages before it have theirs. `None` if none was free in time or the run has ended.
+    async fn slot_in_order(
+        &self,
+        run: &Run,
+        deadline: Instant,
+        slots: &SlotOrder,
+    ) -> Result<Option<Timestamp>, FetchError> {
+        let mut closed = slots.closed.lock().await;
+        if *closed {
             return Ok(None);
         }
         let slot = self.fetcher.one_slot(&self.database, Lane::Bulk, Some(&run.run_id), deadline).await?;
-        *over = slot.is_none();
+        *closed = slot.is_none();
         Ok(slot)
     }
 
@@ -261,7 +273,7 @@ impl RunWorker {
             match self.back_off(error, &mut attempt, deadline).await {
                 Ok(()) => {}
                 Err(NoPage::Failed(error)) => {
-                    self.end(run, error.code(), &words(error.class(), "Listing products failed", &error)).await?;
+                    self.end(run, error.code(), &error.reason("Listing products failed")).await?;
                     return Ok(false);
                 }
                 Err(NoPage::Later | NoPage::TooLarge) => return Ok(false),
@@ -269,7 +281,7 @@ impl RunWorker {
         }
     }
 
-    /// Waits before the next attempt, or tells that there is none.
+    /// Waits before the next attempt, or returns why there is none.
     async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
         if matches!(error, FetchError::NoSlot) {
             return Err(NoPage::Later);
@@ -280,7 +292,11 @@ impl RunWorker {
             FailureClass::Permanent | FailureClass::Auth => None,
         };
         let Some(wait) = wait.map(|wait| self.pace.of(wait)) else { return Err(NoPage::Failed(error)) };
-        tracing::warn!(attempt, error = telemetry::chain(&error), "A list could not be read; it is tried again");
+        tracing::warn!(
+            attempt,
+            error = telemetry::chain(&error),
+            "A list could not be read from GHL; it will be retried"
+        );
         *attempt += 1;
         tokio::time::sleep(
             wait.min(deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100))),
@@ -290,7 +306,7 @@ impl RunWorker {
     }
 }
 
-/// How many rows GHL counts in what is being listed; nothing before its first page.
+/// How many rows GHL counts in the current phase; 0 before its first page.
 fn total_of(last: Option<(Phase, u64)>, listing: &Listing) -> u64 {
     last.filter(|(phase, _)| *phase == listing.phase).map_or(0, |(_, total)| total)
 }

@@ -1,4 +1,4 @@
-//! One pulse. Everything it does may be done twice: the database decides what still has to happen.
+//! One pulse. Everything in it may be done twice: the database decides what still has to be done.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use queues::OrderMessage;
 
 use crate::worker::RunWorker;
 
-/// Tickets due for this long are handed over again.
+/// Orders whose tickets have been due for this long are handed over again.
 const DUE_AFTER: Duration = Duration::from_secs(30);
 /// Due orders handed over per pulse.
 const DUE_LIMIT: u32 = 100;
@@ -25,7 +25,7 @@ impl RunWorker {
     ) -> Result<(), lambda_runtime::Error> {
         let begun = self.database.begin_pulse(run_id, pulse, self.pace.of(PULSE_CLAIM)).await?;
         let (true, Some(run)) = (begun.accepted, begun.run) else {
-            tracing::debug!(run_id = %run_id, pulse, "A superseded pulse ends here");
+            tracing::debug!(run_id = %run_id, pulse, "A superseded pulse was ignored");
             return Ok(());
         };
         let published = match &begun.publication {
@@ -56,7 +56,7 @@ impl RunWorker {
         Ok(())
     }
 
-    /// What a syncing run needs: pages, dispatch, and whatever fell silent.
+    /// Lists pages, dispatches orders, and hands over again the orders whose tickets are due.
     async fn work(&self, run: &Run, deadline: Instant) -> Result<(), lambda_runtime::Error> {
         if !run.listing_complete && !self.list(run, deadline).await? {
             return Ok(());

@@ -1,4 +1,4 @@
-//! Schedules: incremental and full runs by themselves, and a watch for runs that lost their pulse.
+//! The schedules: incremental runs, full runs, and a watch for runs that lost their pulse.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ impl RunWorker {
         }
     }
 
-    /// Starts a run; one that is running already, or a lack of daily budget, makes this start a skipped one, not an error.
+    /// Starts a run. If another is running or the daily budget is too low, the start is recorded as skipped, which is no error.
     async fn start(&self, kind: RunKind) -> Result<(), lambda_runtime::Error> {
         let daily_reserve = Some(self.fetcher.limits().daily_reserve);
         let new = NewRun { kind, requested_by: "schedule".to_owned(), order_ids: None, retry_of: None, daily_reserve };
@@ -30,19 +30,19 @@ impl RunWorker {
         self.publish(started.finished).await;
         match (started.started, started.run, started.pulse) {
             (true, Some(run), Some(pulse)) => {
-                tracing::info!(run_id = %run.run_id, kind = kind.as_str(), "A scheduled run starts");
+                tracing::info!(run_id = %run.run_id, kind = kind.as_str(), "A scheduled run started");
                 self.pulses.send(&self.database, &run.run_id, pulse, Duration::ZERO).await?;
             }
             _ => {
                 let reason = started.reason.unwrap_or(NotStarted::Running);
-                tracing::info!(kind = kind.as_str(), reason = reason.as_str(), "A scheduled run is skipped");
+                tracing::info!(kind = kind.as_str(), reason = reason.as_str(), "A scheduled run was skipped");
                 self.database.skip_run(kind, reason).await?;
             }
         }
         Ok(())
     }
 
-    /// Sends a lost pulse anew, and removes what has had its time.
+    /// Resends a lost pulse, and removes rows that have expired.
     async fn watch(&self) -> Result<(), lambda_runtime::Error> {
         self.pulses.snapshot(&self.database, false).await?;
         Ok(self.database.purge(PURGE_LIMIT).await?)

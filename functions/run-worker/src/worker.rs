@@ -1,11 +1,11 @@
-//! What a run's worker has, and what it does in more than one place.
+//! The function's state, and what its modules share: dispatching, publishing, ending a run early.
 
 use std::time::Duration;
 
-use database::{Database, Settings};
+use database::{Database, RunSettings};
 use domain::failure::Pace;
 use domain::frames::Publication;
-use domain::{Cause, FailureClass, Run, RunKind};
+use domain::{Cause, Run, RunKind};
 use orders::Fetcher;
 use queues::{OrderMessage, Queue, TicketMessage};
 use runs::{Publisher, Pulses};
@@ -14,7 +14,7 @@ use runs::{Publisher, Pulses};
 pub(crate) struct RunWorker {
     pub(crate) database: Database,
     pub(crate) fetcher: Fetcher,
-    pub(crate) settings: Settings,
+    pub(crate) settings: RunSettings,
     pub(crate) interval: Duration,
     pub(crate) pace: Pace,
     pub(crate) pulses: Pulses,
@@ -23,7 +23,8 @@ pub(crate) struct RunWorker {
     pub(crate) publisher: Publisher,
 }
 
-/// An order dispatched and silent for this long is dispatched again: longer than a worker may hold it and its retries wait.
+/// A dispatched order without an outcome is dispatched again after this time, which is longer than a worker may hold it and
+/// its retries wait.
 const RESEND_AFTER: Duration = Duration::from_secs(120);
 
 impl RunWorker {
@@ -44,11 +45,11 @@ impl RunWorker {
         if !messages.is_empty() {
             tracing::info!(run_id = %run.run_id, orders = messages.len(), outstanding = dispatch.outstanding, "Orders were dispatched");
         }
-        // What isn't sent now counts as silent, and is dispatched again.
+        // An order whose message isn't sent now is dispatched again after RESEND_AFTER.
         Ok(self.bulk.send_all(&messages).await?)
     }
 
-    /// Ends a run early, in words a person can act on.
+    /// Ends a run early; `message` is for an admin, and says what to do.
     pub(crate) async fn end(&self, run: &Run, code: &str, message: &str) -> Result<(), lambda_runtime::Error> {
         tracing::error!(run_id = %run.run_id, code, reason = message, "A run ends with an error");
         let ended = self.database.end_run(&run.run_id, code, message).await?;
@@ -59,13 +60,5 @@ impl RunWorker {
     /// Publishes what was granted.
     pub(crate) async fn publish(&self, publication: Option<Publication>) {
         self.publisher.publish_granted(&self.database, publication.as_ref()).await;
-    }
-}
-
-/// The sentence for a failure that ends a run.
-pub(crate) fn words(class: FailureClass, what: &str, error: &dyn std::error::Error) -> String {
-    match class {
-        FailureClass::Auth => format!("{what}: GoHighLevel refuses the access token, please check it"),
-        _ => format!("{what}: {error}"),
     }
 }

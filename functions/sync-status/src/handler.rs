@@ -1,6 +1,6 @@
-//! The routes a dashboard reads. Every reader of the status also finds a run that lost its pulse, and sends one.
+//! The routes that a dashboard reads. Reading the status also finds a run that lost its pulse, and resends it.
 
-use database::{Database, NewRun, ReportList, Settings};
+use database::{Database, NewRun, ReportList, RunSettings};
 use domain::{OrderId, RunId, RunKind, frames};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
 use runs::{Publisher, Pulses, Start};
@@ -14,13 +14,13 @@ use crate::report;
 /// The function's state.
 pub(crate) struct SyncStatus {
     pub(crate) database: Database,
-    pub(crate) settings: Settings,
+    pub(crate) settings: RunSettings,
     pub(crate) pulses: Pulses,
     pub(crate) publisher: Publisher,
     pub(crate) ws_ticket_secret: Secret,
 }
 
-/// Most orders one retry may name; their ids are 300 kB or so.
+/// The most orders that one retry may name: their ids take about 300 kB.
 const MAX_RETRY: usize = 10_000;
 
 /// The body of a retry; none retries every failed order.
@@ -47,7 +47,7 @@ impl SyncStatus {
         }
     }
 
-    /// The database's word; while it is away, the published document.
+    /// The status in the database; the published document if the database can't be reached.
     async fn status(&self) -> Result<Response, ApiError> {
         let snapshot = match self.pulses.snapshot(&self.database, false).await {
             Ok(snapshot) => snapshot,
@@ -56,7 +56,7 @@ impl SyncStatus {
                     Ok(Some(status)) => {
                         tracing::warn!(
                             error = telemetry::chain(&error),
-                            "The published status stands in for the database"
+                            "The database is unavailable: the published status is served instead"
                         );
                         json(StatusCode::OK, &status)
                     }
@@ -112,7 +112,7 @@ impl SyncStatus {
     }
 
     async fn ws_ticket(&self, caller: &Caller) -> Result<Response, ApiError> {
-        // No socket would take such a ticket, and the page would try again and again instead of asking to sign in.
+        // The WebSocket would refuse such a ticket, and the page would try again and again instead of asking to sign in.
         if caller.session_has_ended() {
             return Err(ApiError::session_ended());
         }
@@ -141,7 +141,7 @@ fn parse_ids(ids: &[String]) -> Result<Vec<OrderId>, ApiError> {
         return Err(ApiError::bad_request("invalid_order_ids", format!("orderIds must name 1 to {MAX_RETRY} orders")));
     }
     let parsed: Result<Vec<_>, _> = ids.iter().map(|id| OrderId::try_new(id.clone())).collect();
-    parsed.map_err(|_| ApiError::bad_request("invalid_order_id", "An order id is 1 to 64 letters, digits, '-' or '_'"))
+    parsed.map_err(|_| ApiError::invalid_order_id())
 }
 
 fn list_named(name: &str) -> Result<ReportList, ApiError> {
@@ -150,7 +150,7 @@ fn list_named(name: &str) -> Result<ReportList, ApiError> {
         "skips" => Ok(ReportList::Skips),
         "issues" => Ok(ReportList::Issues),
         "drift" => Ok(ReportList::Drift),
-        _ => Err(ApiError::bad_request("invalid_parameter", "`only` should be failures, skips, issues or drift")),
+        _ => Err(ApiError::bad_request("invalid_parameter", "`only` must be failures, skips, issues or drift")),
     }
 }
 
@@ -162,7 +162,7 @@ fn known_form(run_id: &str) -> Result<RunId, ApiError> {
     RunId::try_new(run_id).map_err(|_| ApiError::run_not_found())
 }
 
-/// Of what these functions are asked only the cursor comes from outside, so data that Postgres can't read (SQLSTATE class 22)
+/// The cursor is the only part of these calls that comes from outside, so data that Postgres can't read (SQLSTATE class 22)
 /// is a malformed cursor.
 fn bad_cursor(error: database::Error) -> ApiError {
     match &error {

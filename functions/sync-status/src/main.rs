@@ -1,9 +1,9 @@
-//! What a dashboard reads, retries, and its ticket to the socket.
+//! What a dashboard reads, retries of runs, and the ticket for the WebSocket.
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | `handler` | the routes |
-//! | `report` | runs, failures and issues in the words of the API |
+//! | `report` | runs, failures and issues in the form of the API |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
@@ -26,11 +26,11 @@ async fn main() -> ExitCode {
 async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let (database, settings) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::run_settings(&env)?);
-    let (runs_url, published) = (env.url("RUNS_QUEUE_URL")?, runs::setup::published(&env)?);
+    let (runs_url, publisher_config) = (env.url("RUNS_QUEUE_URL")?, runs::setup::publisher_config(&env)?);
     let ws_ticket_secret = Secret::required(&env, "WS_TICKET_SECRET")?;
     let config = aws_config().await;
     let pulses = runs::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
-    let publisher = Publisher::connect(&config, &published);
+    let publisher = Publisher::connect(&config, &publisher_config);
     let sync_status = SyncStatus { database, settings, pulses, publisher, ws_ticket_secret };
     http_api::serve(|request| sync_status.handle(request)).await
 }

@@ -1,4 +1,4 @@
-//! Runs, failures and issues in the words of the API.
+//! Runs, failures and issues in the form of the API.
 
 use database::{Drift, DriftRow, FailureRow, IssueRow, RunDetail};
 use domain::frames::utc_ms;
@@ -26,7 +26,7 @@ pub(crate) fn run(run: &Run) -> Value {
         "requestedBy": run.requested_by,
     });
     if let (Some(fields), Some(message)) = (report.as_object_mut(), &run.error_message) {
-        // Of a start that was skipped the message is the word for why.
+        // The message of a skipped start is the code of the reason.
         let (error, code) = match run.state {
             RunState::Skipped => (skipped_because(message), Some(message)),
             _ => (message.as_str(), run.error_code.as_ref()),
@@ -37,12 +37,12 @@ pub(crate) fn run(run: &Run) -> Value {
     report
 }
 
-/// Why a scheduled start was skipped, as a sentence; a word that isn't known stands for itself.
+/// Why a scheduled start was skipped, as a sentence; an unknown code is returned as it is.
 fn skipped_because(reason: &str) -> &str {
     match reason {
         "running" => "Another sync was running",
-        "cooldown" => "The sync before had only just ended",
-        "daily_budget" => "Too little of GoHighLevel's daily budget was left for it",
+        "cooldown" => "The previous sync had only just ended",
+        "daily_budget" => "Too little of GoHighLevel's daily budget was left",
         other => other,
     }
 }
@@ -68,7 +68,7 @@ fn drift(drift: &Drift) -> Value {
     })
 }
 
-/// A run's record keeps what happened in the run; `resolvedAt` tells that the order was synced since.
+/// A failure in a run's report, which keeps what happened in the run; `resolvedAt` is when the order was synced since.
 fn failure_in_run(row: &FailureRow) -> Value {
     let mut report = failure(row);
     if let Some(fields) = report.as_object_mut() {

@@ -4,7 +4,7 @@ use database::{Database, Failure, Recorded, ToReconcile};
 use domain::outcome::Reconciled;
 use domain::{Cause, Change, FailureClass, LocationId, RunId};
 use queues::TicketMessage;
-use queues::batch::{BatchItemFailures, Received, SqsEvent, failures, measure_age, receive_all};
+use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_all};
 use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
@@ -14,7 +14,7 @@ pub(crate) struct Tickets {
     pub(crate) publisher: Publisher,
 }
 
-/// One order's tickets, asked for by one or more messages.
+/// One order's tickets, requested by one or more messages.
 struct Task {
     order: ToReconcile,
     cause: Cause,
@@ -22,35 +22,35 @@ struct Task {
 }
 
 impl Tickets {
-    /// Handles a batch. Handed back is only what failed for want of the database.
+    /// Handles a batch. Hands back only what failed because the database couldn't be reached.
     pub(crate) async fn handle(&self, event: SqsEvent) -> BatchItemFailures {
         measure_age(&event);
         let (received, unreadable) = receive_all::<TicketMessage>(&event);
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let (tasks, mut back) = tasks(received, self.database.location_id());
-        back.extend(unreadable.into_iter().map(|problem| problem.message_id));
+        let (tasks, mut hand_back) = tasks(received, self.database.location_id());
+        hand_back.extend(unreadable.into_iter().map(|problem| problem.message_id));
         if tasks.is_empty() {
-            return failures(back);
+            return failures(hand_back);
         }
         match self.reconcile(&tasks).await {
             Ok(()) => {}
             Err(error) if error.class() == FailureClass::Permanent => {
                 for task in tasks {
-                    back.extend(self.reconcile_one(task).await);
+                    hand_back.extend(self.reconcile_one(task).await);
                 }
             }
             Err(error) => {
                 tracing::error!(
                     orders = tasks.len(),
                     error = telemetry::chain(&error),
-                    "Database connection error: tickets wait"
+                    "Database connection error: the tickets will be retried"
                 );
-                back.extend(tasks.into_iter().flat_map(|task| task.message_ids));
+                hand_back.extend(tasks.into_iter().flat_map(|task| task.message_ids));
             }
         }
-        failures(back)
+        failures(hand_back)
     }
 
     async fn reconcile(&self, tasks: &[Task]) -> Result<(), database::Error> {
@@ -61,7 +61,7 @@ impl Tickets {
         Ok(())
     }
 
-    /// One order alone; refused for good, it is recorded as failed.
+    /// Reconciles one order alone. If the database refuses it, the failure is recorded.
     async fn reconcile_one(&self, task: Task) -> Vec<String> {
         let Err(error) = self.reconcile(std::slice::from_ref(&task)).await else { return Vec::new() };
         let order_id = task.order.order_id.clone();
@@ -114,7 +114,7 @@ fn tasks(received: Vec<Received<TicketMessage>>, ours: &LocationId) -> (Vec<Task
     for Received { message_id, message, .. } in received {
         let TicketMessage { location_id, order_id, cause, run_id, attempt, change } = message;
         if location_id != *ours {
-            tracing::warn!(message_id, order_id = %order_id, "A message is for another location");
+            tracing::warn!(message_id, order_id = %order_id, "{OTHER_LOCATION}");
             refused.push(message_id);
             continue;
         }

@@ -20,8 +20,9 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let env = Env::process();
-    let (database, published) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::published(&env)?);
-    let publisher = Publisher::connect(&aws_config().await, &published);
+    let (database, publisher_config) =
+        (wiring::database(&env, HttpClient::new()?)?, runs::setup::publisher_config(&env)?);
+    let publisher = Publisher::connect(&aws_config().await, &publisher_config);
     let tickets = Tickets { database, publisher };
     let handle = async |event: LambdaEvent<SqsEvent>| {
         let work = tickets.handle(event.payload);

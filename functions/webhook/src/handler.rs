@@ -1,9 +1,9 @@
-//! Size, signature, location, order ids: in this order, the cheapest refusals first.
+//! Checks size, signature, location and order ids in this order: the cheapest checks come first.
 
 use std::time::Duration;
 
 use domain::{Cause, LocationId};
-use ghl::webhook::{Hint, Keys, NotUsable, Refused, order_ids};
+use ghl::webhook::{Hint, NotUsable, VerifyError, WebhookKeys, order_ids};
 use http_api::{ApiError, Request, Response, StatusCode, header, json};
 use jiff::Timestamp;
 use queues::{OrderMessage, Queue};
@@ -24,10 +24,11 @@ pub(crate) struct Verification {
 }
 
 impl Verification {
-    /// `WEBHOOK_PUBLIC_KEYS`, `WEBHOOK_SHARED_SECRET`, `WEBHOOK_SECRET_HEADER`. None of them: every webhook is refused.
+    /// `WEBHOOK_PUBLIC_KEYS`, `WEBHOOK_SHARED_SECRET`, `WEBHOOK_SECRET_HEADER`. Without any of them every webhook is refused.
     pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
         let public_keys = env.optional("WEBHOOK_PUBLIC_KEYS").unwrap_or_default();
-        Keys::new(&public_keys, None).map_err(|problem| SettingsError::malformed("WEBHOOK_PUBLIC_KEYS", problem))?;
+        WebhookKeys::new(&public_keys, None)
+            .map_err(|problem| SettingsError::malformed("WEBHOOK_PUBLIC_KEYS", problem))?;
         let secret = Secret::optional(env, "WEBHOOK_SHARED_SECRET");
         if public_keys.is_empty() && secret.is_none() {
             tracing::warn!(
@@ -41,23 +42,23 @@ impl Verification {
     async fn verify(&self, request: &Request) -> Result<(), Problem> {
         let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
         let verify = |secret| {
-            let keys = Keys::new(&self.public_keys, secret).map_err(|_| Refused::NotConfigured)?;
+            let keys = WebhookKeys::new(&self.public_keys, secret).map_err(|_| VerifyError::NotConfigured)?;
             keys.verify(request.body(), text("x-ghl-signature"), text(&self.secret_header))
         };
         let verified = match (&self.secret, text(&self.secret_header)) {
             (Some(secret), Some(_)) => match verify(Some(secret.get().await.map_err(Problem::Secret)?)) {
-                // Perhaps the secret has just been changed. It is read anew every 5 s at most, whoever guesses how often.
-                Err(Refused::WrongSecret) => verify(Some(secret.refresh().await.map_err(Problem::Secret)?)),
+                // The secret may just have been changed. It is read at most once in 5 s, however often somebody guesses.
+                Err(VerifyError::WrongSecret) => verify(Some(secret.refresh().await.map_err(Problem::Secret)?)),
                 verified => verified,
             },
             _ => verify(None),
         };
-        verified.map_err(Problem::Refused)
+        verified.map_err(Problem::Unverified)
     }
 }
 
 enum Problem {
-    Refused(Refused),
+    Unverified(VerifyError),
     Secret(SettingsError),
 }
 
@@ -87,7 +88,7 @@ impl Webhook {
         check_form(&request)?;
         match self.verification.verify(&request).await {
             Ok(()) => {}
-            Err(Problem::Refused(reason)) => {
+            Err(Problem::Unverified(reason)) => {
                 tracing::warn!(reason = %reason, "A webhook was refused");
                 return Err(ApiError::new(
                     StatusCode::UNAUTHORIZED,
@@ -114,7 +115,7 @@ impl Webhook {
 
 /// 429 is the only answer that GHL retries.
 fn try_again() -> ApiError {
-    let message = "The webhook could not be queued just now, please send it again";
+    let message = "The webhook could not be queued; please send it again";
     ApiError::new(StatusCode::TOO_MANY_REQUESTS, "queue_unavailable", message).retry_after(RETRY_AFTER)
 }
 

@@ -1,4 +1,4 @@
-//! Verifies GHL webhooks and enqueues the orders they name. Touches no database, so that GHL is answered fast and always.
+//! Verifies GHL webhooks and enqueues the orders they name. Uses no database, so that GHL gets an answer fast and at any time.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

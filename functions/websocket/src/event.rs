@@ -1,4 +1,4 @@
-//! What the WebSocket API hands over, as far as it is used here.
+//! The WebSocket API's events, as far as they are used here.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -30,7 +30,7 @@ pub(crate) struct Context {
     pub(crate) authorizer: Value,
 }
 
-/// The longest message that is read, in bytes; those we know are a tenth as long.
+/// The longest message that is read, in bytes. The known ones are a tenth as long.
 const LONGEST_MESSAGE: usize = 1024;
 
 /// What a client may ask for.
@@ -51,7 +51,7 @@ pub(crate) struct Answer {
 }
 
 impl Event {
-    /// What the client says, if it is something we know.
+    /// The client's message, if it is a known one.
     pub(crate) fn message(&self) -> Option<Message> {
         let body = self.body.as_deref().filter(|body| body.len() <= LONGEST_MESSAGE)?;
         if self.is_base64_encoded {

@@ -13,25 +13,25 @@ use crate::event::{Answer, Event, Message};
 
 /// How many dashboards may be open.
 #[derive(Clone, Copy)]
-pub(crate) struct Most {
-    /// By one user: many tabs and devices, but no flood.
+pub(crate) struct ConnectionLimits {
+    /// Of one user: many tabs and devices, but no flood.
     pub(crate) per_user: u32,
     /// In all. Each frame is posted to every one of them, 16 at a time.
-    pub(crate) in_all: u32,
+    pub(crate) total: u32,
 }
 
-impl Most {
+impl ConnectionLimits {
     /// `MAX_CONNECTIONS_PER_USER` (20) and `MAX_CONNECTIONS` (500).
     pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
-        Ok(Self { per_user: env.parsed("MAX_CONNECTIONS_PER_USER", 20)?, in_all: env.parsed("MAX_CONNECTIONS", 500)? })
+        Ok(Self { per_user: env.parsed("MAX_CONNECTIONS_PER_USER", 20)?, total: env.parsed("MAX_CONNECTIONS", 500)? })
     }
 }
 
 pub(crate) struct Socket {
-    pub(crate) most: Most,
+    pub(crate) limits: ConnectionLimits,
     pub(crate) database: Database,
     pub(crate) pusher: Pusher,
-    /// Where a lost pulse is sent anew.
+    /// Resends a lost pulse.
     pub(crate) pulses: Pulses,
 }
 
@@ -56,7 +56,7 @@ const UNKNOWN_ACTION: Refusal =
     Refusal { code: "unknown_action", error: "Send {\"action\":\"status\"} or {\"action\":\"ping\"}", status: 400 };
 
 impl Socket {
-    /// Never fails: the client learns of problems by an error frame, and nobody would act on a failed invocation.
+    /// Never fails: the client learns of problems from an error frame, and a failed invocation would have no effect.
     pub(crate) async fn handle(&self, event: Event) -> Result<Answer, lambda_runtime::Error> {
         let connection_id = &event.request_context.connection_id;
         let status_code = match event.request_context.route_key.as_str() {
@@ -84,7 +84,7 @@ impl Socket {
 
     async fn answer(&self, event: &Event) -> Result<(), Refusal> {
         let connection_id = &event.request_context.connection_id;
-        // Before anything else: whose session has ended gets no more frames, and would take the silence for peace.
+        // Checked first: a client whose session has ended gets no more frames, and would not notice without an answer.
         let caller = caller(event)?;
         match event.message() {
             Some(Message::Ping) => {
@@ -106,8 +106,8 @@ impl Socket {
                 &caller.user_id,
                 caller.role.as_str(),
                 expires_at,
-                self.most.per_user,
-                self.most.in_all,
+                self.limits.per_user,
+                self.limits.total,
             )
             .await
             .map_err(|error| no_database(&error))?;
@@ -115,32 +115,32 @@ impl Socket {
             return Ok(());
         }
         let reason = registration.reason.unwrap_or_default();
-        tracing::warn!(reason, "A dashboard was refused.");
+        tracing::warn!(reason, "A dashboard's connection was refused");
         Err(TOO_MANY)
     }
 
-    /// Posts the snapshot. Registers once more before it: a frame posted while the gateway was still connecting is
-    /// answered with 410, after which the connection is forgotten.
+    /// Posts the snapshot. Registers the connection once more first: a frame that was posted while the gateway was still
+    /// connecting was answered with 410, and then the connection was removed.
     async fn answer_status(&self, connection_id: &str, caller: &Caller) -> Result<(), Refusal> {
         self.register(connection_id, caller).await?;
         let snapshot = self.pulses.snapshot(&self.database, true).await.map_err(|error| no_database(&error))?;
         let frame = frames::snapshot(snapshot.run.as_ref(), snapshot.seq, &snapshot.problems());
         match serde_json::to_value(&frame) {
             Ok(frame) => self.post(connection_id, &frame).await,
-            Err(error) => tracing::error!(error = telemetry::chain(&error), "A snapshot is no JSON."),
+            Err(error) => tracing::error!(error = telemetry::chain(&error), "A snapshot could not be written as JSON"),
         }
         Ok(())
     }
 
-    /// Tells why by a frame, as the gateway's API can't close a connection with a reason. Only a database that is away leaves
-    /// it open: who doesn't speak our language may not go on talking at our expense.
+    /// Sends the reason as a frame, since the gateway's API can't close a connection with a reason, and then closes it. The
+    /// connection stays open only if the database can't be reached, which isn't the client's fault.
     async fn refuse(&self, connection_id: &str, refusal: &Refusal) {
         let data = json!({"error": refusal.error, "code": refusal.code});
         self.post(connection_id, &json!({"event": "error", "data": data})).await;
         if refusal.status != NO_DATABASE.status {
             self.pusher.close(connection_id).await;
-            // The gateway may not tell that it is closed, and one whose session has ended is sent no frame by which that
-            // would be found out.
+            // The gateway may not report that it is closed, and a connection whose session has ended gets no frame that
+            // would show it.
             self.forget(connection_id).await;
         }
     }
@@ -150,26 +150,26 @@ impl Socket {
         if !report.gone.is_empty() {
             self.forget(connection_id).await;
         } else if !report.is_working() {
-            tracing::warn!("Live updates unavailable: a frame could not be posted.");
+            tracing::warn!("Live updates unavailable: a frame could not be posted");
         }
     }
 
-    /// A connection that stays registered by mistake is found gone with the next frame.
+    /// A connection that stays registered by mistake is found closed when the next frame is posted.
     async fn forget(&self, connection_id: &str) {
         if let Err(error) = self.database.remove_connections(&[connection_id.to_owned()]).await {
-            tracing::warn!(error = telemetry::chain(&error), "A gone connection could not be removed.");
+            tracing::warn!(error = telemetry::chain(&error), "A closed connection could not be removed");
         }
     }
 }
 
-/// Who speaks, if the session goes on. The gateway repeats what the authorizer said at `$connect`.
+/// The caller, unless the session has ended. The gateway repeats what the authorizer said at `$connect`.
 fn caller(event: &Event) -> Result<Caller, Refusal> {
     let caller = Caller::from_context(&event.request_context.authorizer).ok_or(SIGNED_OUT)?;
     if caller.session_has_ended() { Err(SESSION_ENDED) } else { Ok(caller) }
 }
 
 fn no_database(error: &database::Error) -> Refusal {
-    tracing::error!(error = telemetry::chain(error), "The database can't be used.");
+    tracing::error!(error = telemetry::chain(error), "Database connection error: a dashboard's request failed");
     NO_DATABASE
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `event` | what the WebSocket API hands over |
+//! | `event` | the WebSocket API's events |
 //! | `handler` | what happens at `$connect`, `$disconnect` and for each message |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -12,7 +12,7 @@ mod handler;
 use std::process::ExitCode;
 
 use event::Event;
-use handler::{Most, Socket};
+use handler::{ConnectionLimits, Socket};
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use push::Pusher;
 use queues::Queue;
@@ -30,10 +30,11 @@ async fn start() -> Result<(), Error> {
     let runs_url = env.url("RUNS_QUEUE_URL")?;
     let config = aws_config().await;
     let pulses = runs::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
-    let socket = Socket { most: Most::from_env(&env)?, database, pusher: Pusher::new(&config, &endpoint), pulses };
+    let socket =
+        Socket { limits: ConnectionLimits::from_env(&env)?, database, pusher: Pusher::new(&config, &endpoint), pulses };
     let handle = async |event: LambdaEvent<Event>| {
-        let asked = event.payload.request_context.request_id.clone();
-        telemetry::invocation(&event.context.request_id, Some(&asked), socket.handle(event.payload)).await
+        let gateway_id = event.payload.request_context.request_id.clone();
+        telemetry::invocation(&event.context.request_id, Some(&gateway_id), socket.handle(event.payload)).await
     };
     lambda_runtime::run(service_fn(handle)).await
 }

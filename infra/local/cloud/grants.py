@@ -36,7 +36,7 @@ def wrap(app):
     async def with_grants(scope, receive, send):
         if scope["type"] != "http" or scope["path"] != PATH:
             return await app(scope, receive, send)
-        body = json.dumps(told()).encode()
+        body = json.dumps(report()).encode()
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -44,7 +44,7 @@ def wrap(app):
     return with_grants
 
 
-def told() -> dict:
+def report() -> dict:
     from ministack.services import iam
 
     roles = {}

@@ -1,5 +1,5 @@
--- What dashboards see of a run, and who tells it. Whoever changed the run asks for a publication; one caller at a time is
--- granted it, with numbers by which a dashboard drops what isn't newer than what it has.
+-- What dashboards see of a run, and which caller publishes it. A caller that has changed the run asks for a publication. It is
+-- granted to one caller at a time, with sequence numbers by which a dashboard drops frames that aren't newer than its last one.
 
 -- The current or newest run, and whether its pulse was lost.
 -- request: {location_id, next_seq, pulse_lost_after_ms?} -> {seq, run|null, needs_pulse, pulse, limiter_late_ms}
@@ -56,7 +56,7 @@ $$;
 revoke all on function public.grant_publication(jsonb) from public, anon, authenticated;
 grant execute on function public.grant_publication(jsonb) to service_role;
 
--- The publication after a batch that may name several runs (a late message of an older one): the newest one's.
+-- The publication after a batch, which may name several runs (by a late message of an older one): that of the newest run.
 -- Locks that run, then the location's row.
 create or replace function sync_internal.grant_for_batch(p_location text, elements jsonb) returns jsonb
 language sql
@@ -71,8 +71,19 @@ $$;
 revoke all on function sync_internal.grant_for_batch(text, jsonb) from public, anon, authenticated;
 grant execute on function sync_internal.grant_for_batch(text, jsonb) to service_role;
 
--- Hands out at most one publication per interval, to whoever asks when something new is to be said.
--- A change of state is granted at once. What was granted but not confirmed for 2 s is granted anew.
+-- Grants the caller a publication of the run, or returns null. In positive words, a publication is granted if the run is the
+-- location's newest one (skipped starts aside) and one of these holds:
+--   * The run's state isn't confirmed as published yet (state <> announced_state), and
+--       - this state was not granted to anybody yet, or
+--       - the newest grant was confirmed already (so it was of another state), or
+--       - the newest grant was lost: it was not confirmed within 2 s, as when its worker died.
+--     So a change of state is granted at once, and to one caller.
+--   * The state is published, the run isn't final, publish_interval_ms have passed since the newest grant, and
+--       - the run has changed since that grant (version > granted_version), or
+--       - that grant was lost (as above).
+--     So progress is granted once per interval, and only if there is any.
+-- v_unheard is "never granted, or lost". The caller has seq_first to seq_first + 3: four numbers, one for each of the four
+-- events (FRAMES_PER_PUBLICATION in shared/domain). The counter moves by 4 at once, so the first number is its new value less 3.
 -- Locks the run, then the location's row.
 create or replace function sync_internal.grant_publication(p_location text, p_run uuid) returns jsonb
 language plpgsql
@@ -118,7 +129,7 @@ $$;
 revoke all on function sync_internal.grant_publication(text, uuid) from public, anon, authenticated;
 grant execute on function sync_internal.grant_publication(text, uuid) to service_role;
 
--- The publication with these frames was sent. A confirmation that comes late takes nothing back.
+-- Confirms that a publication was published. A late confirmation never lowers the number or the state.
 -- request: {location_id, run_id, seq, state} -> {}
 -- Locks: the run.
 create or replace function public.confirm_publication(request jsonb) returns jsonb
@@ -141,7 +152,7 @@ $$;
 revoke all on function public.confirm_publication(jsonb) from public, anon, authenticated;
 grant execute on function public.confirm_publication(jsonb) to service_role;
 
--- How far a run has come with this state: a later one is never confirmed away by an earlier one.
+-- The order of the states of a run: a late confirmation of an earlier state doesn't replace a later one.
 create or replace function sync_internal.state_rank(state text) returns int
 language sql immutable
 as $$

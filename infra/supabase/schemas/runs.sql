@@ -118,9 +118,12 @@ $$;
 revoke all on function sync_internal.not_started(text, public.sync_runs) from public, anon, authenticated;
 grant execute on function sync_internal.not_started(text, public.sync_runs) to service_role;
 
--- Whether the calls a run will probably make are over half of what is left of the day's budget beside the reserve. Asked
--- for scheduled starts only: a person may spend what is left. Where nothing new is known, there is enough: when GHL's day
--- ends isn't known, so a start now and then must find out.
+-- Whether the calls that a run will probably make are over half of the day's remaining budget, less the reserve. Used for
+-- scheduled starts only: a person may spend what is left. If GHL has sent no budget for six hours, the answer is that there is
+-- enough: it isn't known when GHL's day ends, so a start now and then has to find out.
+-- The estimate, from the last complete listing: listed / 45 calls for pages, because a page of 100 shares 10 rows with the one
+-- before (so 90 are new), and an incremental run may list every order twice, once among the refunded ones; 10 for the product
+-- list and the last pages; one call per order in a full run, and for 2 % of the orders in an incremental one.
 create or replace function sync_internal.lacks_daily_budget(p_location text, p_kind text, p_reserve int) returns boolean
 language sql stable
 as $$

@@ -1,7 +1,7 @@
-//! Who asks and in which role: what the authorizer tells the other functions, in the context that a gateway hands over.
+//! Who calls and in which role: what the authorizer passes to the other functions, in the context that a gateway hands over.
 //!
-//! A crate of its own, since both ends need it and neither end's framework: the authorizer and the socket have no HTTP
-//! answers to make, and `domain` has no clock by which a session ends.
+//! A crate of its own, since the authorizer and the functions need it without each other's framework: the authorizer and the
+//! WebSocket function make no HTTP answers, and `domain` has no clock, which the end of a session needs.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 use std::{
@@ -26,12 +26,12 @@ pub enum Role {
 #[error("the role is neither admin nor member")]
 pub struct UnknownRole;
 
-/// A member asks for what only admins may.
+/// A member asks for something that only admins may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("only an admin may do this")]
 pub struct AdminRequired;
 
-/// Who asks, as the authorizer has found out. Only the gateway can say this: a client can't set the context it is in.
+/// The caller, as the authorizer has authenticated it. Only the gateway sets this context; a client can't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The id of the Supabase user.
@@ -43,7 +43,7 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// The caller in a context that a gateway repeats with every request, or `None` if it isn't whole. The session may have
+    /// The caller in a context that a gateway repeats with every request, or `None` if it is incomplete. The session may have
     /// ended since: see [`Self::session_has_ended`].
     pub fn from_context(context: &Value) -> Option<Self> {
         Self::from_fields(|name| context.get(name))
@@ -69,7 +69,7 @@ impl Caller {
         self.session_ended_before(0)
     }
 
-    /// Whether the user's session ended at least so many seconds ago. A clock that can't be read proves nothing: then it did.
+    /// Whether the user's session ended at least so many seconds ago. If the clock can't be read, the answer is yes.
     pub fn session_ended_before(&self, seconds: i64) -> bool {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let now = now.and_then(|now| i64::try_from(now.as_secs()).ok());

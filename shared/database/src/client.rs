@@ -38,7 +38,7 @@ impl Database {
         &self.location_id
     }
 
-    /// Calls a SQL function; the location is added to every request. A key that is refused is read anew, once.
+    /// Calls a SQL function; the location is added to every request. A refused key is read again, once.
     pub(crate) async fn call<T: DeserializeOwned>(
         &self,
         function: &'static str,

@@ -23,7 +23,7 @@ pub enum Error {
         status: u16,
         /// SQLSTATE, or PostgREST's own code; `-` when there is none.
         sqlstate: String,
-        /// What our own functions say of a bad request (SQLSTATE 22023); they name fields, never data.
+        /// What our own functions say about a bad request (SQLSTATE 22023); they name fields, never data.
         hint: Option<String>,
     },
     /// The answer isn't what the function returns: migrations and functions are of different versions.
@@ -49,7 +49,7 @@ impl Error {
         Self::NoAnswer { function, source: source.into() }
     }
 
-    /// What happens next. A database that is away, busy or locked comes back; one that refuses doesn't.
+    /// How the failure is treated. A database that is unreachable, busy or locked will recover; a refusal will not.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {

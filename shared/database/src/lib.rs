@@ -37,5 +37,5 @@ pub use limiter::{Lane, Limits, Observed, Slots};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
-    Cancelled, Dispatch, DueOrder, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, Settings, Snapshot, Started,
+    Dispatch, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, RunSettings, Snapshot, Started,
 };

@@ -24,7 +24,7 @@ pub struct Limits {
     pub max: u32,
     /// GHL's window, in milliseconds.
     pub window_ms: u32,
-    /// What a grant may be late, in milliseconds: a grant not used within it is void, and it takes its slot that much longer.
+    /// How late a grant may be used, in milliseconds. A later grant is void, and each grant takes its slot that much longer.
     pub margin_ms: u32,
     /// The bulk lane's share, in percent.
     pub bulk_percent: u32,
@@ -33,7 +33,7 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// What holds unless it is configured otherwise.
+    /// The defaults. 80 % for runs leaves every fifth call to webhooks and single syncs.
     pub const DEFAULT: Self = Self {
         max: rate::CALLS_PER_WINDOW,
         window_ms: rate::WINDOW.as_millis() as u32,
@@ -71,7 +71,7 @@ pub struct Observed {
     /// How old `remaining` is, in milliseconds: calls granted since then aren't in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub age_ms: Option<u64>,
-    /// How long the call took, in milliseconds: GHL counted at some moment of it, and which one isn't known.
+    /// How long the call took, in milliseconds: GHL counted at an unknown moment of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub took_ms: Option<u64>,
     /// After a 429: milliseconds both lanes stay closed.
@@ -95,14 +95,14 @@ pub struct Slots {
     pub budget_exhausted: bool,
     /// The state of the run that was asked for; nothing is granted unless it is `Syncing`.
     pub run_state: Option<RunState>,
-    /// For how many milliseconds every grant has come too late to be used; `None` when the last one came in time.
+    /// For how many milliseconds every grant has arrived too late to be used; `None` if the last one arrived in time.
     #[serde(default)]
     pub late_ms: Option<u64>,
 }
 
 impl Database {
     /// Asks for `wanted` calls to GHL, to be made at once. Grants only what is free now and never reserves the future.
-    /// `late` tells whether this process's last grant came too late to be used, if that hasn't been told yet.
+    /// `late` reports whether this process's last grant arrived too late to be used, unless that was reported already.
     ///
     /// # Errors
     /// [`Error`].

@@ -83,7 +83,7 @@ pub struct OrderRow {
     pub event_ticket_type: Option<String>,
 }
 
-/// A webhook's word that an order may have changed.
+/// A webhook's notice that an order may have changed.
 #[derive(Debug, Clone, Serialize)]
 pub struct Notice {
     /// Which order.
@@ -92,16 +92,16 @@ pub struct Notice {
     pub sent_at: Timestamp,
     /// When this message was first received, by the queue's clock.
     pub received_at: Option<Timestamp>,
-    /// No fetch was tried yet on its account.
+    /// Whether no fetch was tried for it yet.
     pub first_try: bool,
 }
 
 /// What is to be done about notices.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Plan {
-    /// A fetch was granted after they were sent: nothing is owed.
+    /// A fetch was granted after they were sent: nothing is left to do.
     pub served: Vec<OrderId>,
-    /// Somebody is fetching them just now: look again a little later.
+    /// Another worker is fetching them now: retry a little later.
     pub busy: Vec<OrderId>,
     /// The database's time.
     pub now: Timestamp,
@@ -162,7 +162,7 @@ pub struct Failure {
     pub cause: Cause,
     /// Its class.
     pub class: FailureClass,
-    /// A stable word.
+    /// A stable code.
     pub code: &'static str,
     /// A sentence for a person.
     pub reason: String,

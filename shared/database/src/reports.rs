@@ -25,7 +25,7 @@ pub struct FailureRow {
     pub cause: Option<String>,
     /// The failure's class.
     pub class: Option<String>,
-    /// A stable word.
+    /// A stable code.
     pub code: Option<String>,
     /// A sentence for a person.
     pub reason: Option<String>,
@@ -42,7 +42,7 @@ pub struct FailureRow {
 pub struct IssueRow {
     /// Which order; `None` for the run itself.
     pub order_id: Option<String>,
-    /// A stable word.
+    /// A stable code.
     pub code: String,
     /// A sentence for a person.
     pub message: String,
@@ -91,7 +91,7 @@ pub struct RunDetail {
     /// What couldn't be honoured.
     #[serde(default)]
     pub issues: Vec<IssueRow>,
-    /// What disagreed before.
+    /// Orders whose tickets disagreed before.
     #[serde(default)]
     pub drift: Option<Drift>,
     /// Where the next page starts.
@@ -117,7 +117,7 @@ pub enum ReportList {
     Skips,
     /// What couldn't be honoured.
     Issues,
-    /// What disagreed before.
+    /// Orders whose tickets disagreed before.
     Drift,
 }
 

@@ -29,7 +29,7 @@ pub struct NewRun {
 
 /// A run's times, kept on its row.
 #[derive(Debug, Clone, Copy)]
-pub struct Settings {
+pub struct RunSettings {
     /// Cool-down after a run.
     pub cooldown: Duration,
     /// How long a run may make no progress.
@@ -38,8 +38,8 @@ pub struct Settings {
     pub publish_interval: Duration,
 }
 
-impl Settings {
-    /// What holds unless it is configured otherwise. `start_run` in `runs.sql` and `CooldownSeconds` in the template say the same.
+impl RunSettings {
+    /// The defaults. `start_run` in `runs.sql` and `CooldownSeconds` in the template say the same.
     pub const DEFAULT: Self = Self {
         cooldown: Duration::from_secs(30),
         lease: Duration::from_secs(1800),
@@ -58,7 +58,7 @@ pub struct Started {
     pub run: Option<Run>,
     /// The number of its first pulse.
     pub pulse: Option<i64>,
-    /// The last publication of the run before, when this start found it over; to be published first.
+    /// The last publication of the previous run, if this start found that run to be over. It is published first.
     pub finished: Option<Publication>,
     /// Whole seconds after which a start may succeed.
     pub retry_after_seconds: Option<u64>,
@@ -67,7 +67,7 @@ pub struct Started {
 /// The answer to a pulse.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Pulse {
-    /// Whether this pulse may go on; else it is a redelivered or superseded one.
+    /// Whether this pulse may go on; otherwise it is a redelivered or superseded one.
     pub accepted: bool,
     /// The run.
     pub run: Option<Run>,
@@ -132,28 +132,28 @@ pub struct DueOrder {
 
 /// The answer to a cancellation or an early end.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Cancelled {
+pub struct EndedRun {
     /// Whether there was something to cancel or end.
-    #[serde(alias = "ended")]
-    pub cancelled: bool,
+    #[serde(alias = "cancelled")]
+    pub ended: bool,
     /// The run.
     pub run: Option<Run>,
     /// What to publish.
     pub publication: Option<Publication>,
 }
 
-/// How things stand.
+/// The current state of the sync.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Snapshot {
     /// The location's sequence number.
     pub seq: u64,
     /// The current run, or the newest.
     pub run: Option<Run>,
-    /// Whether its pulse got lost and must be sent anew.
+    /// Whether its pulse was lost and must be resent.
     pub needs_pulse: bool,
     /// The number of that pulse.
     pub pulse: Option<i64>,
-    /// For how many milliseconds no grant of the rate limit has come in time; `None` when the last one did.
+    /// For how many milliseconds no rate limit grant has arrived in time; `None` if the last one did.
     #[serde(default)]
     pub limiter_late_ms: Option<u64>,
 }
@@ -172,7 +172,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn start_run(&self, run: &NewRun, settings: Settings) -> Result<Started, Error> {
+    pub async fn start_run(&self, run: &NewRun, settings: RunSettings) -> Result<Started, Error> {
         let mut request = json!({
             "kind": run.kind, "requested_by": run.requested_by, "cooldown_ms": settings.cooldown.as_millis() as u64,
             "lease_ms": settings.lease.as_millis() as u64, "publish_interval_ms": settings.publish_interval.as_millis() as u64,
@@ -253,7 +253,7 @@ impl Database {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn end_run(&self, run_id: &RunId, code: &str, message: &str) -> Result<Cancelled, Error> {
+    pub async fn end_run(&self, run_id: &RunId, code: &str, message: &str) -> Result<EndedRun, Error> {
         let request = json!({ "run_id": run_id, "state": RunState::Error, "code": code, "message": message });
         self.call("end_run", request).await
     }
@@ -262,11 +262,11 @@ impl Database {
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn cancel_run(&self, requested_by: &str) -> Result<Cancelled, Error> {
+    pub async fn cancel_run(&self, requested_by: &str) -> Result<EndedRun, Error> {
         self.call("cancel_run", json!({ "requested_by": requested_by })).await
     }
 
-    /// Records that a publication went out.
+    /// Confirms that a publication was published.
     ///
     /// # Errors
     /// [`Error`].
@@ -275,7 +275,7 @@ impl Database {
         self.call::<Value>("confirm_publication", request).await.map(drop)
     }
 
-    /// How things stand; with `next_seq` under a sequence number of its own, to be sent as a frame.
+    /// The current state; with `next_seq` under a sequence number of its own, to be sent as a frame.
     ///
     /// # Errors
     /// [`Error`].

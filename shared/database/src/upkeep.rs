@@ -1,4 +1,4 @@
-//! Removing what nobody asks for any more.
+//! Removing expired rows.
 
 use serde_json::{Value, json};
 

@@ -18,7 +18,7 @@ pub enum Cause {
     Single,
     /// Its tickets were found due for reconciling.
     Due,
-    /// A message about it failed for good. Only recorded: no message says it of itself.
+    /// A message about it failed permanently. Only recorded: no message has this cause.
     #[serde(skip_deserializing)]
     DeadLetter,
 }

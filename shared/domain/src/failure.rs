@@ -1,10 +1,10 @@
-//! Which failures are retried, when, and when we give up.
+//! Which failures are retried, when, and after how many attempts an order counts as failed.
 
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The class of a failure decides what happens next. Every error that can befall an order has a method that tells it.
+/// The class of a failure decides what happens next. Every error of an order has a method that returns it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FailureClass {
@@ -28,10 +28,12 @@ impl FailureClass {
     }
 }
 
-/// A transient failure becomes permanent after this many attempts.
+/// A transient failure becomes permanent after this many attempts: the waits of [`retry_after`] add up to half a minute at
+/// most, and a retry of the run or `redrive` covers longer outages.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// Receives before a message becomes a dead letter: `maxReceiveCount` of the template.
+/// Receives before a message becomes a dead letter: `maxReceiveCount` of the template. Five receives, six minutes
+/// apart for most queues, cover an outage of about half an hour.
 pub const MAX_RECEIVES: u32 = 5;
 
 /// When an order named by a webhook can't be found yet: wait this long before attempt 2, 3, 4 and 5 (GHL may take minutes).

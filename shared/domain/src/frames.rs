@@ -1,4 +1,4 @@
-//! What dashboards are told. Everything here is computed from the run row, so that frames, status JSON and database can't disagree.
+//! The frames for dashboards and the status document. Everything here is computed from the run row, so that frames, status JSON and database can't disagree.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -8,22 +8,22 @@ use crate::ids::{LocationId, RunId};
 use crate::problem::Problem;
 use crate::run::{Run, RunState};
 
-/// What a frame tells.
+/// What a frame is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Event {
-    /// How the run stands: the status document's data.
+    /// The state of the run: the status document's data.
     SyncStatus,
-    /// How far orders are.
+    /// The progress of orders.
     SyncProgress,
-    /// How far tickets are.
+    /// The progress of tickets.
     SyncTicketProgress,
-    /// That the run has ended well.
+    /// The run has completed.
     SyncComplete,
 }
 
-/// Sequence numbers the database sets aside for one publication: it tells each event once at most. Also stands in
-/// `publications.sql`.
+/// How many sequence numbers the database reserves for one publication. Four, because a publication has at most one frame of
+/// each [`Event`]. `publications.sql` has the same number.
 pub const FRAMES_PER_PUBLICATION: u64 = 4;
 
 /// The database's permission to publish: numbers no other publication has, and the run as it stood then.
@@ -33,19 +33,19 @@ pub struct Publication {
     pub location_id: LocationId,
     /// The first of [`FRAMES_PER_PUBLICATION`] sequence numbers.
     pub seq_first: u64,
-    /// The run to tell about.
+    /// The run that is published.
     pub run: Run,
 }
 
 /// One message to a dashboard.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Frame {
-    /// What it tells.
+    /// What it is about.
     pub event: Event,
-    /// The run it tells about; `None` before the first.
+    /// The run that it is about; `None` before the first.
     #[serde(rename = "runId")]
     pub run_id: Option<RunId>,
-    /// Its place in the location's one sequence: a client drops what isn't newer.
+    /// Its number in the location's sequence: a client drops frames that aren't newer than its last one.
     pub seq: u64,
     /// The event's data.
     pub data: Value,
@@ -73,7 +73,8 @@ impl Publication {
             .collect();
         let status_seq = frames.iter().find(|frame| frame.event == Event::SyncStatus).map(|frame| frame.seq);
         let seq = frames.last().map_or(self.seq_first, |frame| frame.seq);
-        // While syncing, the document moves on with every publication; at a change of state it is the sync_status frame's data.
+        // While syncing, every publication replaces the document. At a change of state the document equals the data of the
+        // sync_status frame, so it has that frame's number.
         let status_seq = if run.state == RunState::Syncing { seq } else { status_seq.unwrap_or(self.seq_first) };
         Announcement { frames, status: status(Some(run), status_seq), seq }
     }
@@ -90,21 +91,31 @@ impl Event {
     }
 }
 
-/// What dashboards are to be told of a run, after what they were told last.
+/// The frames of a publication, by the run's state and the state that was published before (`announced_state`):
+///
+/// | state now | first publication | after `Syncing` | after `Delay` or an end |
+/// |---|---|---|---|
+/// | `Syncing` | status, progress | progress | nothing |
+/// | `Delay` | progress, status, complete | the same | status, complete |
+/// | `Completed` | progress, complete, status | the same | status |
+/// | `Error`, `Cancelled` | progress, status | the same | status |
+///
+/// *Progress* is that of orders and of tickets. It is published with the end once more, so that the last counts are shown. The
+/// last frame of a run is always a status.
 fn events(run: &Run) -> Vec<Event> {
     let mut events = Vec::new();
-    let told = run.announced_state;
-    if told.is_none() && run.state == RunState::Syncing {
+    let is_first = run.announced_state.is_none();
+    let end_was_announced = run.announced_state.is_some_and(|announced| announced != RunState::Syncing);
+    if is_first && run.state == RunState::Syncing {
         events.push(Event::SyncStatus);
     }
-    if told.is_none_or(|told| told == RunState::Syncing) && run.state != RunState::Skipped {
+    if !end_was_announced && run.state != RunState::Skipped {
         events.extend([Event::SyncProgress, Event::SyncTicketProgress]);
     }
-    let told_the_end = told.is_some_and(|told| told != RunState::Syncing);
     match run.state {
         RunState::Syncing => {}
         RunState::Delay => events.extend([Event::SyncStatus, Event::SyncComplete]),
-        RunState::Completed if !told_the_end => events.extend([Event::SyncComplete, Event::SyncStatus]),
+        RunState::Completed if !end_was_announced => events.extend([Event::SyncComplete, Event::SyncStatus]),
         RunState::Completed | RunState::Error | RunState::Cancelled | RunState::Skipped => {
             events.push(Event::SyncStatus);
         }
@@ -112,13 +123,13 @@ fn events(run: &Run) -> Vec<Event> {
     events
 }
 
-/// The frame that answers a client that asks how things stand.
+/// The frame that answers a client's `{"action": "status"}`.
 #[must_use]
 pub fn snapshot(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Frame {
     Frame { event: Event::SyncStatus, run_id: run.map(|run| run.run_id.clone()), seq, data: answer(run, seq, problems) }
 }
 
-/// The status for whoever asks: the document's data, and `problems` where there are any.
+/// The answer to a request for the status: the document's data, and `problems` if there are any.
 #[must_use]
 pub fn answer(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Value {
     let mut data = status(run, seq);

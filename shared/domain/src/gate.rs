@@ -7,9 +7,9 @@ use serde::Deserialize;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GateResult {
-    /// Let them in.
+    /// The ticket was admitted.
     Admitted,
-    /// It was let in before.
+    /// It had been admitted before.
     AlreadyValidated,
     /// It is cancelled.
     Cancelled,
@@ -32,7 +32,7 @@ pub struct GateTicket {
     pub ticket_type: String,
     /// Its status. A text: the original app and people write others than ours, or none.
     pub status: Option<String>,
-    /// When it was let in.
+    /// When it was admitted.
     pub validated_at: Option<Timestamp>,
     /// Why it is cancelled.
     pub reason: Option<String>,

@@ -1,10 +1,10 @@
-//! Ids from outside, refused at the door when they can't be what they claim to be.
+//! Ids from outside, checked where they enter the system.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a text is no id.
+/// Why a text isn't an id.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("{kind} must be 1 to {MAX_LENGTH} letters, digits, '-' or '_'")]
 pub struct InvalidId {

@@ -1,11 +1,11 @@
-//! What couldn't be honoured in an order's data: the order is synced as far as it makes sense and this says what was left.
+//! What couldn't be applied of an order's data: the order is synced as far as possible, and an issue says what was left out.
 
 use serde::{Deserialize, Serialize};
 
 /// A problem in outside data, with ids and field names but never a buyer's data, in words a person can act on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Issue {
-    /// A stable word for programs, such as `quantity_refused`.
+    /// A stable code for programs, such as `quantity_refused`.
     pub code: String,
     /// One sentence for a person.
     pub message: String,

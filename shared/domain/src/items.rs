@@ -39,7 +39,7 @@ pub struct Line {
     /// What the ticket says: a label, free to change.
     pub ticket_type: String,
     /// Tickets asked for: 0 when the quantity was refused, `None` when it couldn't be read. Then the line keeps the
-    /// quantity it was stored with, since nobody's tickets vanish because something couldn't be read.
+    /// quantity it was stored with: no tickets are cancelled because something couldn't be read.
     pub quantity: Option<u32>,
 }
 
@@ -48,7 +48,7 @@ pub struct Line {
 #[must_use]
 pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
     let mut lines: Vec<Line> = Vec::new();
-    let mut absurd: Vec<usize> = Vec::new();
+    let mut over_limit: Vec<usize> = Vec::new();
     let mut issues = Vec::new();
     for (position, item) in items.iter().enumerate() {
         let product_id = item.product_id.clone().unwrap_or_default();
@@ -70,12 +70,12 @@ pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
             lines.push(Line { product_id, price_id, ticket_type, quantity });
             continue;
         };
-        // What adds up to too much entitles to nothing, whatever else follows.
-        let Some(line) = lines.get_mut(known).filter(|_| !absurd.contains(&known)) else { continue };
+        // A line whose sum is too large entitles to nothing, even if more items follow.
+        let Some(line) = lines.get_mut(known).filter(|_| !over_limit.contains(&known)) else { continue };
         line.quantity = line.quantity.zip(quantity).map(|(so_far, more)| so_far.saturating_add(more));
         if line.quantity.is_some_and(|sum| sum > max_quantity) {
             line.quantity = Some(0);
-            absurd.push(known);
+            over_limit.push(known);
             let reason = QuantityRefused::TooMany { max: max_quantity };
             issues.push(not_honoured(position, &product_id, &price_id, reason));
         }
@@ -84,7 +84,7 @@ pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
 }
 
 /// The seed's form of the quantities: tickets per label, such as `{"VIP": 2, "Regular": 3}`. Unknown ones count as 0
-/// here; the database adds up again where it knows better.
+/// here; the database sums again where it has the stored quantity.
 #[must_use]
 pub fn ticket_quantities(lines: &[Line]) -> BTreeMap<String, u64> {
     let mut quantities = BTreeMap::new();

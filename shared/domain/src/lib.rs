@@ -6,18 +6,18 @@
 //! |---|---|
 //! | [`ids`] | what an order, location or run id may look like |
 //! | [`items`] | how an order's items become lines: labels, quantities, sums |
-//! | [`personal`] | what is stored and passed on, never shown |
+//! | [`personal`] | personal data, which is stored and passed on but never printed |
 //! | [`order`] | an order as we keep it, and whether it is a valid order of ours |
 //! | [`cause`] | why an order is looked at |
 //! | [`entitlement`] | whether an order entitles to tickets, and why not |
 //! | [`issue`] | what couldn't be honoured, in words a person can act on |
 //! | [`failure`] | which failures are retried, and when |
 //! | [`listing`] | the next page of a listing, and when it is complete |
-//! | [`outcome`] | what became of an order: its row, its tickets |
+//! | [`outcome`] | what was done with an order: its row, its tickets |
 //! | [`gate`] | what the gate decides about a ticket |
 //! | [`rate`] | GHL's rate limit |
 //! | [`run`] | a run as the database keeps it |
-//! | [`frames`] | what dashboards are told, and the published status |
+//! | [`frames`] | the frames for dashboards, and the published status |
 //! | [`problem`] | what keeps the whole system from working |
 //!
 //! What can only be decided while rows are locked stands in SQL, in `infra/supabase/schemas`:

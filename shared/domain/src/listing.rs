@@ -11,9 +11,11 @@ use crate::issue::Issue;
 pub const PAGE_SIZE: u32 = 100;
 /// Rows per page once GHL has refused [`PAGE_SIZE`].
 pub const SMALL_PAGE_SIZE: u32 = 50;
-/// Rows each page shares with the one before.
+/// Rows each page shares with the one before: fewer than ten rows deleted between two reads do no harm. A larger
+/// overlap would cost more calls; ten rows of a hundred cost a tenth more.
 pub const OVERLAP: u32 = 10;
-/// Pages without a common id before the listing goes on regardless, with an issue: a list that shifts faster than it can be read.
+/// Pages without a common id in a row before the listing goes on with an issue. A page read again normally has one; after three
+/// such pages the list shifts faster than it can be read, and the run must still end.
 const MAX_STEPS_BACK: u32 = 3;
 
 /// What is being listed.
@@ -40,7 +42,7 @@ pub struct Listing {
     /// The last ids of the page before; empty on a first page.
     #[serde(default)]
     tail: Vec<String>,
-    /// How often we went back in a row.
+    /// How many pages in a row had no common id.
     #[serde(default)]
     steps_back: u32,
     /// Whether this is the second pass, after the first found fewer orders than GHL counts.
@@ -48,7 +50,7 @@ pub struct Listing {
     second_pass: bool,
 }
 
-/// What a page tells.
+/// What is known of a page.
 #[derive(Debug, Clone, Copy)]
 pub struct Page<'a> {
     /// The ids on it, in GHL's order.
@@ -77,15 +79,15 @@ impl Listing {
         (self.page_size > SMALL_PAGE_SIZE).then(|| Self { page_size: SMALL_PAGE_SIZE, ..self.clone() })
     }
 
-    /// Whether this page is a full one, so that another follows whatever the run has recorded.
+    /// Whether this page is a full one: then another page follows, whatever the run has recorded.
     #[must_use]
-    pub fn goes_on_after(&self, page: Page<'_>) -> bool {
+    pub fn is_full(&self, page: Page<'_>) -> bool {
         page.ids.len() as u64 >= u64::from(self.page_size)
     }
 
     /// Where the next page starts if this one turns out to be a full one: it can be read before this one is there.
     #[must_use]
-    pub fn behind_a_full_page(&self) -> Self {
+    pub fn after_full_page(&self) -> Self {
         Self { offset: self.offset + u64::from(self.page_size - OVERLAP), ..self.clone() }
     }
 
@@ -104,14 +106,14 @@ impl Listing {
         let lost = !self.tail.is_empty() && !page.ids.iter().any(|id| self.tail.contains(id));
         if lost {
             if self.steps_back < MAX_STEPS_BACK {
-                return (self.back(), issues);
+                return (self.one_page_back(), issues);
             }
             issues.push(Issue::new(
                 "listing_shifted",
                 "Orders were deleted in GHL faster than they could be listed; some may be missing. The next full sync will find them.",
             ));
         }
-        if self.goes_on_after(page) {
+        if self.is_full(page) {
             let tail = page.ids.iter().rev().take(OVERLAP as usize).cloned().collect();
             let offset = self.offset + rows - u64::from(OVERLAP);
             return (Self { offset, tail, steps_back: 0, ..self.clone() }, issues);
@@ -126,7 +128,7 @@ impl Listing {
                 if distinct < page.total {
                     issues.push(Issue::new(
                         "listing_short",
-                        format!("GHL counts {} orders but listed only {distinct}, twice. Nothing is concluded from the others.", page.total),
+                        format!("GHL counts {} orders but listed only {distinct}, twice. Orders that were not listed stay as they are.", page.total),
                     ));
                 }
                 (Self { phase: Phase::Done, tail: Vec::new(), ..self.clone() }, issues)
@@ -134,8 +136,8 @@ impl Listing {
         }
     }
 
-    /// The page before once more, as no id was common: rows in between were skipped.
-    fn back(&self) -> Self {
+    /// The page before once more, because this page shares no id with it: rows in between were skipped.
+    fn one_page_back(&self) -> Self {
         let step = u64::from(self.page_size - OVERLAP);
         let offset = self.offset.saturating_sub(step);
         // A page from row 0 has no predecessor to share ids with.
@@ -165,7 +167,7 @@ mod tests {
             seen.extend(ids.iter().cloned());
             let page = Page { ids: &ids, total: orders.len() as u64 };
             let (next, found) = listing.after(page, seen.len() as u64);
-            if listing.goes_on_after(page) {
+            if listing.is_full(page) {
                 assert_eq!(
                     listing.after(page, 0).0,
                     next,
@@ -197,7 +199,7 @@ mod tests {
                 under_way = vec![(listing.clone(), None)];
             }
             while under_way.len() <= pages_ahead {
-                let next = under_way.last().unwrap().0.behind_a_full_page();
+                let next = under_way.last().unwrap().0.after_full_page();
                 if next.offset >= total {
                     break;
                 }

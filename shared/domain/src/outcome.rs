@@ -1,4 +1,4 @@
-//! What became of an order: what its upsert did to its row, and what reconciling did to its tickets.
+//! What was done with an order: what its upsert did to its row, and what reconciling did to its tickets.
 
 use serde::{Deserialize, Serialize};
 
@@ -11,13 +11,13 @@ use crate::issue::Issue;
 pub enum Change {
     /// The row was inserted or changed.
     Written,
-    /// The row said the same already.
+    /// The row held the same values already.
     Unchanged,
     /// The row is newer than what was read.
     Stale,
 }
 
-/// What an upsert did with an order: one word, `skipped` or that of a [`Change`].
+/// What an upsert did with an order: `skipped`, or a [`Change`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum UpsertResult {

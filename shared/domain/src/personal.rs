@@ -1,4 +1,4 @@
-//! Personal data: stored and passed on, never shown.
+//! Personal data: stored and passed on, never printed.
 
 use std::fmt;
 
@@ -6,14 +6,14 @@ use serde::Serialize;
 
 /// A buyer's name, e-mail address or phone number.
 ///
-/// It can't get into a log line or an error text by formatting: `Debug` tells that it is there, not what it is, and there
+/// It can't get into a log line or an error text by formatting: `Debug` shows that there is a value but not which, and there
 /// is no `Display`. It is serialized as it is, since that is how it gets into the database.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct Personal(String);
 
 impl Personal {
-    /// The data itself, for those who store or compare it.
+    /// The data itself, to be stored or compared.
     #[must_use]
     pub fn expose(&self) -> &str {
         &self.0

@@ -1,16 +1,16 @@
-//! What keeps the whole system from working, in words for an admin.
+//! What keeps the whole system from working, described for an admin.
 
 use std::time::Duration;
 
 use serde::Serialize;
 
-/// For how long no grant of the rate limit comes in time before it is a problem.
+/// How long no rate limit grant must have arrived in time before that is reported as a problem.
 pub const LATE_FOR_TOO_LONG: Duration = Duration::from_secs(60);
 
 /// Something that an admin should know wherever the status is shown.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Problem {
-    /// A stable word.
+    /// A stable code.
     pub code: &'static str,
     /// What is wrong, and what to do.
     pub message: String,

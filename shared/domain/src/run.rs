@@ -9,7 +9,7 @@ use crate::ids::{LocationId, RunId};
 use crate::listing::Listing;
 
 /// How long a pulse is claimed: the time-out of `run-worker` in the template, which is less than its queue's visibility
-/// time-out, since a pulse that is redelivered while it is claimed counts as a duplicate and dies.
+/// time-out, since a pulse that is redelivered while it is claimed is a duplicate and ends.
 pub const PULSE_CLAIM: Duration = Duration::from_secs(60);
 
 /// Between two pulses of a syncing run, unless `PULSE_SECONDS` says otherwise.
@@ -18,7 +18,7 @@ pub const PULSE_EVERY: Duration = Duration::from_secs(2);
 /// A pulse lists for at most this long, so that dispatching, publishing and cancelling never wait long for it.
 pub const LONGEST_LISTING: Duration = Duration::from_secs(20);
 
-/// A run is without a pulse for this long only if one was lost. Also stands in `publications.sql`.
+/// A run has no pulse for this long only if one was lost. Also stands in `publications.sql`.
 pub const PULSE_LOST_AFTER: Duration = Duration::from_secs(30);
 
 /// What a run fetches.
@@ -152,9 +152,9 @@ pub struct Run {
     pub unchanged: u64,
     /// Live and validated tickets of the orders synced so far.
     pub tickets_total: u64,
-    /// Tickets looked at.
+    /// Tickets checked.
     pub tickets_checked: u64,
-    /// Different ticket types met.
+    /// Different ticket types found.
     pub ticket_types: u64,
     /// Tickets made.
     pub tickets_added: u64,
@@ -163,7 +163,7 @@ pub struct Run {
     pub tickets_reinstated: u64,
     /// Tickets cancelled.
     pub tickets_cancelled: u64,
-    /// A stable word, when it ended with an error.
+    /// A stable code, when it ended with an error.
     pub error_code: Option<String>,
     /// A sentence for a person, when it ended with an error.
     pub error_message: Option<String>,
@@ -171,7 +171,7 @@ pub struct Run {
     pub requested_by: Option<String>,
     /// The number of its newest pulse.
     pub pulse: i64,
-    /// The state dashboards were last told.
+    /// The state that was last published to dashboards; `None` before the first publication.
     pub announced_state: Option<RunState>,
     /// The database's time when this was read.
     pub now: Timestamp,

@@ -1,4 +1,4 @@
-//! The calls, their headers, and what keeps the token where it belongs.
+//! The calls, their headers, and what keeps the token from reaching other hosts.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -35,7 +35,7 @@ pub struct Client {
     observed: Mutex<Observations>,
 }
 
-/// What GHL said of its rate limit, and between which moments it last did.
+/// What GHL's answers said about its rate limit, and when the call with the newest value was sent and answered.
 #[derive(Default)]
 struct Observations {
     rate: RateLimit,
@@ -43,7 +43,7 @@ struct Observations {
 }
 
 impl Observations {
-    /// Adds what the answer to a call said. The call that was sent last knows most, whenever it was answered.
+    /// Adds what the answer to a call said. The call that was sent last has the newest values, whenever it was answered.
     fn add(&mut self, rate: RateLimit, sent_at: Instant, answered_at: Instant) {
         match self.last {
             Some((last_sent_at, _)) if sent_at < last_sent_at => self.rate = rate.and(self.rate),
@@ -52,9 +52,9 @@ impl Observations {
     }
 }
 
-/// What GHL said of its rate limit since it was last asked for.
+/// What GHL said about its rate limit since [`Client::take_observed`] was last called.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct ObservedRate {
     /// What it said.
     pub rate: RateLimit,
     /// How long ago the answer came.
@@ -72,7 +72,7 @@ impl Client {
     /// # Errors
     /// A text naming what is wrong with the base URL.
     pub fn new(config: Config, http: HttpClient) -> Result<Self, String> {
-        let base = Url::parse(&config.base_url).map_err(|error| format!("GHL_API_BASE_URL is no URL: {error}"))?;
+        let base = Url::parse(&config.base_url).map_err(|error| format!("GHL_API_BASE_URL is not a URL: {error}"))?;
         let local = matches!(base.host_str(), Some("127.0.0.1" | "localhost" | "host.docker.internal"));
         if base.cannot_be_a_base() || !(base.scheme() == "https" || (base.scheme() == "http" && local)) {
             return Err("GHL_API_BASE_URL must be an https URL".to_owned());
@@ -80,14 +80,14 @@ impl Client {
         Ok(Self { http, base, config, observed: Mutex::default() })
     }
 
-    /// What GHL said of its rate limit since the last call of this method.
-    pub fn take_observed(&self) -> Seen {
+    /// What GHL said about its rate limit since the last call of this method.
+    pub fn take_observed(&self) -> ObservedRate {
         let taken = self.observed.lock().map(|mut observed| std::mem::take(&mut *observed)).unwrap_or_default();
         let (age, took) = taken
             .last
             .map(|(sent_at, answered_at)| (answered_at.elapsed(), answered_at.duration_since(sent_at)))
             .unwrap_or_default();
-        Seen { rate: taken.rate, age, took }
+        ObservedRate { rate: taken.rate, age, took }
     }
 
     /// One page of orders, newest first. `payment_status` filters (`refunded`).
@@ -189,7 +189,7 @@ fn count(status: Option<StatusCode>) {
     }
 }
 
-/// Reads an error body, of whatever form: `message` is a text or a list of texts; gateways answer HTML or nothing.
+/// Reads an error body of any form: `message` is a text or a list of texts; gateways answer HTML or nothing.
 fn refusal(call: &'static str, status: StatusCode, body: &[u8]) -> Error {
     let body = json::parse(body).unwrap_or(Value::Null);
     let message = match body.get("message") {

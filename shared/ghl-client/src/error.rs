@@ -2,7 +2,7 @@
 
 use domain::FailureClass;
 
-/// A call that brought nothing usable. The texts name the call and never hold a body, a token or a buyer's data.
+/// A call without a usable answer. The texts name the call and never hold a body, a token or a buyer's data.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// No answer: connection, TLS, time-out or a body that broke off.
@@ -39,7 +39,7 @@ pub enum Error {
 }
 
 impl Error {
-    /// What happens next: the one classification everybody uses.
+    /// How the failure is treated: the one classification that all functions use.
     ///
     /// GHL answers some time-outs with 400, so that a 400 can't be classed by its code alone.
     #[must_use]
@@ -68,7 +68,7 @@ impl Error {
         matches!(self, Self::Status { status: 422, .. })
     }
 
-    /// A stable word for reports.
+    /// A stable code for reports.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {

@@ -12,6 +12,6 @@ mod client;
 mod error;
 mod rate;
 
-pub use client::{Client, Config, Seen};
+pub use client::{Client, Config, ObservedRate};
 pub use error::Error;
 pub use rate::RateLimit;

@@ -1,4 +1,4 @@
-//! What GHL says of its rate limit, on every answer.
+//! What GHL says about its rate limit, on every answer.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ pub struct RateLimit {
 
 /// The wait after a 429 that names none: one interval, as documented.
 const DEFAULT_CLOSED: Duration = domain::rate::WINDOW;
-/// The longest wait we believe: a day's budget is a matter for the daily floor, not for a closed window.
+/// The longest wait that is accepted: a used-up day's budget is handled by the daily reserve, not by a closed window.
 const LONGEST_CLOSED: Duration = Duration::from_secs(300);
 
 impl RateLimit {

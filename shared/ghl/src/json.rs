@@ -1,4 +1,4 @@
-//! Lenient reading of JSON: text that Postgres could not store is mended, and fields of the wrong type are absent.
+//! Lenient reading of JSON: text that Postgres could not store is repaired, and fields of the wrong type are absent.
 
 use std::borrow::Cow;
 
@@ -8,19 +8,19 @@ use serde_json::Value;
 /// Parses JSON that may hold `\u0000` (Postgres stores no NUL) or lone surrogates (no Unicode text has them): both become U+FFFD.
 pub fn parse(body: &[u8]) -> Result<Value, serde_json::Error> {
     let text = String::from_utf8_lossy(body);
-    serde_json::from_str(&mend_escapes(&text))
+    serde_json::from_str(&repair_escapes(&text))
 }
 
 /// Replaces the escapes `\u0000` and lone `\ud800`..`\udfff` by `\ufffd`, leaving everything else as it is.
-fn mend_escapes(text: &str) -> Cow<'_, str> {
+fn repair_escapes(text: &str) -> Cow<'_, str> {
     if !text.contains("\\u") {
         return Cow::Borrowed(text);
     }
-    let mut mended = String::with_capacity(text.len());
+    let mut repaired = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
         let (before, escape) = rest.split_at(at);
-        mended.push_str(before);
+        repaired.push_str(before);
         let (kept, used) = match code_unit(escape) {
             Some(0) => ("\\ufffd", 6),
             Some(0xD800..=0xDBFF) if matches!(escape.get(6..).and_then(code_unit), Some(0xDC00..=0xDFFF)) => {
@@ -34,11 +34,11 @@ fn mend_escapes(text: &str) -> Cow<'_, str> {
                 (escape.get(..used).unwrap_or(escape), used)
             }
         };
-        mended.push_str(kept);
+        repaired.push_str(kept);
         rest = escape.get(used..).unwrap_or("");
     }
-    mended.push_str(rest);
-    Cow::Owned(mended)
+    repaired.push_str(rest);
+    Cow::Owned(repaired)
 }
 
 /// The UTF-16 code unit of an escape `\uXXXX` at the start of `text`.

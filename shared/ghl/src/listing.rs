@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::json;
 
-/// A row of the list of orders: enough to tell whether it changed, not enough to sync it.
+/// A row of the list of orders: enough to see whether it changed, not enough to sync it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedOrder {
     /// Its id.
@@ -44,7 +44,7 @@ pub struct Product {
 pub struct ProductPage {
     /// The rows whose id can be read.
     pub products: Vec<Product>,
-    /// Rows on the page, readable or not: tells a short page.
+    /// Rows on the page, readable or not: shows whether the page is a short one.
     pub rows: usize,
 }
 

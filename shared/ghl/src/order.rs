@@ -10,7 +10,7 @@ use crate::json::{decimal, text, text_of, timestamp};
 /// Reads an order, bare or as `{"order": {}}`.
 ///
 /// # Errors
-/// What is missing, when this is no order: GHL answers some failures with 200.
+/// What is missing, if this isn't an order: GHL answers some failures with 200.
 pub fn read_order(body: &Value, asked_for: &OrderId) -> Result<Order, &'static str> {
     let order = body.get("order").filter(|order| order.is_object()).unwrap_or(body);
     if text(order, "_id").as_deref() != Some(asked_for.as_str()) {
@@ -30,7 +30,7 @@ pub fn read_order(body: &Value, asked_for: &OrderId) -> Result<Order, &'static s
     if updated_at.is_none() {
         issues.push(Issue::new(
             "updated_at_unreadable",
-            "updatedAt is missing or no time stamp; a later reading with one wins.",
+            "updatedAt is missing or not a time stamp; a later reading that has one wins.",
         ));
     }
     Ok(Order {
@@ -58,9 +58,7 @@ fn items(order: &Value, issues: &mut Vec<Issue>) -> Option<Vec<Item>> {
     let unreadable = |problem: &str| {
         Issue::new(
             "items_unreadable",
-            format!(
-                "items {problem}, so there is nothing to make tickets of. Check the order in GHL and sync it again."
-            ),
+            format!("items {problem}, so no tickets can be made from them. Check the order in GHL and sync it again."),
         )
     };
     let Some(rows) = order.get("items").and_then(Value::as_array) else {

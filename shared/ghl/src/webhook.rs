@@ -6,4 +6,4 @@ mod orders;
 mod signature;
 
 pub use orders::{Hint, NotUsable, order_ids};
-pub use signature::{Keys, Refused};
+pub use signature::{VerifyError, WebhookKeys};

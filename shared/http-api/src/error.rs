@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use crate::response::{Response, of_json};
 
-/// Why a request isn't done: what its caller is told, and apart from it the cause, which only the log gets.
+/// Why a request failed: what the caller gets, and separately the cause, which only the log gets.
 ///
-/// The body is `{"error": "<words for a person>", "code": "<stable_word>", "requestId": "..."}`, with further fields
+/// The body is `{"error": "<message for a person>", "code": "<stable_code>", "requestId": "..."}`, with further fields
 /// where documented. It never holds the body of an answer of GHL or the database.
 #[derive(Debug, thiserror::Error)]
 #[error("{code}: {message}")]
@@ -23,7 +23,7 @@ pub struct ApiError {
 }
 
 impl ApiError {
-    /// An error of a function's own; `code` is a stable word in snake case that programs may rely on.
+    /// An error of a function's own; `code` is a stable code in snake case that programs may rely on.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
         Self { status, code, message: message.into(), extra: Map::new(), retry_after: None, source: None }
     }
@@ -48,19 +48,24 @@ impl ApiError {
         Self::not_found("no_route", "There is nothing at this address")
     }
 
-    /// 403 `not_authorised`: the authorizer has told nothing usable about the caller.
+    /// 403 `not_authorised`: the request has no usable context from the authorizer.
     pub fn not_authorised() -> Self {
         Self::new(StatusCode::FORBIDDEN, "not_authorised", "You are not signed in, or your session has ended")
     }
 
-    /// 401 `session_ended`: the user's session has ended; its token may still pass for a while, as clocks differ.
+    /// 401 `session_ended`: the user's session has ended; its token may still be accepted for a while, as clocks differ.
     pub fn session_ended() -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "session_ended", "Your session has ended. Sign in again.")
     }
 
-    /// 403 `admin_required`: a member asks for what only admins may.
+    /// 403 `admin_required`: a member asks for something that only admins may do.
     pub fn admin_required() -> Self {
         Self::new(StatusCode::FORBIDDEN, "admin_required", "Only an admin may do this")
+    }
+
+    /// 400 `invalid_order_id`: a text isn't an order id.
+    pub fn invalid_order_id() -> Self {
+        Self::bad_request("invalid_order_id", "An order id must be 1 to 64 letters, digits, '-' or '_'")
     }
 
     /// 404 `run_not_found`: no run has this id.
@@ -97,9 +102,8 @@ impl ApiError {
         Self::new(StatusCode::BAD_GATEWAY, "ghl_unavailable", message).retry_after(retry_after)
     }
 
-    /// 502 `ghl_unauthorized`: GHL refuses the access token.
-    pub fn ghl_unauthorized() -> Self {
-        let message = "Failed to fetch order details: GoHighLevel refuses the access token, please check it";
+    /// 502 `ghl_unauthorized`: GHL refuses the access token, or it can't be read; `message` says which.
+    pub fn ghl_unauthorized(message: String) -> Self {
         Self::new(StatusCode::BAD_GATEWAY, "ghl_unauthorized", message)
     }
 
@@ -124,7 +128,7 @@ impl ApiError {
 
     /// 500 `internal`: a mistake of ours.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        let message = "Something went wrong here; the request id finds it in the logs";
+        let message = "Something went wrong on our side; the logs have it under this request id";
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", message).caused_by(source)
     }
 
@@ -135,7 +139,7 @@ impl ApiError {
         self
     }
 
-    /// Tells when asking again makes sense, as `Retry-After` in whole seconds, at least 1.
+    /// Says when another request makes sense, as `Retry-After` in whole seconds, at least 1.
     #[must_use]
     pub fn retry_after(mut self, wait: Duration) -> Self {
         self.retry_after = Some(wait);
@@ -154,7 +158,7 @@ impl ApiError {
         self.status
     }
 
-    /// The stable word.
+    /// The stable code.
     pub fn code(&self) -> &'static str {
         self.code
     }
@@ -236,7 +240,6 @@ mod tests {
     fn the_words_an_admin_knows() {
         let text = |error: ApiError| error.message.into_owned();
         assert!(text(ApiError::ghl_unavailable(Duration::ZERO)).starts_with("Failed to fetch order details"));
-        assert!(text(ApiError::ghl_unauthorized()).starts_with("Failed to fetch order details"));
         assert!(text(ApiError::database_unavailable()).starts_with("Database connection error"));
         assert!(text(ApiError::live_updates_unavailable()).starts_with("Live updates unavailable"));
         let soon = ApiError::ghl_unavailable(Duration::ZERO).into_response("r");

@@ -3,9 +3,9 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `serve` | [`serve`]: runs a handler; every error, also a panic, becomes the documented error body |
-//! | `error` | [`ApiError`]: status, stable code, words for a person, cause for the log; the errors an admin can meet |
+//! | `error` | [`ApiError`]: status, stable code, message for a person, cause for the log; the errors an admin can meet |
 //! | `answer` | [`json`]: an answer |
-//! | `response` | [`Response`], and the security headers that stand on every one |
+//! | `response` | [`Response`], and the security headers that every answer has |
 //! | [`request`] | path, query, body, id and [`Caller`] of a request |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 

@@ -11,7 +11,7 @@ const LEEWAY_SECONDS: i64 = 60;
 
 /// The path without the stage's prefix, not decoded: `/api/ghl/orders/sync`.
 ///
-/// The path in `request.uri()` won't do: lambda_http puts the stage before it unless the stage is `$default`.
+/// The path in `request.uri()` can't be used: lambda_http puts the stage before it unless the stage is `$default`.
 pub fn path(request: &Request) -> &str {
     let path = request.raw_http_path();
     let stage = match request.request_context_ref() {
@@ -33,7 +33,7 @@ pub fn path_parameter(request: &Request, name: &str) -> Result<String, ApiError>
     let value = request.path_parameters_ref().and_then(|parameters| parameters.first(name));
     value
         .map(str::to_owned)
-        .ok_or_else(|| ApiError::bad_request("missing_parameter", format!("The address lacks its part {{{name}}}")))
+        .ok_or_else(|| ApiError::bad_request("missing_parameter", format!("The address lacks the part {name}")))
 }
 
 /// The first value of the query parameter `name`, decoded; empty counts as absent.
@@ -54,7 +54,7 @@ pub fn query_number(
     let Some(value) = query(request, name) else { return Ok(default) };
     let number: u32 = value
         .parse()
-        .map_err(|_| ApiError::bad_request("invalid_parameter", format!("`{name}` should be a whole number")))?;
+        .map_err(|_| ApiError::bad_request("invalid_parameter", format!("`{name}` must be a whole number")))?;
     Ok(number.clamp(*bounds.start(), *bounds.end()))
 }
 
@@ -68,7 +68,7 @@ pub fn json_body<T: DeserializeOwned>(request: &Request) -> Result<Option<T>, Ap
         return Ok(None);
     }
     serde_json::from_slice(body).map(Some).map_err(|error| {
-        let what = if error.is_data() { "has not the expected fields" } else { "is not JSON" };
+        let what = if error.is_data() { "does not have the expected fields" } else { "is not JSON" };
         let message = format!("The body {what} (line {}, column {})", error.line(), error.column());
         ApiError::bad_request("invalid_body", message)
     })
@@ -82,10 +82,10 @@ pub fn id(request: &Request) -> &str {
     }
 }
 
-/// Who asks, as the authorizer has found out.
+/// The caller, as the authorizer has authenticated it.
 ///
 /// # Errors
-/// 403 `not_authorised` if the request came without the authorizer's context, or with one that isn't whole or has expired.
+/// 403 `not_authorised` if the request came without the authorizer's context, or with one that is incomplete or has expired.
 pub fn caller(request: &Request) -> Result<Caller, ApiError> {
     let Some(RequestContext::ApiGatewayV2(context)) = request.request_context_ref() else {
         return Err(ApiError::not_authorised());

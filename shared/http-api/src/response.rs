@@ -10,7 +10,7 @@ use lambda_http::Body;
 /// An answer of the HTTP API.
 pub type Response = http::Response<Body>;
 
-/// What stands on every answer, unless the answer says otherwise itself (as the dashboard's page does).
+/// The headers of every answer, unless the answer sets them itself (as the dashboard's page does).
 pub(crate) const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     (CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),

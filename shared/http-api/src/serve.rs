@@ -41,10 +41,10 @@ pub async fn respond(handling: impl Future<Output = Result<Response, ApiError>>,
                     status = error.status().as_u16(),
                     code = error.code(),
                     causes = causes(&error),
-                    "A request could not be done."
+                    "A request failed"
                 );
             } else if error.source().is_some() {
-                tracing::warn!(code = error.code(), causes = causes(&error), "A request was refused.");
+                tracing::warn!(code = error.code(), causes = causes(&error), "A request was refused");
             }
             error.into_response(request_id)
         }

@@ -1,4 +1,4 @@
-//! Orders from GHL: as many at once as the shared limiter grants, the rest as soon as it grants more.
+//! Fetches orders from GHL: as many at once as the shared limiter grants, the rest as soon as it grants more.
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
@@ -20,11 +20,11 @@ use crate::punctuality::Punctuality;
 pub struct Order {
     /// Which order.
     pub id: OrderId,
-    /// The run it is fetched for: nothing new is fetched once that isn't syncing any more.
+    /// The run it is fetched for: no fetch starts once that run has left `Syncing`.
     pub run_id: Option<RunId>,
 }
 
-/// What became of one order.
+/// The result of fetching one order.
 #[derive(Debug)]
 pub enum Fetched {
     /// It was read.
@@ -48,27 +48,27 @@ pub enum FetchError {
     /// GHL's answer.
     #[error(transparent)]
     Ghl(#[from] ghl_client::Error),
-    /// The database couldn't be asked for a slot or for the product list.
-    #[error("the database could not be asked")]
+    /// The call for a slot or for the product list failed.
+    #[error("the database call failed")]
     Database(#[source] database::Error),
     /// The token couldn't be read.
     #[error("the GHL access token could not be read")]
     Token(#[source] settings::SettingsError),
-    /// The rate limit left no room in time.
-    #[error("GHL's rate limit left no room in time")]
+    /// The rate limit had no free slot in time.
+    #[error("GHL's rate limit had no free slot in time")]
     NoSlot,
-    /// The day's budget of calls is used up but for the reserve: the run stops.
+    /// The day's budget of calls is used up except for the reserve: the run stops.
     #[error(
         "GHL's budget of calls for today is nearly used up, and the rest is kept for webhooks; start the sync again tomorrow"
     )]
     DailyBudget,
-    /// Reading it panicked: a bug, which takes only this order with it.
+    /// Reading it panicked. That is a bug, and fails only this order.
     #[error("reading the order failed unexpectedly; please report this with the order id")]
     Panicked,
 }
 
 impl FetchError {
-    /// What happens next.
+    /// How the failure is treated.
     #[must_use]
     pub fn class(&self) -> FailureClass {
         match self {
@@ -80,13 +80,30 @@ impl FetchError {
         }
     }
 
-    /// Whether it befalls every order alike, so that the run it happens in ends.
+    /// Whether every order would fail in the same way, so that the run ends.
     #[must_use]
     pub fn stops_run(&self) -> bool {
         self.class() == FailureClass::Auth || matches!(self, Self::DailyBudget)
     }
 
-    /// A stable word for reports.
+    /// A sentence for an admin: `what` failed, and why.
+    #[must_use]
+    pub fn reason(&self, what: &str) -> String {
+        match self {
+            Self::Ghl(error) if error.class() == FailureClass::Auth => {
+                format!("{what}: GoHighLevel refuses the access token, please check it")
+            }
+            _ => format!("{what}: {self}"),
+        }
+    }
+
+    /// [`Self::reason`] for an order.
+    #[must_use]
+    pub fn order_reason(&self) -> String {
+        self.reason("Failed to fetch order details")
+    }
+
+    /// A stable code for reports.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -136,8 +153,8 @@ impl Fetcher {
         &self.token
     }
 
-    /// Asks the limiter once, telling it what GHL said of its limit since the last time. A grant that took longer to
-    /// arrive than it is good for is void.
+    /// Asks the limiter once, and passes on what GHL has said about its limit since the last time. A grant that takes longer
+    /// to arrive than its margin is void.
     ///
     /// # Errors
     /// [`database::Error`].
@@ -148,10 +165,10 @@ impl Fetcher {
         wanted: usize,
         run_id: Option<&RunId>,
     ) -> Result<Slots, database::Error> {
-        // Read before anything is granted: a grant doesn't wait for it. Whoever needs the token learns why there is none.
+        // Read before anything is granted, so that no grant waits for it. An error is returned where the token is needed.
         let _read_in_advance = self.token.get().await;
         if !self.punctuality.is_measured() {
-            // The margin of the very first grant needs a measurement, too.
+            // The margin of the first grant needs a measurement, too.
             self.acquire(database, lane, 0, run_id).await?;
         }
         self.acquire(database, lane, wanted, run_id).await
@@ -164,7 +181,7 @@ impl Fetcher {
         wanted: usize,
         run_id: Option<&RunId>,
     ) -> Result<Slots, database::Error> {
-        let ghl_client::Seen { rate: seen, age, took } = self.client.take_observed();
+        let ghl_client::ObservedRate { rate: seen, age, took } = self.client.take_observed();
         let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let observed = Observed {
             max: seen.max,
@@ -175,11 +192,11 @@ impl Fetcher {
             closed_for_ms: seen.closed_for.map(milliseconds),
         };
         let limits = Limits { margin_ms: self.punctuality.margin_ms(self.limits.margin_ms), ..self.limits };
-        let untold = self.punctuality.untold();
+        let late = self.punctuality.unreported();
         let asked_at = Instant::now();
-        let mut slots = database.acquire_slots(lane, wanted, run_id, limits, observed, untold).await?;
+        let mut slots = database.acquire_slots(lane, wanted, run_id, limits, observed, late).await?;
         let round_trip = asked_at.elapsed();
-        self.punctuality.told();
+        self.punctuality.reported();
         self.punctuality.measured(round_trip);
         if let Some(remaining) = slots.daily_remaining {
             metrics::value(Metric::GhlDailyRemaining, remaining as f64);
@@ -192,25 +209,25 @@ impl Fetcher {
                     granted = slots.granted,
                     elapsed_ms = milliseconds(round_trip),
                     margin_ms = limits.margin_ms,
-                    "A grant came too late to be used"
+                    "A rate limit grant arrived too late to be used"
                 );
                 slots.granted = 0;
                 slots.wait_ms = slots.wait_ms.max(1);
             }
         }
         let late_for = slots.late_ms.map(Duration::from_millis);
-        if late_for.is_some_and(|late| late >= LATE_FOR_TOO_LONG) && self.punctuality.is_to_be_logged() {
+        if late_for.is_some_and(|late| late >= LATE_FOR_TOO_LONG) && self.punctuality.should_log() {
             metrics::count(Metric::LimiterTooLate, 1);
             tracing::error!(
                 late_ms = slots.late_ms,
                 elapsed_ms = milliseconds(round_trip),
-                "Nothing can be fetched: the database answers too slowly for the rate limit's grants"
+                "Nothing can be fetched: the database answers so slowly that every rate limit grant arrives too late"
             );
         }
         Ok(slots)
     }
 
-    /// Waits for one slot, until `deadline`; `None` when there was none in time or the run has ended.
+    /// Waits for one slot, until `deadline`. `None` if none was free in time or the run has ended.
     ///
     /// # Errors
     /// [`FetchError::Database`], [`FetchError::DailyBudget`].
@@ -275,7 +292,11 @@ impl Fetcher {
                     }
                     Err(error) => {
                         let class = error.class();
-                        tracing::warn!(error = telemetry::chain(&error), ?class, "The rate limiter could not be asked");
+                        tracing::warn!(
+                            error = telemetry::chain(&error),
+                            ?class,
+                            "The rate limiter could not be reached"
+                        );
                         let wait = Duration::from_secs(1);
                         ask_at = Instant::now() + wait;
                         if ask_at >= deadline || class != FailureClass::Transient {
@@ -286,7 +307,7 @@ impl Fetcher {
             }
             tokio::select! {
                 Some((order, again, fetched)) = calls.next(), if !calls.is_empty() => match fetched {
-                    // The token was refused, and reading it anew brought another: this one time the order is tried again.
+                    // The token was refused, and reading it again returned another one: the order is tried once more.
                     Fetched::Failed(error) if !again && self.token_was_renewed(&error).await => waiting.push_back((order, true)),
                     fetched => done.push((order, fetched)),
                 },
@@ -309,7 +330,7 @@ impl Fetcher {
         (order, again, fetched)
     }
 
-    /// Whether a refused token turned out to be an old one.
+    /// Whether a newly read token differs from the refused one.
     async fn token_was_renewed(&self, error: &FetchError) -> bool {
         use secrecy::ExposeSecret as _;
         if !matches!(error, FetchError::Ghl(ghl_client::Error::Status { status: 401, .. })) {
@@ -326,4 +347,27 @@ fn run_is_over(slots: &Slots) -> bool {
 
 fn wait_of(slots: &Slots) -> Duration {
     Duration::from_millis(slots.wait_ms).max(SHORTEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status: u16) -> FetchError {
+        ghl_client::Error::Status { call: "get order", status, not_found: false, timed_out: false, trace_id: None }
+            .into()
+    }
+
+    #[test]
+    fn a_refused_token_is_named_only_if_ghl_refused_it() {
+        for refused in [answered(401), answered(403)] {
+            let reason = refused.order_reason();
+            assert_eq!(reason, "Failed to fetch order details: GoHighLevel refuses the access token, please check it");
+        }
+        let key = settings::SettingsError::MissingSecret { name: "SUPABASE_SERVICE_ROLE_KEY".to_owned() };
+        let database = FetchError::Database(database::Error::Key(key));
+        assert_eq!(database.class(), FailureClass::Auth);
+        assert_eq!(database.order_reason(), "Failed to fetch order details: the database call failed");
+        assert_eq!(answered(500).reason("Listing failed"), "Listing failed: get order: GHL answered 500");
+    }
 }

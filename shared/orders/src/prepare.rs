@@ -1,4 +1,4 @@
-//! An order as read becomes the row to write: lines, entitlement, validity. Pure.
+//! Turns an order as read into the row to write: lines, entitlement, validity. Pure.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ pub struct Purpose {
 /// Rules that are configuration.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// Most tickets of one line; more is refused as absurd.
+    /// The most tickets of one line; more is taken for a mistake and refused.
     pub max_quantity: u32,
     /// Whether a deposit lets people in.
     pub partially_paid_entitles: bool,

@@ -1,4 +1,4 @@
-//! The location's product list: being listed makes an order's line an event of ours.
+//! The location's product list, which decides which orders are valid.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};

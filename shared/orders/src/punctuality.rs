@@ -1,29 +1,29 @@
 //! Whether the limiter's grants arrive in time to be used.
 //!
-//! A grant is good for a while only, its *margin*: it must be used before GHL would count its call in another window. The margin
-//! follows how far away the database is, and what came too late is told to the limiter, which everybody can read.
+//! A grant is valid only for a short time, its *margin*: it must be used before GHL would count its call in another window. The
+//! margin follows the database's response time. Late grants are reported to the limiter, so that all functions see them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// No margin is wider: each grant takes its slot that much longer.
+/// The widest margin. Each grant takes its slot that much longer: at 3 s for 13 s instead of 10.
 const WIDEST_MARGIN_MS: u32 = 3_000;
-/// Round trips that are remembered. Their median counts, since one slow answer says little.
+/// How many round trips are remembered. Their median counts, so that one slow answer has no effect.
 const REMEMBERED: usize = 20;
-/// A limiter that stays late is logged this often.
-const TELL_EVERY: Duration = Duration::from_secs(60);
+/// How often grants that stay late are logged.
+const LOG_EVERY: Duration = Duration::from_secs(60);
 
-/// What one process knows of its own way to the database.
+/// What this process has measured of its calls to the database.
 #[derive(Debug, Default)]
 pub(crate) struct Punctuality(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     round_trips: VecDeque<Duration>,
-    /// Of the last grant; `None` once it was told.
+    /// Whether the last grant was late; `None` once it was reported.
     late: Option<bool>,
-    told_at: Option<Instant>,
+    logged_at: Option<Instant>,
 }
 
 impl Punctuality {
@@ -32,7 +32,7 @@ impl Punctuality {
         !self.state().round_trips.is_empty()
     }
 
-    /// Takes down how long the database took to answer.
+    /// Records how long the database took to answer.
     pub(crate) fn measured(&self, round_trip: Duration) {
         let mut state = self.state();
         if state.round_trips.len() == REMEMBERED {
@@ -50,27 +50,27 @@ impl Punctuality {
         twice.min(WIDEST_MARGIN_MS).max(least_ms)
     }
 
-    /// Takes down whether a grant came too late, to be told with the next request.
+    /// Records whether a grant arrived too late, to be reported with the next request.
     pub(crate) fn granted(&self, late: bool) {
         self.state().late = Some(late);
     }
 
-    /// What the limiter hasn't been told yet.
-    pub(crate) fn untold(&self) -> Option<bool> {
+    /// What hasn't been reported to the limiter yet.
+    pub(crate) fn unreported(&self) -> Option<bool> {
         self.state().late
     }
 
-    /// The limiter has been told.
-    pub(crate) fn told(&self) {
+    /// It has been reported to the limiter.
+    pub(crate) fn reported(&self) {
         self.state().late = None;
     }
 
-    /// Whether it is time to log that the limiter is late.
-    pub(crate) fn is_to_be_logged(&self) -> bool {
+    /// Whether it is time to log that grants are late.
+    pub(crate) fn should_log(&self) -> bool {
         let mut state = self.state();
-        let due = state.told_at.is_none_or(|at| at.elapsed() >= TELL_EVERY);
+        let due = state.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY);
         if due {
-            state.told_at = Some(Instant::now());
+            state.logged_at = Some(Instant::now());
         }
         due
     }
@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn a_limiter_that_stays_late_is_logged_once_a_minute() {
         let punctuality = Punctuality::default();
-        assert!(punctuality.is_to_be_logged());
-        assert!(!punctuality.is_to_be_logged());
+        assert!(punctuality.should_log());
+        assert!(!punctuality.should_log());
     }
 }

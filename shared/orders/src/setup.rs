@@ -9,10 +9,9 @@ use settings::{Env, Secret, SettingsError};
 use crate::fetch::Fetcher;
 use crate::prepare::Rules;
 
-/// Time-out of one call to GHL: GHL gives up itself after 30, and a worker must be able to hand back what it
-/// holds.
+/// Time-out of one call to GHL. GHL itself gives up after 30 s, and a worker needs time to hand back its messages.
 const GHL_TIMEOUT: Duration = Duration::from_secs(20);
-/// What workers keep in reserve at the end of an invocation allows no more.
+/// The longest configurable time-out: workers start nothing in the last 30 s of an invocation.
 const LONGEST_CALL: Duration = Duration::from_secs(25);
 
 /// A fetcher of orders from GHL, within the rate limit: calls to GHL go through it only.

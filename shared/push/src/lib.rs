@@ -1,7 +1,7 @@
 //! Frames posted to the dashboards' WebSocket connections.
 //!
 //! A dashboard that can't be reached must never fail or hold up a sync, so nothing here returns an error: what didn't
-//! get through is counted in a [`PushReport`], and the connections that are gone are named in it, to be forgotten.
+//! get through is counted in a [`PushReport`], which also names the closed connections, so that the caller removes them.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use std::{collections::BTreeSet, time::Duration};
@@ -27,7 +27,7 @@ pub struct Pusher {
     client: Client,
 }
 
-/// What became of the posts of one call. `sent + failed` is connections times frames, less those to gone connections.
+/// The result of the posts of one call. `sent + failed` is connections times frames, less those to gone connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PushReport {
     /// Frames that API Gateway took.
@@ -85,13 +85,13 @@ impl Pusher {
         report
     }
 
-    /// Closes a connection. One that is gone already is fine, and one that can't be closed will end by itself.
+    /// Closes a connection. One that is closed already is no problem, and one that can't be closed ends by itself.
     pub async fn close(&self, connection_id: &str) {
         let closing = self.client.delete_connection().connection_id(connection_id).send().await;
         if let Err(error) = closing.map_err(|error| kind_of(&error))
             && error != "gone"
         {
-            tracing::warn!(error, "A WebSocket connection could not be closed.");
+            tracing::warn!(error, "A WebSocket connection could not be closed");
         }
     }
 
@@ -116,7 +116,7 @@ impl Pusher {
             Ok(_) => Post::Sent,
             Err("gone") => Post::Gone,
             Err(error) => {
-                tracing::debug!(error, "A frame could not be posted.");
+                tracing::debug!(error, "A frame could not be posted");
                 Post::Failed
             }
         }
@@ -130,7 +130,7 @@ impl PushReport {
     }
 }
 
-/// A word for the log; the whole error would hold the connection's id, by which anybody in the account can post to it.
+/// The kind of error, for the log. The whole error would hold the connection's id, with which anybody in the account can post to it.
 fn kind_of<E>(error: &SdkError<E>) -> &'static str {
     // By the status: API Gateway leaves the error's name out of some 410 answers.
     match error.raw_response().map(|answer| answer.status().as_u16()) {

@@ -1,4 +1,4 @@
-//! What a Lambda receives from a queue, and which of it it hands back.
+//! What a Lambda receives from a queue, and the messages it hands back.
 
 use std::fmt;
 
@@ -9,6 +9,9 @@ use telemetry::metrics::{self, Metric};
 use thiserror::Error;
 
 const SENT_AT: &str = "SentTimestamp";
+
+/// What is logged of a message that names a location this deployment doesn't serve.
+pub const OTHER_LOCATION: &str = "A message is for another location";
 
 /// A message as it was received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +80,7 @@ pub fn receive_all<T: DeserializeOwned>(event: &SqsEvent) -> (Vec<Received<T>>, 
     (read, unreadable)
 }
 
-/// Takes down how old the oldest message of a batch is, by its queue. A batch comes from one queue.
+/// Records the age of the oldest message of a batch, by queue. A batch comes from one queue.
 pub fn measure_age(event: &SqsEvent) {
     let sent = event.records.iter().filter_map(|record| Some((time(record, SENT_AT)?, queue_of(record)))).min();
     let Some((sent_at, queue)) = sent else { return };
@@ -112,9 +115,9 @@ impl BodyProblem {
         let missing = text.strip_prefix("missing field `").and_then(|rest| rest.split('`').next());
         let what = match missing {
             Some(field) => format!("the field {field} is missing"),
-            // Asked anew: a number where a word is expected counts as a mistake of syntax.
+            // Parsed again: serde_json reports a number in the place of a text as an error of syntax.
             None if serde_json::from_str::<IgnoredAny>(body).is_ok() => "not the expected fields".to_owned(),
-            None => "no JSON".to_owned(),
+            None => "not JSON".to_owned(),
         };
         Self { what, line: error.line(), column: error.column() }
     }
@@ -159,7 +162,7 @@ mod tests {
         assert_eq!(read[0].sent_at, sent_at);
         assert_eq!(read[0].message.pulse, 4);
         let texts: Vec<String> = unreadable.iter().map(ToString::to_string).collect();
-        assert_eq!(texts[0], "the message text of the queue runs can't be read: no JSON, at line 1 column 1");
+        assert_eq!(texts[0], "the message text of the queue runs can't be read: not JSON, at line 1 column 1");
         assert!(texts[1].contains("not the expected fields"), "{}", texts[1]);
         assert!(!texts.concat().contains("Jane"), "a body is never quoted");
     }

@@ -9,7 +9,7 @@
 //! | `messages` | [`OrderMessage`], [`TicketMessage`], [`RunMessage`] |
 //! | `subject` | [`Subject`]: what a message is about, of whatever version |
 //! | `queue` | [`Queue`]: sends one message or many |
-//! | [`batch`] | what a Lambda receives from a queue, and which of it it hands back |
+//! | [`batch`] | what a Lambda receives from a queue, and the messages it hands back |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 #[cfg(feature = "sqs")]

@@ -55,7 +55,7 @@ pub struct RunMessage {
     pub location_id: LocationId,
     /// The run.
     pub run_id: RunId,
-    /// The pulse's number: a redelivered older pulse loses the compare-and-set on it and dies.
+    /// The pulse's number: a redelivered older pulse loses the compare-and-set on it and ends.
     pub pulse: i64,
 }
 

@@ -89,7 +89,7 @@ impl<T: Serialize> Queue<T> {
                 queue: self.name().to_owned(),
                 unsent: messages.len(),
                 total: messages.len(),
-                problem: "a message is no JSON".to_owned(),
+                problem: "a message could not be written as JSON".to_owned(),
                 source: Some(error.into()),
             })?);
         }

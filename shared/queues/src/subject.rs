@@ -4,7 +4,7 @@ use serde::de::IgnoredAny;
 
 use crate::batch::SqsMessage;
 
-/// What a message is about, of whatever queue and version: also of one that no function can read any more.
+/// What a message of any queue and version is about, also one that no function can read any more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Subject {
     /// An order, in a run or alone.
@@ -25,7 +25,7 @@ pub enum Subject {
     },
 }
 
-/// What tells the subject. Words, counts and times may be of any kind: they decide nothing here.
+/// The fields that decide the subject. All others may have any value.
 #[derive(Deserialize)]
 struct Ids {
     location_id: LocationId,

@@ -10,7 +10,7 @@ use crate::{OrderMessage, RunMessage, Subject, TicketMessage};
 
 const REFUSED: &str = "not the expected fields";
 
-/// What becomes of a message: what it says once it is read, or why it is refused.
+/// The result of reading a message: its contents, or why it is refused.
 type Outcome = Result<Value, String>;
 
 /// A type of message: its name, how it is read, and one as this version sends it.

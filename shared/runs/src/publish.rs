@@ -1,4 +1,4 @@
-//! Status document and frames: what the database granted is written to S3 and posted to every dashboard.
+//! Publishing progress: the status document is written to S3, and frames are posted to every dashboard, when the database grants it.
 
 use database::Database;
 use domain::frames::Publication;
@@ -9,14 +9,14 @@ use telemetry::metrics::{self, Metric};
 
 /// Where progress is published.
 #[derive(Debug, Clone)]
-pub struct Published {
+pub struct PublisherConfig {
     /// `STATUS_BUCKET`.
     pub bucket: String,
     /// `WEBSOCKET_ENDPOINT`; without it there are no frames.
     pub endpoint: Option<String>,
 }
 
-/// Publishes progress. Showing it never fails a sync.
+/// Publishes progress. A failure here never fails a sync.
 pub struct Publisher {
     store: StatusStore,
     pusher: Option<Pusher>,
@@ -31,9 +31,9 @@ impl Publisher {
 
     /// A publisher to the bucket and the WebSocket API of the configuration.
     #[must_use]
-    pub fn connect(config: &aws_config::SdkConfig, published: &Published) -> Self {
-        let store = StatusStore::new(status_store::client(config), published.bucket.clone());
-        let pusher = published.endpoint.as_ref().map(|endpoint| Pusher::new(config, endpoint));
+    pub fn connect(aws: &aws_config::SdkConfig, config: &PublisherConfig) -> Self {
+        let store = StatusStore::new(status_store::client(aws), config.bucket.clone());
+        let pusher = config.endpoint.as_ref().map(|endpoint| Pusher::new(aws, endpoint));
         Self::new(store, pusher)
     }
 
@@ -49,8 +49,8 @@ impl Publisher {
         self.pusher.as_ref()
     }
 
-    /// Publishes what was granted and tells the database that it went out. `false` when the document couldn't be written:
-    /// the grant then stays open, and the run's pulse publishes anew.
+    /// Publishes what was granted, and confirms it to the database. `false` if the document couldn't be written: the grant then
+    /// stays unconfirmed, and the run's next pulse publishes again.
     pub async fn publish(&self, database: &Database, publication: &Publication) -> bool {
         let announcement = publication.announce();
         let run_id = &publication.run.run_id;
@@ -107,20 +107,20 @@ impl Publisher {
         if !report.gone.is_empty()
             && let Err(error) = database.remove_connections(&report.gone).await
         {
-            tracing::warn!(error = telemetry::chain(&error), "Gone connections could not be removed");
+            tracing::warn!(error = telemetry::chain(&error), "Closed connections could not be removed");
         }
     }
 }
 
-/// Takes down how long a run took, and whether it failed, with the publication that is the first to tell its end: once, but for the rare run whose
-/// end is published twice because nobody confirmed it in time.
+/// Records a run's duration, and whether it failed, with the first publication of its end. That happens once, except for the rare
+/// run whose end is published twice because the first publication wasn't confirmed in time.
 fn measure_end(run: &Run) {
-    let told_before = !matches!(run.announced_state, None | Some(RunState::Syncing));
+    let end_was_announced = run.announced_state.is_some_and(|state| state != RunState::Syncing);
     let state = match run.state {
         RunState::Delay | RunState::Completed => RunState::Completed,
         state => state,
     };
-    if let (false, Some(ended_at), true) = (told_before, run.ended_at, state.is_final()) {
+    if let (false, Some(ended_at), true) = (end_was_announced, run.ended_at, state.is_final()) {
         let seconds = ended_at.duration_since(run.started_at).as_secs_f64();
         metrics::value_by(Metric::RunSeconds, &[run.kind.as_str(), state.as_str()], seconds);
         metrics::count(Metric::FailuresRecorded, usize::from(state == RunState::Error));

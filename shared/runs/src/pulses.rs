@@ -1,4 +1,4 @@
-//! A run's pulses: sending one, and finding out that one was lost. Looking at a run heals it.
+//! A run's pulses: sending one, and resending a lost one. Every read of a run's state checks for that.
 
 use std::time::Duration;
 
@@ -34,18 +34,18 @@ impl Pulses {
         self.queue.send(&RunMessage { location_id, run_id, pulse }, wait).await
     }
 
-    /// How things stand; a run that lost its pulse is sent a new one on the way. With `next_seq` under a sequence number of
-    /// its own, to be sent as a frame.
+    /// The current state. If the run has lost its pulse, a new one is sent. With `next_seq` the snapshot has a sequence number
+    /// of its own, to be sent as a frame.
     ///
     /// # Errors
-    /// [`database::Error`]. A pulse that can't be sent is only logged: the next look tries again.
+    /// [`database::Error`]. A pulse that can't be sent is only logged: the next read of the state tries again.
     pub async fn snapshot(&self, database: &Database, next_seq: bool) -> Result<Snapshot, database::Error> {
         let snapshot = database.sync_snapshot(next_seq, self.lost_after).await?;
         if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, &snapshot.run, snapshot.pulse) {
             match self.send(database, &run.run_id, pulse, Duration::ZERO).await {
-                Ok(()) => tracing::warn!(run_id = %run.run_id, pulse, "A lost pulse was sent anew"),
+                Ok(()) => tracing::warn!(run_id = %run.run_id, pulse, "A lost pulse was resent"),
                 Err(error) => {
-                    tracing::warn!(run_id = %run.run_id, pulse, error = telemetry::chain(&error), "A lost pulse could not be sent anew");
+                    tracing::warn!(run_id = %run.run_id, pulse, error = telemetry::chain(&error), "A lost pulse could not be resent");
                 }
             }
         }

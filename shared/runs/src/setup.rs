@@ -1,20 +1,20 @@
 //! How runs are configured. A missing or malformed variable is an error that names it, before any work starts.
 
-use database::Settings;
+use database::RunSettings;
 use domain::run::PULSE_LOST_AFTER;
 use queues::{Queue, RunMessage};
 use settings::{Env, SettingsError};
 
-use crate::publish::Published;
+use crate::publish::PublisherConfig;
 use crate::pulses::Pulses;
 
 /// `COOLDOWN_SECONDS`, `LEASE_SECONDS`, `PUBLISH_INTERVAL_MS`: kept on each run's row when it starts.
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
-pub fn run_settings(env: &Env) -> Result<Settings, SettingsError> {
-    let Settings { cooldown, lease, publish_interval } = Settings::DEFAULT;
-    Ok(Settings {
+pub fn run_settings(env: &Env) -> Result<RunSettings, SettingsError> {
+    let RunSettings { cooldown, lease, publish_interval } = RunSettings::DEFAULT;
+    Ok(RunSettings {
         cooldown: env.seconds("COOLDOWN_SECONDS", cooldown)?,
         lease: env.seconds("LEASE_SECONDS", lease)?,
         publish_interval: env.milliseconds("PUBLISH_INTERVAL_MS", publish_interval)?,
@@ -33,7 +33,7 @@ pub fn pulses(env: &Env, queue: Queue<RunMessage>) -> Result<Pulses, SettingsErr
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
-pub fn published(env: &Env) -> Result<Published, SettingsError> {
+pub fn publisher_config(env: &Env) -> Result<PublisherConfig, SettingsError> {
     let endpoint = env.optional_url("WEBSOCKET_ENDPOINT", &["https", "http"])?;
-    Ok(Published { bucket: env.required("STATUS_BUCKET")?, endpoint })
+    Ok(PublisherConfig { bucket: env.required("STATUS_BUCKET")?, endpoint })
 }

@@ -1,18 +1,18 @@
-//! Starting a run because somebody asked: the row and its first pulse.
+//! Starting a run on request: its row and its first pulse.
 
 use std::time::Duration;
 
-use database::{Database, Error, NewRun, Settings, Started};
+use database::{Database, Error, NewRun, RunSettings, Started};
 use domain::RunId;
 use domain::run::NotStarted;
 
 use crate::publish::Publisher;
 use crate::pulses::Pulses;
 
-/// What is told where the database doesn't say how long a run is in the way.
+/// When another start is suggested if the database doesn't say how long a run is in the way.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// What becomes of a start.
+/// The result of a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Start {
     /// This run has started.
@@ -37,14 +37,14 @@ pub enum Start {
     UnknownRun,
 }
 
-/// Starts a run and sends its first pulse. Also tells the end of the run before, where nobody else did.
+/// Starts a run and sends its first pulse. Publishes the end of the previous run first, if that wasn't published.
 ///
 /// # Errors
-/// When the database can't be asked.
+/// When the database call fails.
 pub async fn start_run(
     database: &Database,
     publisher: &Publisher,
-    settings: Settings,
+    settings: RunSettings,
     pulses: &Pulses,
     new: &NewRun,
 ) -> Result<Start, Error> {
@@ -57,7 +57,7 @@ pub async fn start_run(
             // The run has started; the watch and every reader of its status find it without a pulse and send one.
             tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run's first pulse could not be sent");
         }
-        tracing::info!(run_id = %run_id, kind = new.kind.as_str(), "A run starts");
+        tracing::info!(run_id = %run_id, kind = new.kind.as_str(), "A run started");
     }
     Ok(start)
 }

@@ -58,8 +58,8 @@ impl Secret {
         Self { name: name.into(), origin: Origin::Value(SecretString::from(value.into())) }
     }
 
-    /// The value, at most 5 minutes old. A value that can't be read anew is used on, so that an outage of SSM doesn't
-    /// stop a warm function.
+    /// The value, at most 5 minutes old. If it can't be read again, the old value stays in use, so that an
+    /// outage of SSM doesn't stop a warm function.
     ///
     /// # Errors
     /// [`SettingsError::SecretUnreadable`] or [`SettingsError::SecretEmpty`] if it was never read.
@@ -67,7 +67,7 @@ impl Secret {
         self.not_older_than(FRESH, true).await
     }
 
-    /// The value read anew, for one more try after a call was refused with it (401). A value less than 5 s old is
+    /// The value, read again for one more try after a call was refused with it (401). A value less than 5 s old is
     /// returned as it is.
     ///
     /// # Errors
@@ -76,7 +76,7 @@ impl Secret {
         self.not_older_than(REFRESH_AT_MOST_EVERY, false).await
     }
 
-    async fn not_older_than(&self, age: Duration, use_on: bool) -> Result<SecretString, SettingsError> {
+    async fn not_older_than(&self, age: Duration, keep_on_failure: bool) -> Result<SecretString, SettingsError> {
         let (parameter, ssm, read) = match &self.origin {
             Origin::Value(value) => return Ok(value.clone()),
             Origin::Parameter { parameter, ssm, read } => (parameter, ssm, read),
@@ -89,7 +89,7 @@ impl Secret {
         let client = ssm.get_or_init(|| async { aws_sdk_ssm::Client::new(&aws_config().await) }).await;
         let value = match (self.read_parameter(client, parameter).await, read.as_ref()) {
             (Ok(value), _) => value,
-            (Err(_), Some(last)) if use_on => last.value.clone(),
+            (Err(_), Some(last)) if keep_on_failure => last.value.clone(),
             (Err(error), _) => return Err(error),
         };
         *read = Some(Read { at: Instant::now(), value: value.clone() });

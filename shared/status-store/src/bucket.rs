@@ -32,7 +32,7 @@ pub enum StatusStoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// Other writers kept winning without bringing a newer status.
-    #[error("s3://{bucket}/{STATUS_OBJECT} changed each time it was to be written")]
+    #[error("s3://{bucket}/{STATUS_OBJECT} was changed by other writers before each attempt to write it")]
     Contended {
         /// The bucket.
         bucket: String,
@@ -49,7 +49,7 @@ pub(crate) struct Bucket {
 /// An object as it is.
 pub(crate) struct Current {
     pub(crate) etag: Option<String>,
-    /// `None` if the object is no JSON: then it is replaced.
+    /// `None` if the object isn't JSON: then it is replaced.
     pub(crate) status: Option<Value>,
 }
 

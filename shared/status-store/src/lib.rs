@@ -15,7 +15,8 @@ pub use bucket::{STATUS_OBJECT, StatusStoreError, VALID_ORDERS_OBJECT, client};
 use serde_json::Value;
 pub use valid_orders::ValidOrders;
 
-/// How often a status is compared and written before giving up. Each lost round means that another writer won it.
+/// How often a status is compared and written before giving up. Each lost round means that another writer won it. Publications
+/// are granted at least 250 ms apart, so few writers meet.
 const ROUNDS: u32 = 8;
 
 /// The documents in one bucket. Clones are cheap and share connections.
@@ -24,13 +25,13 @@ pub struct StatusStore {
     bucket: Bucket,
 }
 
-/// What became of a status that was to be published.
+/// The result of publishing a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Published {
+pub enum PutOutcome {
     /// It is the published one now.
     Written,
-    /// One with the same or a newer `seq` stands there already, and stays.
-    NewerThere,
+    /// A status with the same or a newer `seq` is published already, and stays.
+    Superseded,
 }
 
 impl StatusStore {
@@ -43,13 +44,13 @@ impl StatusStore {
     ///
     /// # Errors
     /// [`StatusStoreError`]: no `seq` in it, S3 unreachable, or other writers winning 8 times in a row.
-    pub async fn put_status(&self, status: &Value) -> Result<Published, StatusStoreError> {
+    pub async fn put_status(&self, status: &Value) -> Result<PutOutcome, StatusStoreError> {
         let seq = seq_of(status).ok_or(StatusStoreError::NoSeq)?;
         for round in 0..ROUNDS {
             let current = self.bucket.read(STATUS_OBJECT).await?;
-            let there = current.as_ref().and_then(|current| seq_of(current.status.as_ref()?));
-            if there.is_some_and(|there| there >= seq) {
-                return Ok(Published::NewerThere);
+            let published_seq = current.as_ref().and_then(|current| seq_of(current.status.as_ref()?));
+            if published_seq.is_some_and(|published_seq| published_seq >= seq) {
+                return Ok(PutOutcome::Superseded);
             }
             let put = self.bucket.put(STATUS_OBJECT, status.to_string().into_bytes());
             let put = match current.and_then(|current| current.etag) {
@@ -57,7 +58,7 @@ impl StatusStore {
                 None => put.if_none_match("*"),
             };
             match put.send().await {
-                Ok(_) => return Ok(Published::Written),
+                Ok(_) => return Ok(PutOutcome::Written),
                 // 412: the object changed since; 409: another conditional write is under way; 404: it was deleted.
                 Err(error) if matches!(status_code(&error), Some(404 | 409 | 412)) => {
                     tokio::time::sleep(Duration::from_millis(5 << round)).await;

@@ -84,10 +84,10 @@ async fn the_newest_seq_stands() {
     let bucket = Bucket::default();
     let (server, store) = with(&bucket).await;
     assert_eq!(store.get_status().await.unwrap(), None);
-    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), Published::Written);
-    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), Published::NewerThere);
-    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), Published::NewerThere);
-    assert_eq!(store.put_status(&json!({"seq": 9})).await.unwrap(), Published::Written);
+    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), PutOutcome::Written);
+    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), PutOutcome::Superseded);
+    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), PutOutcome::Superseded);
+    assert_eq!(store.put_status(&json!({"seq": 9})).await.unwrap(), PutOutcome::Written);
     assert_eq!(store.get_status().await.unwrap(), Some(json!({"seq": 9})));
     let requests = server.received_requests().await.unwrap();
     assert_eq!(requests[0].url.path(), "/bucket/sync_status.json", "addressed by path");
@@ -98,10 +98,10 @@ async fn a_rival_is_compared_with_anew() {
     let bucket = Bucket::holding(b"{\"seq\": 1}");
     let (_server, store) = with(&bucket).await;
     bucket.rivals.lock().unwrap().extend([json!({"seq": 3}), json!({"seq": 2})]);
-    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), Published::Written);
+    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), PutOutcome::Written);
     assert_eq!(bucket.seq(), Some(4));
     bucket.rivals.lock().unwrap().push(json!({"seq": 8}));
-    assert_eq!(store.put_status(&json!({"seq": 7})).await.unwrap(), Published::NewerThere);
+    assert_eq!(store.put_status(&json!({"seq": 7})).await.unwrap(), PutOutcome::Superseded);
     assert_eq!(bucket.seq(), Some(8));
 }
 
@@ -110,7 +110,7 @@ async fn two_writers_of_a_first_status() {
     let bucket = Bucket::default();
     let (_server, store) = with(&bucket).await;
     bucket.rivals.lock().unwrap().push(json!({"seq": 1}));
-    assert_eq!(store.put_status(&json!({"seq": 2})).await.unwrap(), Published::Written);
+    assert_eq!(store.put_status(&json!({"seq": 2})).await.unwrap(), PutOutcome::Written);
     assert_eq!(bucket.seq(), Some(2));
 }
 
@@ -133,7 +133,7 @@ async fn a_damaged_object_is_replaced() {
     let bucket = Bucket::holding(b"{\"seq\": 1");
     let (_server, store) = with(&bucket).await;
     assert_eq!(store.get_status().await.unwrap(), None);
-    assert_eq!(store.put_status(&json!({"seq": 1})).await.unwrap(), Published::Written);
+    assert_eq!(store.put_status(&json!({"seq": 1})).await.unwrap(), PutOutcome::Written);
 }
 
 #[tokio::test]

@@ -5,11 +5,11 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use crate::bucket::{Bucket, StatusStoreError, VALID_ORDERS_OBJECT};
 
-/// S3 takes no smaller parts, but for the last.
+/// The smallest part that S3 accepts, except for the last.
 const PART_BYTES: usize = 5 * 1024 * 1024;
 
-/// The list of valid orders, being written. Readers see the one before until [`ValidOrders::finish`]; dropped before, it is
-/// as if it had never begun (the bucket's lifecycle rule removes its parts).
+/// The list of valid orders while it is written. Readers see the previous list until [`ValidOrders::finish`]. If it is dropped
+/// earlier, the previous list stays, and the bucket's lifecycle rule removes the uploaded parts.
 #[derive(Debug)]
 pub struct ValidOrders<'a> {
     bucket: &'a Bucket,
@@ -40,7 +40,7 @@ impl<'a> ValidOrders<'a> {
         if self.text.len() >= PART_BYTES { self.upload_part().await } else { Ok(()) }
     }
 
-    /// Puts the list in the place of the one before.
+    /// Replaces the previous list by this one.
     ///
     /// # Errors
     /// [`StatusStoreError::S3`] if S3 can't be reached.

@@ -11,15 +11,15 @@ use serde_json::{Map, Value, json};
 use crate::metrics::{Counted, Numbers};
 
 const NAMESPACE: &str = "ghl-sync";
-/// Most values of one metric in a document.
+/// The most values of one metric in a document that CloudWatch accepts.
 const MAX_VALUES: usize = 100;
 
-/// One line each; none for nothing.
+/// One line each; none if nothing was counted.
 pub(crate) fn documents(counted: &Counted, now_ms: u64, location_id: &str, request_id: &str) -> Vec<Value> {
     let mut drafts: Vec<Draft> = Vec::new();
     for ((metric, values_of_dimensions), numbers) in counted {
         let dimensions: Vec<_> = metric.dimensions().iter().copied().zip(values_of_dimensions).collect();
-        for number in told(numbers) {
+        for number in metric_values(numbers) {
             let name = format!("{metric:?}");
             let definition = json!({ "Name": name, "Unit": metric.unit() });
             let at = drafts.iter().position(|draft| draft.has_room(&name, &dimensions)).unwrap_or_else(|| {
@@ -36,8 +36,8 @@ pub(crate) fn documents(counted: &Counted, now_ms: u64, location_id: &str, reque
     drafts.into_iter().map(|draft| draft.document(now_ms, location_id, request_id)).collect()
 }
 
-/// A metric's numbers: a count, or lists of values.
-fn told(numbers: &Numbers) -> Vec<Value> {
+/// A metric's numbers as JSON: a count, or lists of values.
+fn metric_values(numbers: &Numbers) -> Vec<Value> {
     let count = (numbers.count > 0).then(|| json!(numbers.count));
     count.into_iter().chain(numbers.values.chunks(MAX_VALUES).map(|values| json!(values))).collect()
 }
@@ -136,10 +136,12 @@ mod tests {
             value_by(Metric::OldestMessageSeconds, &[""], 0.5);
         })
         .await;
-        let told: Vec<_> =
-            documents.iter().map(|told| (&told["Status"], &told["GhlCalls"], &told["GhlThrottled"])).collect();
+        let found: Vec<_> = documents
+            .iter()
+            .map(|document| (&document["Status"], &document["GhlCalls"], &document["GhlThrottled"]))
+            .collect();
         let none = Value::Null;
-        assert_eq!(told, [(&json!("200"), &json!(8), &json!(1)), (&json!("429"), &json!(1), &none)]);
+        assert_eq!(found, [(&json!("200"), &json!(8), &json!(1)), (&json!("429"), &json!(1), &none)]);
         assert_eq!(documents[0]["Queue"], "unknown", "CloudWatch takes no empty value");
     }
 
@@ -147,7 +149,8 @@ mod tests {
     async fn no_metric_has_over_a_hundred_values_in_a_document() {
         let documents =
             documents_of(async { (0..250_u32).for_each(|ms| value(Metric::LimiterWaitMs, f64::from(ms))) }).await;
-        let values: Vec<_> = documents.iter().map(|told| told["LimiterWaitMs"].as_array().unwrap().len()).collect();
+        let values: Vec<_> =
+            documents.iter().map(|document| document["LimiterWaitMs"].as_array().unwrap().len()).collect();
         assert_eq!(values, [100, 100, 50]);
     }
 

@@ -7,7 +7,7 @@ use tracing::{Instrument, error_span, field::Empty};
 use crate::emf;
 use crate::metrics::Collector;
 
-/// Does the work of an invocation in a span, and prints at its end what it counted (see [`crate::metrics`]), also if it
+/// Runs the work of an invocation in a span, and prints at its end what it counted (see [`crate::metrics`]), also if it
 /// panics. Every line logged meanwhile has a `request_id`: the gateway's id of the request, which users see in error
 /// bodies, and beside it Lambda's as `lambda_request_id`; Lambda's alone where there is no gateway. Work that is about one order records the span's
 /// `order_id`.

@@ -19,13 +19,13 @@ use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::JsonFields
 
 pub use invocation::invocation;
 
-/// Libraries that tell of every request below `warn`, some with headers. `lambda_runtime` would tell of failed
-/// invocations once more, without the request's id, and of a panic with its message, which may quote anything.
+/// Libraries that log every request below `warn`, some with headers. `lambda_runtime` would log failed invocations once
+/// more, without the request's id, and a panic with its message, which may quote anything.
 const QUIET: &str = "aws_config=warn,aws_runtime=warn,aws_sdk=warn,aws_smithy=warn,hyper=warn,reqwest=warn,\
                      lambda_http=warn,lambda_runtime=warn,lambda_runtime::layers::panic=off";
 
 /// Starts logging at the level `LOG_LEVEL`: `error`, `warn`, `info`, `debug`, `trace`, or directives such as
-/// `info,ghl=debug`. Absent, empty or malformed means `info`: a typo there must neither silence nor stop a function.
+/// `info,ghl=debug`. Absent, empty or malformed means `info`: a typo must neither silence nor stop a function.
 fn init() {
     let level = std::env::var("LOG_LEVEL").unwrap_or_default();
     let _already_started = tracing_subscriber::fmt()
@@ -36,20 +36,20 @@ fn init() {
         .try_init();
 }
 
-/// Runs a function's main: starts logging, and says in one log line and on stderr why the function stopped, such as by
-/// the name of a missing variable. For `#[tokio::main] async fn main() -> ExitCode`.
+/// Runs a function's main: starts logging, and reports in one log line and on stderr why the function stopped, such as
+/// which variable is missing. For `#[tokio::main] async fn main() -> ExitCode`.
 pub async fn run<E: Into<Box<dyn Error + Send + Sync>>>(main: impl Future<Output = Result<(), E>>) -> ExitCode {
     init();
     // The usual hook prints the panic's message, and that may quote what was being read: a buyer's name, for one.
     std::panic::set_hook(Box::new(|panic| {
         let location = panic.location().map(ToString::to_string);
-        tracing::error!(location, "A bug: the code panicked.");
+        tracing::error!(location, "The code panicked: this is a bug");
     }));
     match main.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let error = chain(error.into().as_ref());
-            tracing::error!(error, "The function stops.");
+            tracing::error!(error, "The function stopped with an error");
             eprintln!("error: {error}");
             ExitCode::FAILURE
         }

@@ -1,7 +1,7 @@
 //! A log line: `{"timestamp", "level", "message", <fields of the event and of its spans>, "target"}`.
 //!
-//! tracing-subscriber's own JSON keeps a span's fields apart from the event's. Here they stand beside each other, so
-//! that one word finds all of a request, a run or an order: `filter run_id = "..."` in CloudWatch Logs Insights.
+//! tracing-subscriber's own JSON keeps a span's fields apart from the event's. Here they are at the same level, so
+//! that one filter finds all lines of a request, a run or an order: `filter run_id = "..."` in CloudWatch Logs Insights.
 
 use std::fmt;
 
@@ -13,11 +13,11 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormattedFields};
 use tracing_subscriber::registry::{LookupSpan, Scope};
 
-/// Formats events so. Times are RFC 3339 in UTC; of equal names the innermost stands.
+/// Formats events as such lines. Times are RFC 3339 in UTC; if names are equal, the innermost field is kept.
 pub(crate) struct Line;
 
 #[derive(Serialize)]
-struct Told<'a> {
+struct Record<'a> {
     timestamp: String,
     level: &'a str,
     message: Value,
@@ -47,8 +47,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Line
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
         let metadata = event.metadata();
         let message = fields.remove("message").unwrap_or_default();
-        let told = Told { timestamp, level: metadata.level().as_str(), message, fields, target: metadata.target() };
-        writeln!(writer, "{}", serde_json::to_string(&told).map_err(|_| fmt::Error)?)
+        let record = Record { timestamp, level: metadata.level().as_str(), message, fields, target: metadata.target() };
+        writeln!(writer, "{}", serde_json::to_string(&record).map_err(|_| fmt::Error)?)
     }
 }
 

@@ -1,34 +1,34 @@
 //! What is counted. The names are a contract: alarms and dashboards use them.
 //!
-//! All are in the namespace `ghl-sync` with the dimension `LocationId`, and those that have more dimensions stand under
-//! `LocationId` alone as well, so that one alarm can look at all values. Messages may be handled twice, so a count may
-//! be a little high; alarms look at rates, and exact counts stand on the run's row.
+//! All are in the namespace `ghl-sync` with the dimension `LocationId`. Metrics with more dimensions are also published under
+//! `LocationId` alone, so that one alarm can cover all values. Messages may be handled twice, so a count may
+//! be a little high; alarms use rates, and exact counts are on the run's row.
 //!
 //! | metric | unit | further dimensions | counted |
 //! |---|---|---|---|
 //! | `OrdersSynced` | Count | | orders in step now, the unchanged ones included: by runs, webhooks and single syncs |
-//! | `OrdersUnchanged` | Count | | those of them where nothing had to be written (a listing's own are on the run's row only) |
+//! | `OrdersUnchanged` | Count | | of these, the orders that needed no write (those that a listing decides are on the run's row only) |
 //! | `OrdersSkipped` | Count | | fetched orders that aren't valid orders of ours |
-//! | `OrdersFailed` | Count | | orders that failed for good (those a cancelled run left untried are on its row only) |
+//! | `OrdersFailed` | Count | | orders that failed permanently (those that a cancelled run did not try are on its row only) |
 //! | `GhlCalls` | Count | `Status` | calls to GHL: `200`, `404`, `429`, `502`, ... or `no_answer` |
 //! | `GhlThrottled` | Count | | calls that GHL answered with 429; there should be none |
-//! | `GhlDailyRemaining` | Count | | calls that GHL's daily budget leaves, at each request for slots, once GHL has told it |
+//! | `GhlDailyRemaining` | Count | | calls left of GHL's daily budget, at each request for slots, once GHL has reported it |
 //! | `LimiterWaitMs` | Milliseconds | | for each fetched order, how long it waited in its invocation for a slot |
-//! | `LimiterTooLate` | Count | | once a minute and worker while every grant of the rate limit has come too late for a minute |
-//! | `RunSeconds` | Seconds | `Kind`, `State` | length of a run, once (seldom twice), when its end is published |
+//! | `LimiterTooLate` | Count | | once a minute per worker, while every rate limit grant has arrived too late for a minute or more |
+//! | `RunSeconds` | Seconds | `Kind`, `State` | duration of a run, once (rarely twice), when its end is published |
 //! | `OldestMessageSeconds` | Seconds | `Queue` | age of the oldest message of a batch, deliberate delays included |
-//! | `FramesSent` | Count | | frames that dashboards' connections took |
-//! | `FramesFailed` | Count | | frames that didn't get through; connections that are gone don't count |
-//! | `Connections` | Count | | how many connections a publication went to |
+//! | `FramesSent` | Count | | frames that were posted to dashboards' connections |
+//! | `FramesFailed` | Count | | frames that could not be posted; closed connections don't count |
+//! | `Connections` | Count | | connections that a publication was posted to |
 //! | `WebhooksAccepted` | Count | | webhooks whose orders were queued |
-//! | `WebhooksRefused` | Count | `Reason` | `unverified` (signature or secret), `form` (size, JSON, location, time, no order), `unavailable` (ours: GHL sends it again) |
-//! | `FailuresRecorded` | Count | | what was given up and recorded: orders, unreadable messages, runs |
+//! | `WebhooksRefused` | Count | `Reason` | `unverified` (signature or secret), `form` (size, JSON, location, time, no order), `unavailable` (our failure: GHL sends it again) |
+//! | `FailuresRecorded` | Count | | permanent failures that were recorded: orders, unreadable messages, runs |
 //! | `GateAdmitted` | Count | | tickets admitted |
-//! | `GateRefused` | Count | | scans that weren't: validated before, cancelled, unknown |
+//! | `GateRefused` | Count | | scans that were refused: validated before, cancelled, unknown |
 //!
-//! What counts need not know who prints: whatever is counted while the invocation's future is polled belongs to it, also
-//! by several futures at once. A task of its own (`tokio::spawn`) would be outside of it; there is none here. Outside of
-//! any invocation, such as in tests, counting does nothing.
+//! Everything that is counted while an invocation's future is polled belongs to that invocation, also if several of its
+//! futures count at once. A spawned task (`tokio::spawn`) would be outside of it; there is none. Outside of any invocation,
+//! such as in tests, counting does nothing.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -99,12 +99,12 @@ pub fn count_by(metric: Metric, dimensions: &[&str], n: usize) {
     }
 }
 
-/// Takes down one value of a distribution.
+/// Records one value of a distribution.
 pub fn value(metric: Metric, value: f64) {
     value_by(metric, &[], value);
 }
 
-/// Takes down one value of a metric with these values of its dimensions, in their order.
+/// Records one value of a metric with these values of its dimensions, in their order.
 pub fn value_by(metric: Metric, dimensions: &[&str], value: f64) {
     add(metric, dimensions, |numbers| numbers.values.push(value));
 }
@@ -140,7 +140,7 @@ impl Collector {
         COLLECTOR.scope(self.clone(), work).await
     }
 
-    /// The count of a metric with these values of its dimensions, or how many of its values were taken down.
+    /// The count of a metric with these values of its dimensions, or how many of its values were recorded.
     pub fn counted(&self, metric: Metric, dimensions: &[&str]) -> u64 {
         let key = (metric, dimensions.iter().map(|value| (*value).to_owned()).collect());
         let counted = self.0.lock().ok();

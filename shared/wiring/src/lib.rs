@@ -32,7 +32,7 @@ pub fn database(env: &Env, http: HttpClient) -> Result<Database, SettingsError> 
     Ok(Database::new(&url, key, location_id(env)?, http))
 }
 
-/// `WAITS_PERCENT`: how fast retries and re-sending pass, 100 as designed.
+/// `WAITS_PERCENT`: scales the waits of retries and re-sending; 100 is as designed.
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.

@@ -1,7 +1,7 @@
-//! The signed ticket with which a browser opens its WebSocket.
+//! The signed ticket with which a browser opens its WebSocket: not an event ticket.
 //!
 //! A browser can't send headers with a WebSocket, and a Supabase token in a URL would end up in logs. So a signed-in
-//! caller gets a ticket over the HTTP API, good for one minute and for nothing but connecting, and puts that in the URL.
+//! caller gets a ticket over the HTTP API, which is valid for one minute and only for connecting, and puts that in the URL.
 //! It is a JWT (HS256) with an audience of its own, so that neither kind of token passes for the other.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// How long a ticket is good for, in seconds.
+/// How long a ticket is valid, in seconds.
 pub const LIFETIME_SECONDS: i64 = 60;
 
 /// The shortest secret that is accepted, in bytes: as long as the signature's hash (RFC 7518, 3.2).
@@ -22,18 +22,18 @@ const LEEWAY_SECONDS: u64 = 5;
 
 const AUDIENCE: &str = "ghl-sync-websocket";
 
-/// A ticket as it is handed out.
+/// A WebSocket ticket as it is given to a browser.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Ticket {
+pub struct SocketTicket {
     /// What goes into the URL; needs no escaping.
     pub ticket: String,
-    /// When it stops being good, in seconds since the Unix epoch.
+    /// When it expires, in seconds since the Unix epoch.
     pub expires_at: i64,
 }
 
 /// Why a ticket can't be made or isn't accepted.
 #[derive(Debug, Error)]
-pub enum TicketError {
+pub enum SocketTicketError {
     /// The secret would be too easy to guess.
     #[error("WS_TICKET_SECRET is malformed: it should have at least {MIN_SECRET_BYTES} bytes")]
     SecretTooShort,
@@ -47,7 +47,7 @@ pub enum TicketError {
     #[error("the ticket has expired")]
     Expired,
     /// The ticket is for another location, another purpose, or no ticket at all.
-    #[error("this is no ticket for this location")]
+    #[error("this is not a ticket for this location")]
     NotForUs,
 }
 
@@ -66,8 +66,8 @@ struct Claims {
 /// A ticket for `caller` to the socket of `location_id`, good for a minute or as long as the caller's session lasts.
 ///
 /// # Errors
-/// [`TicketError::SecretTooShort`], [`TicketError::Signing`].
-pub fn make(secret: &SecretString, caller: &Caller, location_id: &str) -> Result<Ticket, TicketError> {
+/// [`SocketTicketError::SecretTooShort`], [`SocketTicketError::Signing`].
+pub fn make(secret: &SecretString, caller: &Caller, location_id: &str) -> Result<SocketTicket, SocketTicketError> {
     let now = now();
     let claims = Claims {
         aud: AUDIENCE.to_owned(),
@@ -79,39 +79,40 @@ pub fn make(secret: &SecretString, caller: &Caller, location_id: &str) -> Result
         exp: caller.expires_at.min(now.saturating_add(LIFETIME_SECONDS)),
     };
     let key = EncodingKey::from_secret(bytes(secret)?);
-    let ticket = jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(TicketError::Signing)?;
-    Ok(Ticket { ticket, expires_at: claims.exp })
+    let ticket =
+        jsonwebtoken::encode(&Header::new(Algorithm::HS256), &claims, &key).map_err(SocketTicketError::Signing)?;
+    Ok(SocketTicket { ticket, expires_at: claims.exp })
 }
 
 /// Whose ticket this is, if it is a good one for `location_id`.
 ///
 /// # Errors
-/// [`TicketError`], but never [`TicketError::Signing`].
-pub fn verify(secret: &SecretString, ticket: &str, location_id: &str) -> Result<Caller, TicketError> {
+/// [`SocketTicketError`], but never [`SocketTicketError::Signing`].
+pub fn verify(secret: &SecretString, ticket: &str, location_id: &str) -> Result<Caller, SocketTicketError> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.leeway = LEEWAY_SECONDS;
     validation.set_audience(&[AUDIENCE]);
     validation.set_required_spec_claims(&["exp", "aud", "sub"]);
     let key = DecodingKey::from_secret(bytes(secret)?);
     let claims = jsonwebtoken::decode::<Claims>(ticket, &key, &validation).map_err(|error| match error.kind() {
-        ErrorKind::InvalidSignature => TicketError::WrongSignature,
-        ErrorKind::ExpiredSignature => TicketError::Expired,
-        _ => TicketError::NotForUs,
+        ErrorKind::InvalidSignature => SocketTicketError::WrongSignature,
+        ErrorKind::ExpiredSignature => SocketTicketError::Expired,
+        _ => SocketTicketError::NotForUs,
     })?;
     let Claims { sub, role, location_id: location, uexp, .. } = claims.claims;
     if location != location_id || sub.is_empty() {
-        return Err(TicketError::NotForUs);
+        return Err(SocketTicketError::NotForUs);
     }
     if uexp <= now() {
-        return Err(TicketError::Expired);
+        return Err(SocketTicketError::Expired);
     }
-    let role: Role = role.parse().map_err(|_| TicketError::NotForUs)?;
+    let role: Role = role.parse().map_err(|_| SocketTicketError::NotForUs)?;
     Ok(Caller { user_id: sub, role, expires_at: uexp })
 }
 
-fn bytes(secret: &SecretString) -> Result<&[u8], TicketError> {
+fn bytes(secret: &SecretString) -> Result<&[u8], SocketTicketError> {
     let bytes = secret.expose_secret().as_bytes();
-    if bytes.len() < MIN_SECRET_BYTES { Err(TicketError::SecretTooShort) } else { Ok(bytes) }
+    if bytes.len() < MIN_SECRET_BYTES { Err(SocketTicketError::SecretTooShort) } else { Ok(bytes) }
 }
 
 fn now() -> i64 {
@@ -149,17 +150,17 @@ mod tests {
         let ticket = make(&secret("invented"), &caller(10), "loc").unwrap();
         assert!(ticket.expires_at - now() <= 10);
         let ended = make(&secret("invented"), &caller(-1), "loc").unwrap();
-        assert!(matches!(verify(&secret("invented"), &ended.ticket, "loc"), Err(TicketError::Expired)));
+        assert!(matches!(verify(&secret("invented"), &ended.ticket, "loc"), Err(SocketTicketError::Expired)));
     }
 
     #[test]
     fn only_our_tickets_for_this_location_are_good() {
         let ticket = make(&secret("invented"), &caller(3600), "loc").unwrap().ticket;
-        assert!(matches!(verify(&secret("guessed!"), &ticket, "loc"), Err(TicketError::WrongSignature)));
-        assert!(matches!(verify(&secret("invented"), &ticket, "other"), Err(TicketError::NotForUs)));
-        assert!(matches!(verify(&secret("invented"), "rubbish", "loc"), Err(TicketError::NotForUs)));
-        assert!(matches!(verify(&secret("x"), &ticket, "loc"), Err(TicketError::SecretTooShort)));
-        assert!(matches!(make(&secret("x"), &caller(1), "loc"), Err(TicketError::SecretTooShort)));
+        assert!(matches!(verify(&secret("guessed!"), &ticket, "loc"), Err(SocketTicketError::WrongSignature)));
+        assert!(matches!(verify(&secret("invented"), &ticket, "other"), Err(SocketTicketError::NotForUs)));
+        assert!(matches!(verify(&secret("invented"), "rubbish", "loc"), Err(SocketTicketError::NotForUs)));
+        assert!(matches!(verify(&secret("x"), &ticket, "loc"), Err(SocketTicketError::SecretTooShort)));
+        assert!(matches!(make(&secret("x"), &caller(1), "loc"), Err(SocketTicketError::SecretTooShort)));
     }
 
     #[test]
@@ -174,11 +175,11 @@ mod tests {
             verify(&secret("invented"), &signed(&claims, Algorithm::HS256), "loc")
         };
         assert!(with("iat", now().into()).is_ok());
-        assert!(matches!(with("aud", "authenticated".into()), Err(TicketError::NotForUs)));
-        assert!(matches!(with("role", "owner".into()), Err(TicketError::NotForUs)));
-        assert!(matches!(with("exp", (now() - 30).into()), Err(TicketError::Expired)));
-        assert!(matches!(with("sub", "".into()), Err(TicketError::NotForUs)));
+        assert!(matches!(with("aud", "authenticated".into()), Err(SocketTicketError::NotForUs)));
+        assert!(matches!(with("role", "owner".into()), Err(SocketTicketError::NotForUs)));
+        assert!(matches!(with("exp", (now() - 30).into()), Err(SocketTicketError::Expired)));
+        assert!(matches!(with("sub", "".into()), Err(SocketTicketError::NotForUs)));
         let other = verify(&secret("invented"), &signed(&claims, Algorithm::HS512), "loc");
-        assert!(matches!(other, Err(TicketError::NotForUs)));
+        assert!(matches!(other, Err(SocketTicketError::NotForUs)));
     }
 }

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use database::{Limits, Settings};
+use database::{Limits, RunSettings};
 use domain::failure::MAX_RECEIVES;
 use domain::frames::FRAMES_PER_PUBLICATION;
 use domain::listing::{OVERLAP, PAGE_SIZE};
@@ -58,7 +58,7 @@ fn queues_hide_a_message_six_times_as_long_as_its_function_may_take_and_give_it_
 
 #[test]
 fn a_run_has_the_same_times_everywhere() {
-    let Settings { cooldown, lease, publish_interval } = Settings::DEFAULT;
+    let RunSettings { cooldown, lease, publish_interval } = RunSettings::DEFAULT;
     let template = Template::read();
     assert_eq!(template.at(&["Parameters", "CooldownSeconds"]).number("Default"), cooldown.as_secs());
     for (column, time) in [("cooldown_ms", cooldown), ("lease_ms", lease), ("publish_interval_ms", publish_interval)] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use database::{
     Database, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert, PageOrder, PageRecord,
-    Settings, ToReconcile,
+    RunSettings, ToReconcile,
 };
 use domain::frames::Publication;
 use domain::listing::{Listing, Page};
@@ -20,7 +20,7 @@ use super::evening::Evening;
 /// So wide that it rarely makes anybody wait: the limiter has tests of its own, here its lock counts.
 const LIMITS: Limits = Limits { max: 1000, window_ms: 400, margin_ms: 100, bulk_percent: 80, daily_reserve: 0 };
 /// Short, so that many runs follow each other.
-const RUN: Settings = Settings {
+const RUN: RunSettings = RunSettings {
     cooldown: Duration::from_millis(20),
     lease: Duration::from_secs(60),
     publish_interval: Duration::from_millis(5),

@@ -64,12 +64,12 @@ pub(crate) struct Line {
 struct Fixture {
     #[serde(rename = "case")]
     _sentence: String,
-    steps: Vec<Told>,
+    steps: Vec<FixtureStep>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Told {
+struct FixtureStep {
     /// A JSON merge patch (RFC 7396) of the order as it was, first of the plain one.
     #[serde(default = "nothing")]
     order: Value,
@@ -110,7 +110,7 @@ struct Change {
 pub(crate) async fn cases(ghl: &FakeGhl) -> Vec<Case> {
     let names = Names::of(&ghl.products().await);
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("end_to_end/fixtures");
-    let plain: Told = read(&folder.join("plain_order.json"), &names);
+    let plain: FixtureStep = read(&folder.join("plain_order.json"), &names);
     let mut paths: Vec<PathBuf> =
         fs::read_dir(folder.join("orders")).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.sort();
@@ -127,7 +127,7 @@ fn read<T: DeserializeOwned>(path: &Path, names: &Names) -> T {
     read().unwrap_or_else(|problem| panic!("{}: {problem}", path.display()))
 }
 
-fn case(path: &Path, plain: &Told, names: &Names) -> Case {
+fn case(path: &Path, plain: &FixtureStep, names: &Names) -> Case {
     let name = path.file_stem().unwrap().to_string_lossy().into_owned();
     let fixture: Fixture = read(path, names);
     let mut expected = Expected {
@@ -138,23 +138,23 @@ fn case(path: &Path, plain: &Told, names: &Names) -> Case {
         issues: Vec::new(),
     };
     let mut first = Some(plain.order.clone());
-    let step = |told: Told| {
-        expected = expected.clone().changed_by(told.expect);
-        let (plain, order) = (first.take(), told.order);
-        let change = Change { plain, order, keep_nulls: told.keep_nulls, in_the_text: told.in_the_text };
-        Step { change, force: told.force, expected: expected.clone() }
+    let step = |step: FixtureStep| {
+        expected = expected.clone().changed_by(step.expect);
+        let (plain, order) = (first.take(), step.order);
+        let change = Change { plain, order, keep_nulls: step.keep_nulls, in_the_text: step.in_the_text };
+        Step { change, force: step.force, expected: expected.clone() }
     };
     Case { name, steps: fixture.steps.into_iter().map(step).collect() }
 }
 
 impl Expected {
-    fn changed_by(mut self, told: Difference) -> Self {
-        let usual = if told.skipped.is_some() { "skipped" } else { "written" };
-        self.result = told.result.unwrap_or_else(|| usual.to_owned());
-        self.skipped = told.skipped;
-        self.row.extend(told.row);
-        self.lines = told.lines.unwrap_or(self.lines);
-        self.issues = told.issues;
+    fn changed_by(mut self, step: Difference) -> Self {
+        let usual = if step.skipped.is_some() { "skipped" } else { "written" };
+        self.result = step.result.unwrap_or_else(|| usual.to_owned());
+        self.skipped = step.skipped;
+        self.row.extend(step.row);
+        self.lines = step.lines.unwrap_or(self.lines);
+        self.issues = step.issues;
         self
     }
 

@@ -47,7 +47,7 @@ impl Stored {
         let found = self.lines();
         let identities: BTreeSet<&Identity> = wanted.keys().chain(found.keys()).collect();
         for identity in identities {
-            let of = |lines: &BTreeMap<Identity, Tickets>| lines.get(identity).map_or(Value::Null, told);
+            let of = |lines: &BTreeMap<Identity, Tickets>| lines.get(identity).map_or(Value::Null, as_json);
             let (product, price, label) = identity;
             compare(&format!("line {label:?} of {product}/{price}"), &of(&wanted), &of(&found));
         }
@@ -118,7 +118,7 @@ fn identified(line: &Line) -> (Identity, Tickets) {
     (identity, (line.quantity, line.tickets()))
 }
 
-fn told((quantity, tickets): &Tickets) -> Value {
+fn as_json((quantity, tickets): &Tickets) -> Value {
     json!({ "quantity": quantity, "tickets": tickets })
 }
 

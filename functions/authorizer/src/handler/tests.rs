@@ -25,12 +25,12 @@ async fn supabase(keys: &[Value]) -> MockServer {
     server
 }
 
-/// From now on the JWKS holds these keys, and its readers are counted anew.
+/// From now on the JWKS holds these keys, and the count of its readers starts at 0.
 async fn publish(server: &MockServer, keys: &[Value]) {
     answer_with(server, ResponseTemplate::new(200).set_body_json(json!({"keys": keys}))).await;
 }
 
-/// From now on this is what is answered for the JWKS, and its readers are counted anew.
+/// From now on this is what is answered for the JWKS, and the count of its readers starts at 0.
 async fn answer_with(server: &MockServer, answer: ResponseTemplate) {
     server.reset().await;
     Mock::given(path(JWKS)).respond_with(answer).mount(server).await;

@@ -28,7 +28,7 @@ async fn world() -> (MockServer, Socket) {
         .endpoint_url(&url)
         .build();
     let socket = Socket {
-        most: Most::from_env(&env).unwrap(),
+        limits: ConnectionLimits::from_env(&env).unwrap(),
         database: wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap(),
         pusher: Pusher::new(&config, &format!("{url}/live")),
         pulses: Pulses::new(

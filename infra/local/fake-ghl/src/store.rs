@@ -61,7 +61,7 @@ pub(crate) struct Page {
     pub(crate) total: usize,
 }
 
-/// What `GET /_control/orders` tells.
+/// The ids and counts of all invented orders: the answer of `GET /_control/orders`.
 pub(crate) struct Census {
     pub(crate) ordinary: Vec<Id>,
     pub(crate) all: Vec<Id>,

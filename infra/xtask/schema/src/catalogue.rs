@@ -154,7 +154,7 @@ pub(crate) mod tests {
         Catalogue::parse(&json!(entries).to_string()).unwrap()
     }
 
-    fn told(wanted: &Catalogue, found: &Catalogue) -> Vec<String> {
+    fn differences(wanted: &Catalogue, found: &Catalogue) -> Vec<String> {
         wanted.differences(found).iter().map(ToString::to_string).collect()
     }
 
@@ -175,8 +175,8 @@ pub(crate) mod tests {
             "index public.i is missing",
             "policy public.t.p should not be there",
         ];
-        assert_eq!(told(&wanted, &found), expected);
-        assert_eq!(told(&wanted, &wanted), Vec::<String>::new());
+        assert_eq!(differences(&wanted, &found), expected);
+        assert_eq!(differences(&wanted, &wanted), Vec::<String>::new());
     }
 
     #[test]
@@ -191,8 +191,8 @@ pub(crate) mod tests {
             entry("row level security", "public.ghl_qr_orders", "on"),
             entry("rights", "table public.sync_runs", "nobody but the owner"),
         ]);
-        assert_eq!(told(&closed, &open).len(), 3);
-        let left = told(&closed.without_original_rights(), &open.without_original_rights());
+        assert_eq!(differences(&closed, &open).len(), 3);
+        let left = differences(&closed.without_original_rights(), &open.without_original_rights());
         assert_eq!(
             left,
             ["rights table public.sync_runs differs: \"anon: select\" instead of \"nobody but the owner\""]
@@ -211,8 +211,8 @@ pub(crate) mod tests {
             entry("rights", "table public.sync_runs", "service_role: delete, service_role: select"),
             entry("view", "public.v", "options security_invoker=true\nselect a"),
         ]);
-        assert_eq!(told(&here.clone().as_on_any_server(), &there.as_on_any_server()), Vec::<String>::new());
+        assert_eq!(differences(&here.clone().as_on_any_server(), &there.as_on_any_server()), Vec::<String>::new());
         let open = catalogue(&[entry("rights", "table public.sync_runs", "anon: select, service_role: select")]);
-        assert_eq!(told(&here.as_on_any_server(), &open.as_on_any_server()).len(), 2);
+        assert_eq!(differences(&here.as_on_any_server(), &open.as_on_any_server()).len(), 2);
     }
 }

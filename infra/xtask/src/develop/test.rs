@@ -41,7 +41,7 @@ use crate::setup;
 
 /// First of the ports of the tests' stack, unless another is asked for.
 pub(crate) const PORT_BASE: u16 = 8500;
-/// Stacks of the fault tests.
+/// Stacks on which the fault tests run at the same time. A case mostly waits for time-outs, so three fit on two cores.
 const FAULT_STACKS: u16 = 3;
 /// A stack has seven ports.
 const PORTS_OF_A_STACK: u16 = 10;

@@ -39,7 +39,7 @@ def main() -> None:
     except Refused as refused:
         sys.exit(f"{refused} (region {region})")
     except (exceptions.BotoCoreError, exceptions.ClientError) as error:
-        sys.exit(told(error, region))
+        sys.exit(describe(error, region))
     json.dump(answer, sys.stdout)
 
 
@@ -164,10 +164,10 @@ OPERATIONS = {
 }
 
 
-def told(error: Exception, region: str) -> str:
+def describe(error: Exception, region: str) -> str:
     """The sentence for an error. Only what is known to quote nothing of a request is repeated."""
     if isinstance(error, exceptions.ClientError):
-        return told_by_aws(error, region)
+        return describe_answer(error, region)
     if isinstance(error, exceptions.ProfileNotFound):
         return f"{error}: set AWS_PROFILE to one that ~/.aws/config has"
     if isinstance(error, (exceptions.NoCredentialsError, exceptions.PartialCredentialsError)):
@@ -181,7 +181,7 @@ def told(error: Exception, region: str) -> str:
     return f"AWS can't be asked in region {region}: {type(error).__name__}"
 
 
-def told_by_aws(error: exceptions.ClientError, region: str) -> str:
+def describe_answer(error: exceptions.ClientError, region: str) -> str:
     said = error.response.get("Error", {})
     code, operation = said.get("Code", "?"), error.operation_name
     if code.startswith("ExpiredToken") or code == "RequestExpired":

@@ -10,9 +10,9 @@ def refusal(code: str, message: str = "") -> exceptions.ClientError:
     return exceptions.ClientError({"Error": {"Code": code, "Message": message}}, "PutParameter")
 
 
-class Told(unittest.TestCase):
+class Described(unittest.TestCase):
     def assertTold(self, error: Exception, *words: str) -> None:
-        told = aws.told(error, "eu-central-1")
+        told = aws.describe(error, "eu-central-1")
         for word in words:
             self.assertIn(word, told)
         self.assertNotIn("\n", told)
@@ -35,9 +35,9 @@ class Told(unittest.TestCase):
 
     def test_no_value_is_repeated(self):
         error = refusal("ValidationException", "Value 'pit-secret' at 'value' failed to satisfy constraint")
-        self.assertNotIn("pit-secret", aws.told(error, "eu-central-1"))
+        self.assertNotIn("pit-secret", aws.describe(error, "eu-central-1"))
         error = exceptions.ParamValidationError(report="Invalid value for parameter Value: pit-secret")
-        self.assertNotIn("pit-secret", aws.told(error, "eu-central-1"))
+        self.assertNotIn("pit-secret", aws.describe(error, "eu-central-1"))
 
 
 class Queues:

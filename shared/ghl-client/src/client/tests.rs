@@ -55,7 +55,7 @@ async fn calls_carry_what_ghl_asks_for() {
     let page = client.list_orders(&token(), 90, 100, Some("refunded")).await.unwrap();
     assert_eq!(page.total, 0);
     assert_eq!(client.take_observed().rate.max, Some(25));
-    assert_eq!(client.take_observed(), Seen::default());
+    assert_eq!(client.take_observed(), ObservedRate::default());
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use crate::json;
 pub enum Hint {
     /// Look at these orders.
     Orders(Vec<OrderId>),
-    /// Nothing of ours: an event type that says nothing about an order.
+    /// Nothing to do: the event type isn't about an order.
     Ignored,
 }
 
@@ -25,7 +25,7 @@ pub enum NotUsable {
     #[error("The webhook is not for this location")]
     OtherLocation,
     /// The event is too old, or from the future.
-    #[error("timestamp is outside of the accepted window")]
+    #[error("The timestamp is outside the accepted window")]
     OutsideWindow,
     /// There is no order id where one belongs.
     #[error("The body names no order: expected _id, or order.line_items[].meta.order_id, or customData.order_id")]
@@ -45,7 +45,7 @@ pub fn order_ids(body: &[u8], ours: &LocationId, now: Timestamp) -> Result<Hint,
     let body = json::parse(body).ok().filter(Value::is_object).ok_or(NotUsable::NotAnObject)?;
     match json::text(&body, "type").as_deref() {
         Some("OrderCreate" | "OrderStatusUpdate") => marketplace(&body, ours, now).map(|id| Hint::Orders(vec![id])),
-        // Marketplace events are told by their type and location at the top; workflow bodies have neither.
+        // Marketplace events have their type and location at the top level; workflow bodies have neither.
         Some(_) if body.get("location").is_none() => Ok(Hint::Ignored),
         _ => workflow(&body, ours).map(Hint::Orders),
     }
@@ -188,7 +188,7 @@ mod tests {
         let public = ed25519_dalek::pkcs8::EncodePublicKey::to_public_key_der(&signing.verifying_key()).unwrap();
         let base64 = base64::engine::general_purpose::STANDARD;
         let public = base64::Engine::encode(&base64, public);
-        let keys = crate::webhook::Keys::new(&public, Some("an invented secret".into())).unwrap();
+        let keys = crate::webhook::WebhookKeys::new(&public, Some("an invented secret".into())).unwrap();
         let good = ed25519_dalek::Signer::sign(&signing, b"{}").to_bytes();
         let good = base64::Engine::encode(&base64, good);
         fuzz::fuzz(&[good.as_bytes(), b"N/A", b"an invented secret"], |input| {

@@ -1,4 +1,4 @@
-//! What becomes of callers while Supabase's keys change, or can't be read. The clock is moved, not waited for.
+//! What callers get while Supabase's keys change, or can't be read. The clock is moved, not waited for.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,8 +20,8 @@ async fn later(seconds: u64) {
     time::resume();
 }
 
-/// Why it can't be known who holds this token. Panics if it is known.
-async fn unknowable(authorizer: &Authorizer, token: &str) -> KeyError {
+/// Why the holder of this token can't be authenticated. Panics if there is an answer.
+async fn unavailable(authorizer: &Authorizer, token: &str) -> KeyError {
     let error = authorizer.answer(http_event(&format!("Bearer {token}"))).await.expect_err("neither yes nor no");
     *error.downcast::<KeyError>().unwrap()
 }
@@ -133,11 +133,11 @@ async fn known_keys_outlast_an_outage_and_unknown_ones_are_not_denied() {
         later(600).await;
         assert!(rotation.admits_old().await, "{outage}");
         assert!(rotation.admits_old().await, "{outage}");
-        let error = unknowable(&rotation.authorizer, &rotation.by_new).await;
-        assert!(matches!(error, KeyError::UnreadableJustNow { .. }), "{outage}: {error}");
+        let error = unavailable(&rotation.authorizer, &rotation.by_new).await;
+        assert!(matches!(error, KeyError::RecentlyUnreadable { .. }), "{outage}: {error}");
         assert_eq!(rotation.reads().await, 1, "{outage}: no more than one look in five seconds");
         later(5).await;
-        let error = unknowable(&rotation.authorizer, &rotation.by_new).await;
+        let error = unavailable(&rotation.authorizer, &rotation.by_new).await;
         assert!(matches!(error, KeyError::Unreadable { .. }), "{outage}: {error}");
         assert_eq!(rotation.reads().await, 2, "{outage}");
         later(DAY).await;

@@ -64,11 +64,11 @@ impl Session {
         Self { psql: bundled(place).join("psql"), address }
     }
 
-    /// Runs a script up to its first error, and hands each line that it prints to `told`.
-    pub(crate) fn run(&self, script: String, told: &mut dyn FnMut(&str)) -> Result<ScriptEnd> {
+    /// Runs a script up to its first error, and hands each line that it prints to `on_line`.
+    pub(crate) fn run(&self, script: String, on_line: &mut dyn FnMut(&str)) -> Result<ScriptEnd> {
         let mut psql = tied(&self.psql, "TERM");
         psql.args(["--no-psqlrc", "--quiet", "--no-password", "-v", "ON_ERROR_STOP=1"]);
-        // Refusals are told apart by psql's words.
+        // Refusals are distinguished by psql's messages.
         psql.env("LC_ALL", "C").env("PGCLIENTENCODING", "UTF8");
         self.address.lead(&mut psql);
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
@@ -89,7 +89,7 @@ impl Session {
         });
         loop {
             match lines.recv_timeout(LOOK_EVERY) {
-                Ok(line) => told(&line),
+                Ok(line) => on_line(&line),
                 Err(RecvTimeoutError::Timeout) if stop::requested() => {
                     end_group(&mut child, Signal::SIGINT, PATIENCE);
                     return Ok(ScriptEnd::Interrupted);
