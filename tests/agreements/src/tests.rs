@@ -53,7 +53,7 @@ fn queues_hide_a_message_six_times_as_long_as_its_function_may_take_and_give_it_
         assert_eq!(section.number("VisibilityTimeout"), 6 * template.timeout(function), "{queue}");
     }
     let queues = template.at(&["Resources"]).names("Queue");
-    assert_eq!(queues.len(), 2 * readers.len(), "{queues:?}");
+    assert_eq!(queues.len(), readers.len() + 1, "one queue takes the dead letters of all: {queues:?}");
 }
 
 #[test]
@@ -84,12 +84,13 @@ fn the_limit_is_the_same_for_the_limiter_the_template_and_the_fake_ghl() {
     assert!(u64::from(limits.daily_reserve) < rate::CALLS_PER_DAY);
 }
 
+/// More would only wait for the limit, which costs money.
 #[test]
-fn the_bulk_workers_hold_one_window_of_their_lane() {
+fn the_bulk_workers_hold_one_window_of_their_lane_at_most() {
     let bulk = ["Resources", "OrderWorkerFunction", "Properties", "Events", "OrdersBulk"];
     let (template, window) = (Template::read(), u64::from(Limits::DEFAULT.bulk_window()));
     let bulk = template.at(&bulk);
-    assert_eq!(bulk.number("BatchSize") * bulk.number("MaximumConcurrency"), window);
+    assert!(bulk.number("BatchSize") * bulk.number("MaximumConcurrency") <= window);
 }
 
 #[test]
