@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tests::{
+    api::As,
     fake_ghl::new_id,
     output::Output,
     waiting::{A_MOMENT, until},
@@ -58,9 +59,14 @@ async fn a_database_that_is_too_slow_for_the_rate_limit_is_told_everywhere() {
         line.filter(|line| line.contains("\"level\":\"ERROR\"")).ok_or(text)
     })
     .await;
-    let problem = world.status().await["problems"][0].clone();
-    assert_eq!(problem["code"], "database_too_slow", "{problem}");
-    assert!(problem["message"].as_str().unwrap().contains("GoHighLevel"), "{problem}");
+    // A busy machine makes the database slower still, and a call may run into its time-out.
+    until("the problem in the status", A_SLOW_MOMENT, async || {
+        let answer = world.api.get(As::Member, "/api/qrapp/sync-status").await;
+        let problem = &answer.body["problems"][0];
+        let in_words = problem["message"].as_str().is_some_and(|message| message.contains("GoHighLevel"));
+        if problem["code"] == "database_too_slow" && in_words { Ok(()) } else { Err(format!("{answer:?}")) }
+    })
+    .await;
     until("a metric", A_SLOW_MOMENT, async || {
         let text = output.text();
         if text.contains("LimiterTooLate") { Ok(()) } else { Err(text) }

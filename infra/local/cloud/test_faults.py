@@ -55,7 +55,7 @@ class Faults(unittest.TestCase):
     def test_a_refusal_befalls_its_queue_so_many_times(self):
         self.order(service="sqs", kind="refuse", queue="tickets", times=1)
         self.assertEqual(self.send("a", queue="ghl-sync-OrdersQueue-1")[0], 200)
-        self.assertEqual(self.send("a", queue="ghl-sync-TicketsDeadLetterQueue-1")[0], 200)
+        self.assertEqual(self.send("a", queue="ghl-sync-DeadLetterQueue-1")[0], 200)
         self.assertEqual(self.send("b")[0], 503)
         self.assertEqual(self.send("b")[0], 200)
         self.assertEqual(self.sent, ["a", "a", "b"])

@@ -7,7 +7,7 @@ use domain::listing::{OVERLAP, PAGE_SIZE};
 use domain::rate;
 use domain::run::{LONGEST_LISTING, PULSE_CLAIM, PULSE_LOST_AFTER};
 
-use crate::{Sql, Template};
+use crate::{Sql, Template, leading_number, text};
 
 fn milliseconds(time: Duration) -> f64 {
     time.as_secs_f64() * 1000.0
@@ -82,6 +82,15 @@ fn the_limit_is_the_same_for_the_limiter_the_template_and_the_fake_ghl() {
     // An alarm's parameter says of how many.
     assert_eq!(template.at(&["Parameters", "DailyBudgetLow"]).after("daily budget ("), rate::CALLS_PER_DAY);
     assert!(u64::from(limits.daily_reserve) < rate::CALLS_PER_DAY);
+}
+
+#[test]
+fn redrive_sends_orders_as_fast_as_runs_may_fetch_them() {
+    let redrive = text("infra/xtask/src/operate/redrive.rs");
+    let behind = redrive.split_once("const PER_BATCH: Duration = Duration::from_millis(").map(|(_, behind)| behind);
+    let per_ten_orders = behind.and_then(|behind| leading_number(&behind.replacen('_', "", 1)));
+    let limits = Limits::DEFAULT;
+    assert_eq!(per_ten_orders, Some(10.0 * f64::from(limits.window_ms) / f64::from(limits.bulk_window())));
 }
 
 /// More would only wait for the limit, which costs money.

@@ -74,6 +74,8 @@ struct Runner {
     was_used: bool,
     /// Those of the lanes beside this one, until the traces on their stacks have been looked at.
     beside: Vec<Self>,
+    /// The benchmark and its stack, where they were started before their turn.
+    bench: Option<(Command, Stack)>,
 }
 
 impl Runner {
@@ -87,6 +89,7 @@ impl Runner {
             kind: Kind::Ordinary,
             was_used: false,
             beside: Vec::new(),
+            bench: None,
         }
     }
 
@@ -192,8 +195,8 @@ impl Runner {
         Ok(counts)
     }
 
-    fn on_the_benchmark_stack(&self, suite: Suite) -> Result<Counts> {
-        let (command, stack) = bench::counts(bench::PORT_BASE)?;
+    fn on_the_benchmark_stack(&mut self, suite: Suite) -> Result<Counts> {
+        let (command, stack) = self.bench.take().map_or_else(|| bench::counts(bench::PORT_BASE), Ok)?;
         let counts = run_suite(&self.place, suite, command);
         drop(stack);
         counts

@@ -187,8 +187,10 @@ impl Starting<'_> {
             ("WebhookPublicKeys", self.keys.webhook_public_key()?),
             ("AllowedOrigins", format!("http://127.0.0.1:{0},http://localhost:{0}", self.ports.gateway)),
             ("SchedulesEnabled", "false".to_owned()),
-            ("CooldownSeconds", if self.options.brisk { "1" } else { "30" }.to_owned()),
         ];
+        if self.options.brisk {
+            parameters.push(("CooldownSeconds", "1".to_owned()));
+        }
         parameters.extend(Concurrency::of(self.options.concurrency).parameters());
         let service_key = self.keys.api_key("service_role")?;
         let secrets = [

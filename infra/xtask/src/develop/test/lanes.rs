@@ -8,8 +8,8 @@ use anyhow::{Result, bail};
 use super::report::Report;
 use super::wanted::Wanted;
 use super::{Runner, run_suite};
-use crate::develop::build;
 use crate::develop::test::suites::{Counts, Suite};
+use crate::develop::{bench, build};
 use crate::place::Place;
 use crate::process::step;
 use crate::setup;
@@ -53,10 +53,14 @@ impl Runner {
             self.beside.push(Self::new(place, self.ports_of(number)?, self.concurrency, Vec::new()));
         }
         let mut others = std::mem::take(&mut self.beside);
-        // A stack's servers end with the thread that started them: this one, which stays.
+        // A stack's servers end with the thread that started them: this one, which stays. All stacks start before any test, since a
+        // start takes the machine's disk and processors from tests that wait for seconds.
         for (runner, lane) in std::iter::once(&mut *self).chain(&mut others).zip(lanes) {
             if let Some(kind) = lane.iter().find_map(|suite| suite.stack()) {
                 runner.stack(kind)?;
+            }
+            if lane.contains(&Suite::Counts) {
+                runner.bench = Some(bench::counts(bench::PORT_BASE)?);
             }
         }
         let ended: Vec<Result<()>> = thread::scope(|scope| {
