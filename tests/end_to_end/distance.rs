@@ -55,7 +55,7 @@ async fn a_database_that_is_too_slow_for_the_rate_limit_is_told_everywhere() {
     world.ghl.notify(&id).await;
     until("a line in the log", A_SLOW_MOMENT, async || {
         let text = output.text();
-        let line = text.lines().find(|line| line.contains("the database answers too slowly")).map(str::to_owned);
+        let line = text.lines().find(|line| line.contains("the database answers so slowly")).map(str::to_owned);
         line.filter(|line| line.contains("\"level\":\"ERROR\"")).ok_or(text)
     })
     .await;

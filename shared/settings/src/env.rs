@@ -158,6 +158,10 @@ mod tests {
         assert_eq!(text, "COOLDOWN_SECONDS is malformed: invalid digit found in string");
         assert!(env.url("SUPABASE_URL").unwrap_err().to_string().starts_with("SUPABASE_URL is malformed"));
         assert!(env.url("GHL_API_BASE_URL").unwrap_err().to_string().starts_with("GHL_API_BASE_URL is not set"));
+        let text = env.required_as::<u32>("COOLDOWN_SECONDS").unwrap_err().to_string();
+        assert_eq!(text, "COOLDOWN_SECONDS is malformed: invalid digit found in string");
+        let text = env.required_as::<u32>("LEASE_SECONDS").unwrap_err().to_string();
+        assert!(text.starts_with("LEASE_SECONDS is not set"), "{text}");
     }
 
     #[test]
