@@ -142,32 +142,22 @@ impl Runner {
                 return Ok(Counts::SKIPPED);
             }
             Suite::Database => return self.with_database(suite, None, command),
-            Suite::Database15 => match debian_15() {
-                Ok(programs) => return self.with_database(suite, Some(&programs), command),
-                Err(missing) if std::env::var_os("CI").is_none() => {
-                    println!("database-15: skipped: {missing:#}");
-                    return Ok(Counts::SKIPPED);
-                }
-                Err(missing) => return Err(missing),
-            },
+            Suite::Database15 => {
+                let Some(programs) = needed(suite, debian_15())? else { return Ok(Counts::SKIPPED) };
+                return self.with_database(suite, Some(&programs), command);
+            }
             Suite::Counts => return self.on_the_benchmark_stack(suite),
             Suite::Faults if whole() && self.names.is_empty() => return self.faults_side_by_side(),
-            Suite::Browser => match browser() {
-                Ok(found) => drop(command.envs(found)),
-                Err(missing) if std::env::var_os("CI").is_none() => {
-                    println!("browser: skipped: {missing}");
+            Suite::Browser => {
+                let Some(found) = needed(suite, browser())? else { return Ok(Counts::SKIPPED) };
+                command.envs(found);
+            }
+            Suite::SamLocal => {
+                docker = needed(suite, Docker::running())?;
+                if docker.is_none() {
                     return Ok(Counts::SKIPPED);
                 }
-                Err(missing) => return Err(missing),
-            },
-            Suite::SamLocal => match Docker::running() {
-                Ok(found) => docker = Some(found),
-                Err(missing) if std::env::var_os("CI").is_none() => {
-                    println!("sam-local: skipped: {missing:#}");
-                    return Ok(Counts::SKIPPED);
-                }
-                Err(missing) => return Err(missing),
-            },
+            }
             _ => {}
         }
         if let Some(kind) = suite.stack() {
@@ -183,9 +173,8 @@ impl Runner {
         if let Some(sam) = &sam {
             sam.tell(&mut command);
         }
-        let counts = run_suite(&self.place, suite, command)?;
+        let mut counts = run_suite(&self.place, suite, command)?;
         drop(sam);
-        let mut counts = counts;
         if suite == Suite::Traces {
             counts += self.traces_beside()?;
         }
@@ -309,6 +298,18 @@ impl Runner {
             self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);
         }
         Ok(self.place.stack_file())
+    }
+}
+
+/// What a suite can't do without; `None` where it is missing and the suite is skipped. In CI that is a failure.
+fn needed<T>(suite: Suite, found: Result<T>) -> Result<Option<T>> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(missing) if std::env::var_os("CI").is_none() => {
+            println!("{}: skipped: {missing:#}", suite.name());
+            Ok(None)
+        }
+        Err(missing) => Err(missing),
     }
 }
 
