@@ -90,7 +90,7 @@ fn database() -> Vec<Case> {
     let down = |name, ms, at| Case { at, harm: Harm::Outage { ms }, ..case(name) };
     vec![
         quick(down("PostgREST is away for 5 s while orders are fetched", 5_000, Moment::Fetching)),
-        down("PostgREST is away for 30 s from the start", 30_000, Moment::Start),
+        down("PostgREST is away for 60 s from the start", 60_000, Moment::Start),
         Case { at: Moment::Written, harm: Harm::CrashPostgres, ..case("Postgres crashes and recovers") },
     ]
 }

@@ -1,6 +1,6 @@
 //! Doing harm to the running stack, and undoing it.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tests::{workers::workers, world::World};
 use tokio::process::Command;
 
@@ -8,13 +8,6 @@ use tokio::process::Command;
 pub(crate) async fn cloud(world: &World, fault: &Value) {
     let answer = tests::http().post(faults_url(world)).json(fault).send().await.expect("the local cloud answers");
     assert!(answer.status().is_success(), "{fault}: {}", answer.text().await.unwrap());
-}
-
-/// The database is out of reach for so long, as when Supabase's PostgREST is away.
-pub(crate) async fn outage(world: &World, ms: u64) {
-    let url = format!("{}/_control", world.supabase_url());
-    let answer = tests::http().put(url).json(&json!({ "refuseForMs": ms })).send().await.expect("it answers");
-    assert!(answer.status().is_success());
 }
 
 /// Postgres crashes and recovers: it does so whenever one of its processes is killed.

@@ -169,7 +169,7 @@ async fn await_moment(world: &World, run_id: &str, moment: Moment) {
 async fn do_harm(world: &mut World, run_id: &str, what: Harm) {
     match what {
         Harm::Nothing => {}
-        Harm::Outage { ms } => harm::outage(world, ms).await,
+        Harm::Outage { ms } => world.take_database_away(ms).await,
         Harm::CrashPostgres => {
             harm::crash_postgres(world).await;
             // It takes our own connection along.

@@ -51,6 +51,13 @@ impl World {
         assert!(answer.expect("the local Supabase answers").status().is_success());
     }
 
+    /// The database is out of reach for so long, as when Supabase's PostgREST is away.
+    pub async fn take_database_away(&self, ms: u64) {
+        let url = format!("{}/_control", self.supabase_url());
+        let answer = crate::http().put(url).json(&json!({ "refuseForMs": ms })).send().await;
+        assert!(answer.expect("the local Supabase answers").status().is_success());
+    }
+
     /// Its AWS account.
     pub fn cloud(&self) -> Cloud<'_> {
         Cloud::of(&self.stack)

@@ -1,5 +1,7 @@
 //! What a dead letter was about, and where that is recorded.
 
+use std::time::Duration;
+
 use database::{Database, Failure};
 use domain::failure::MAX_RECEIVES;
 use domain::frames::Publication;
@@ -19,6 +21,8 @@ const UNREADABLE: &str = "unreadable_message";
 pub(crate) struct DeadLetters {
     pub(crate) database: Database,
     pub(crate) publisher: Publisher,
+    /// After this time without a pulse a run has lost it.
+    pub(crate) pulse_lost_after: Duration,
 }
 
 impl DeadLetters {
@@ -50,10 +54,17 @@ impl DeadLetters {
     async fn record(&self, message_id: &str, record: &SqsMessage) -> Result<Option<Publication>, database::Error> {
         let ours = |subject: &Subject| subject.location_id() == self.database.location_id();
         let failure = match Subject::of(record).filter(ours) {
-            Some(Subject::Run { run_id, .. }) => {
+            Some(Subject::Run { run_id, pulse, .. }) => {
                 let message = format!("The sync stopped. {REASON}");
-                let ended = self.database.end_run(&run_id, "pulse_failed", &message).await?;
-                tracing::error!(message_id, run_id = %run_id, "A run's pulse failed permanently; the run ends with an error");
+                let ended = self
+                    .database
+                    .end_run_of_dead_pulse(&run_id, pulse, self.pulse_lost_after, "pulse_failed", &message)
+                    .await?;
+                if ended.ended {
+                    tracing::error!(message_id, run_id = %run_id, pulse, "A run's pulse failed permanently; the run ends with an error");
+                } else {
+                    tracing::warn!(message_id, run_id = %run_id, pulse, "A pulse failed permanently; its run has ended or goes on with a newer one");
+                }
                 return Ok(ended.publication);
             }
             Some(Subject::Order { order_id, run_id, .. }) => Failure {

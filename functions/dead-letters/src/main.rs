@@ -6,6 +6,7 @@ mod handler;
 
 use std::process::ExitCode;
 
+use domain::run::PULSE_LOST_AFTER;
 use handler::DeadLetters;
 use lambda_runtime::{LambdaEvent, service_fn};
 use queues::batch::SqsEvent;
@@ -23,7 +24,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let (database, publisher_config) =
         (wiring::database(&env, HttpClient::new()?)?, runs::setup::publisher_config(&env)?);
     let publisher = Publisher::connect(&aws_config().await, &publisher_config);
-    let dead_letters = DeadLetters { database, publisher };
+    let pulse_lost_after = wiring::pace(&env)?.of(PULSE_LOST_AFTER);
+    let dead_letters = DeadLetters { database, publisher, pulse_lost_after };
     let handle = async |event: LambdaEvent<SqsEvent>| {
         let work = dead_letters.handle(event.payload);
         Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await)

@@ -4,7 +4,7 @@ use database::Database;
 use domain::frames::Publication;
 use domain::{Run, RunState};
 use push::Pusher;
-use status_store::StatusStore;
+use status_store::{PutOutcome, StatusStore};
 use telemetry::metrics::{self, Metric};
 
 /// Where progress is published.
@@ -56,9 +56,17 @@ impl Publisher {
         let run_id = &publication.run.run_id;
         let (stored, ()) =
             tokio::join!(self.store.put_status(&announcement.status), self.post(database, &announcement.frames));
-        if let Err(error) = stored {
-            tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "The status document could not be written");
-            return false;
+        match stored {
+            Ok(PutOutcome::Written) => {}
+            Ok(PutOutcome::Superseded(published)) => {
+                if self.outruns_database(database, published).await {
+                    return false;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "The status document could not be written");
+                return false;
+            }
         }
         match database.confirm_publication(run_id, announcement.seq, publication.run.state).await {
             Ok(()) => {
@@ -68,6 +76,26 @@ impl Publisher {
             Err(error) => {
                 tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "A publication could not be confirmed");
                 false
+            }
+        }
+    }
+
+    /// Whether a published number is above all that the database has given out. Then the database was restored from a backup, and
+    /// its numbers go on above the published one.
+    async fn outruns_database(&self, database: &Database, published: i64) -> bool {
+        match database.raise_seq(published).await {
+            Ok(raised) => {
+                if raised {
+                    tracing::warn!(
+                        seq = published,
+                        "The published status is newer than the database; the sequence numbers go on above it"
+                    );
+                }
+                raised
+            }
+            Err(error) => {
+                tracing::warn!(error = telemetry::chain(&error), "The sequence numbers could not be compared");
+                true
             }
         }
     }
