@@ -3,6 +3,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod handler;
+#[cfg(test)]
+mod hanging;
 
 use std::process::ExitCode;
 
@@ -28,8 +30,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let publisher = Publisher::connect(&config, &publisher_config);
     let tickets = Tickets { database, publisher, queue: Queue::new(queues::client(&config), queue), pace };
     let handle = async |event: LambdaEvent<SqsEvent>| {
-        let work = tickets.handle(event.payload);
-        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await)
+        let work = deadline::in_time(event.context.deadline(), tickets.handle(event.payload));
+        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await?)
     };
     lambda_runtime::run(service_fn(handle)).await
 }
