@@ -1,8 +1,8 @@
 //! What the suites before it have left behind on their stack: logs, documents, reports and refusals without anybody's
 //! data, and permissions that were all needed.
 //!
-//! Runs after `end-to-end` on its stack, which `STACK_JSON` names; `ANSWERS_LOG` names the refusals that the API gave it. Where `browser`
-//! had a stack of its own, `privacy` looks at that one too.
+//! Runs after `end-to-end` on its stack, which `STACK_JSON` names; `ANSWERS_LOG` names the refusals that the API gave it. Where `cases`
+//! or `browser` had a stack of its own, `privacy` looks at that one too.
 //!
 //! | module | what it is for |
 //! |---|---|

@@ -12,6 +12,7 @@
 //! |---|---|
 //! | [`place`], [`setup`] | where things are; installs what must be there before anything starts |
 //! | [`process`], [`progress`], [`stop`] | how long work is run, shown and interrupted |
+//! | [`leftovers`] | ends what a killed one of these has left running |
 //! | [`services`], [`database`] | servers of this machine; Postgres, and migrations of any database |
 //! | [`account`] | what an AWS account's size means for a deployment |
 //! | [`stack_file`], [`http`] | finds the running stack; talks to it and to the real GHL and Supabase |
@@ -25,6 +26,7 @@ mod cli;
 mod database;
 mod develop;
 mod http;
+mod leftovers;
 mod operate;
 mod place;
 mod process;

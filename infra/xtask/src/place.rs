@@ -9,6 +9,8 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::leftovers;
+
 /// The directory that holds the state of one local stack, its logs, its keys and `stack.json`.
 #[derive(Clone)]
 pub(crate) struct Place {
@@ -114,7 +116,7 @@ impl Place {
         self.own("stack.json")
     }
 
-    /// One stack at a time. The lock goes with the process, however it ends.
+    /// One stack at a time. The lock goes with the process, however it ends, and what a killed one has left running is ended.
     pub(crate) fn lock(&self) -> Result<Lock> {
         let path = self.own("lock");
         let mut file = File::options()
@@ -128,6 +130,7 @@ impl Place {
             Ok(()) => {
                 file.set_len(0)?;
                 write!(file, "{}", std::process::id())?;
+                leftovers::end()?;
                 Ok(Lock { _file: file })
             }
             Err(TryLockError::WouldBlock) => {
@@ -137,6 +140,11 @@ impl Place {
             }
             Err(TryLockError::Error(error)) => Err(error).context("can't lock the local stack"),
         }
+    }
+
+    /// Whether a stack runs here.
+    pub(crate) fn is_locked(&self) -> bool {
+        File::open(self.own("lock")).is_ok_and(|file| matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
     }
 }
 

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 
 use crate::place::Place;
 use crate::progress::Step;
-use crate::stop;
+use crate::{leftovers, stop};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Enough to see why something failed, not so much that the hint scrolls away.
@@ -57,6 +57,7 @@ pub(crate) fn run_within(
 ) -> Result<Ended> {
     let file = File::create(log).with_context(|| format!("can't write {}", log.display()))?;
     let program = command.get_program().to_string_lossy().into_owned();
+    leftovers::mark(&mut command);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
@@ -86,6 +87,7 @@ pub(crate) fn run_within(
 /// Runs a short command to its end with `input`, returning what it printed; its error output is in the error.
 pub(crate) fn output_of(mut command: Command, input: &str) -> Result<String> {
     let program = command.get_program().to_string_lossy().into_owned();
+    leftovers::mark(&mut command);
     let mut child = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

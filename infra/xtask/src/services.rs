@@ -12,10 +12,13 @@ use nix::sys::signal::Signal;
 
 use crate::place::Place;
 use crate::process::{end_group, tail};
-use crate::stop;
+use crate::{leftovers, stop};
 
 /// A server that hasn't stopped by then is killed.
 const PATIENCE: Duration = Duration::from_secs(6);
+
+/// How long a port may stay in use after the end of whoever had it.
+const LETTING_GO: Duration = Duration::from_secs(5);
 
 struct Service {
     name: &'static str,
@@ -41,6 +44,7 @@ impl Services {
     ) -> Result<()> {
         let log = place.log(name)?;
         let file = File::create(&log).with_context(|| format!("can't write {}", log.display()))?;
+        leftovers::mark(&mut command);
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -100,10 +104,15 @@ pub(crate) fn free_port() -> Result<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
-/// Fails with the name of the port and the way out if somebody else listens there.
+/// Fails with the name of the port and the way out if somebody else listens there. What has just been killed may take a moment until
+/// it lets go.
 pub(crate) fn require_free(port: u16, whose: &str) -> Result<()> {
-    match TcpListener::bind(("127.0.0.1", port)) {
-        Ok(_) => Ok(()),
-        Err(_) => bail!("port {port} ({whose}) is in use: stop what listens there, or choose others with --port-base"),
+    let until = Instant::now() + LETTING_GO;
+    while TcpListener::bind(("127.0.0.1", port)).is_err() {
+        if Instant::now() > until {
+            bail!("port {port} ({whose}) is in use: stop what listens there, or choose others with --port-base");
+        }
+        stop::sleep(Duration::from_millis(50))?;
     }
+    Ok(())
 }

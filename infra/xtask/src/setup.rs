@@ -1,12 +1,13 @@
 //! Installs what the local stack needs into `target/local`, once for each version of the requirements.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
 
+use crate::leftovers;
 use crate::place::Place;
 use crate::process::{find, output_of, run_logged, tail};
 use crate::progress::Step;
@@ -137,16 +138,25 @@ fn installed_once(dir: &Path, requirements: &[&Path], install: impl FnOnce() -> 
     }
     let wanted = hex::encode(hash.finalize());
     let stamp = dir.join(".installed");
-    if fs::read_to_string(&stamp).is_ok_and(|found| found == wanted) {
+    let is_installed = || fs::read_to_string(&stamp).is_ok_and(|found| found == wanted);
+    if is_installed() {
         return Ok(());
     }
+    // One at a time, and nobody who was killed goes on installing there.
+    let path = dir.with_extension("lock");
+    let lock = File::create(&path).with_context(|| format!("can't open {}", path.display()))?;
+    lock.lock().with_context(|| format!("can't lock {}", path.display()))?;
+    if is_installed() {
+        return Ok(());
+    }
+    leftovers::end()?;
     if dir.exists() {
         let step = Step::start("Removing an outdated installation");
         fs::remove_dir_all(dir).with_context(|| format!("can't replace {}", dir.display()))?;
         step.done();
     }
     install()?;
-    fs::write(&stamp, wanted).with_context(|| format!("can't write {}", stamp.display()))
+    fs::write(&stamp, &wanted).with_context(|| format!("can't write {}", stamp.display()))
 }
 
 fn install_step(place: &Place, title: &str, log_name: &str, commands: Vec<Command>) -> Result<()> {

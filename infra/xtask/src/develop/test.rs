@@ -20,7 +20,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -49,6 +49,10 @@ pub(crate) const PORT_BASE: u16 = 8500;
 const FAULT_STACKS: u16 = 3;
 /// A stack has seven ports.
 const PORTS_OF_A_STACK: u16 = 10;
+/// The ports of the stack that is killed come after those of the lanes and of the fault tests' stacks.
+const RESTARTS: u16 = 50;
+/// Names the folder with GHL's API descriptions.
+const DESCRIPTIONS: &str = "GHL_OPENAPI";
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
 /// The world of the tests' stacks.
@@ -79,7 +83,17 @@ pub(crate) fn run(wanted: &Wanted, port_base: u16, setting: Setting) -> Result<E
     for group in lanes::of(wanted) {
         match group.as_slice() {
             [lane] => runner.run_lane(lane, &report)?,
-            lanes => runner.run_beside(lanes, &report)?,
+            lanes => match runner.run_beside(lanes, &report) {
+                Err(error) if crate::stop::requested() => return Err(error),
+                Err(error) => {
+                    // Those that haven't ended can't.
+                    progress::tell(&format!("{error:#}"));
+                    for suite in lanes.iter().flatten().filter(|suite| !report.has(**suite)) {
+                        report.note(*suite, Counts::FAILED, Duration::ZERO);
+                    }
+                }
+                Ok(()) => {}
+            },
         }
     }
     drop(runner);
@@ -144,7 +158,7 @@ impl Runner {
             Err(error) if crate::stop::requested() => return Err(error),
             Err(error) => {
                 progress::tell(&format!("{}: {error:#}", suite.name()));
-                Counts { failed: 1, ..Counts::default() }
+                Counts::FAILED
             }
         };
         report.note(suite, counts, begun.elapsed());
@@ -162,15 +176,19 @@ impl Runner {
                 setup::for_stack(&self.place)?;
                 setup::for_sam(&self.place)?;
             }
-            Suite::Contract if !descriptions(&self.place).is_file() => {
-                // Not part of the repository: nobody can be asked to have them.
-                println!("contract: skipped: GHL's OpenAPI files are not in ../shared/ghl-openapi beside the project");
-                return Ok(Counts::SKIPPED);
+            Suite::Contract => {
+                let Some(folder) = needed(suite, descriptions(&self.place))? else { return Ok(Counts::SKIPPED) };
+                command.env(DESCRIPTIONS, folder);
             }
             Suite::Database => return self.with_database(suite, None, command),
             Suite::Database15 => {
                 let Some(programs) = needed(suite, debian_15())? else { return Ok(Counts::SKIPPED) };
                 return self.with_database(suite, Some(&programs), command);
+            }
+            Suite::Restarts => {
+                setup::for_stack(&self.place)?;
+                let port = self.port_base.checked_add(RESTARTS).context("--port-base is too high")?;
+                command.env("RESTARTS_PORT_BASE", port.to_string());
             }
             Suite::Counts => return self.on_the_benchmark_stack(suite),
             Suite::Faults if whole() && self.names.is_empty() => return self.faults_side_by_side(),
@@ -310,8 +328,11 @@ impl Runner {
     fn stack(&mut self, kind: Kind) -> Result<PathBuf> {
         let up = Place::local()?.stack_file();
         if !self.names.is_empty() && self.stack.is_none() && kind == Kind::Ordinary && up.is_file() {
-            println!("on the stack that is up: {}", up.display());
-            return Ok(up);
+            // One that was killed has left its file, and nobody holds its lock.
+            if Place::local()?.is_locked() {
+                println!("on the stack that is up: {}", up.display());
+                return Ok(up);
+            }
         }
         if self.kind != kind {
             self.stack = None;
@@ -365,9 +386,20 @@ fn run_in_turn(parts: Vec<(PathBuf, Command)>) -> Result<Counts> {
     Ok(counts)
 }
 
-/// GHL's own descriptions, which the contract test compares with.
-fn descriptions(place: &Place) -> PathBuf {
-    place.project("../shared/ghl-openapi/payments.json")
+/// GHL's own descriptions, which the contract test compares with. They aren't ours to publish.
+fn descriptions(place: &Place) -> Result<PathBuf> {
+    let given =
+        std::env::var_os(DESCRIPTIONS).filter(|folder| !folder.is_empty()).map(|folder| place.project("").join(folder));
+    let folder = given.unwrap_or_else(|| place.project("../shared/ghl-openapi"));
+    if !folder.join("payments.json").is_file() {
+        bail!(
+            "GHL's API descriptions (payments.json, products.json, common-schemas.json) aren't in {}, and can't be part of \
+             this repository: copy them there from github.com/GoHighLevel/highlevel-api-docs, or let {DESCRIPTIONS} name \
+             the folder that has them",
+            folder.display()
+        );
+    }
+    Ok(folder)
 }
 
 /// Whether everything is tested, or a minute's worth of what takes long.

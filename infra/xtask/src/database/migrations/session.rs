@@ -15,7 +15,7 @@ use super::address::Address;
 use crate::database::postgres::bundled;
 use crate::place::Place;
 use crate::process::{end_group, find, output_of, tied};
-use crate::{setup, stop};
+use crate::{leftovers, setup, stop};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long psql may take to cancel what it does.
@@ -72,6 +72,7 @@ impl Session {
         psql.env("LC_ALL", "C").env("PGCLIENTENCODING", "UTF8");
         self.address.lead(&mut psql);
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+        leftovers::mark(&mut psql);
         let mut child = psql.spawn().context("can't run psql")?;
         let pipes = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         let (Some(mut stdin), Some(stdout), Some(mut stderr)) = pipes else { bail!("psql has no pipes") };

@@ -57,13 +57,17 @@ impl StackKeys {
             member_id: Uuid::new_v4().to_string(),
             webhook_seed: STANDARD.encode(rand::random::<[u8; 32]>()),
         };
+        let draft = path.with_extension("json.new");
+        let _ = fs::remove_file(&draft);
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path)
-            .with_context(|| format!("can't write {}", path.display()))?;
+            .open(&draft)
+            .with_context(|| format!("can't write {}", draft.display()))?;
         file.write_all(serde_json::to_string_pretty(&keys)?.as_bytes())?;
+        // As a whole or not at all, also for somebody who is killed here.
+        fs::rename(&draft, &path).with_context(|| format!("can't write {}", path.display()))?;
         Ok(keys)
     }
 

@@ -8,30 +8,44 @@ use anyhow::{Result, bail};
 use super::report::Report;
 use super::wanted::Wanted;
 use super::{Runner, run_suite};
-use crate::develop::test::suites::{Counts, Suite};
+use crate::develop::test::suites::{Counts, Kind, Suite};
 use crate::develop::{bench, build};
 use crate::place::Place;
 use crate::process::step;
-use crate::setup;
+use crate::{setup, stop};
 
-/// The suites of a lane follow each other; the first lane is the one whose traces are looked at in full. The browser's ends first,
-/// and its stack is there.
-const LANES: [&[Suite]; 3] =
-    [&[Suite::EndToEnd], &[Suite::Browser, Suite::Far], &[Suite::Counts, Suite::Database, Suite::Database15]];
+/// Groups of lanes: a lane's suites follow each other beside those of the other lanes. A group's turn is that of its first suite. The first
+/// lane of all is the one whose traces are looked at in full.
+const GROUPS: [&[&[Suite]]; 2] = [
+    &[
+        &[Suite::EndToEnd],
+        &[Suite::Browser, Suite::Far],
+        &[Suite::Cases, Suite::Database15],
+        &[Suite::Counts, Suite::Database, Suite::SamDeploy, Suite::SamLocal],
+    ],
+    &[&[Suite::Faults], &[Suite::Mends, Suite::Sam, Suite::Contract, Suite::Fuzz, Suite::Restarts]],
+];
 
 /// The wanted suites in groups that follow each other; the lanes of a group run beside each other.
 pub(super) fn of(wanted: &Wanted) -> Vec<Vec<Vec<Suite>>> {
-    let mut beside: Vec<Vec<Suite>> = Vec::new();
+    let mut beside: Vec<Vec<Vec<Suite>>> = Vec::new();
     if wanted.names.is_empty() {
-        beside.extend(LANES.map(|lane| lane.iter().copied().filter(|suite| wanted.suites.contains(suite)).collect()));
-        beside.retain(|lane| !lane.is_empty());
+        for group in GROUPS {
+            let wanted_of =
+                |lane: &&[Suite]| lane.iter().copied().filter(|suite| wanted.suites.contains(suite)).collect();
+            let lanes: Vec<Vec<Suite>> = group.iter().map(wanted_of).collect();
+            beside.push(lanes.into_iter().filter(|lane| !lane.is_empty()).collect());
+        }
+        beside.retain(|lanes| lanes.len() > 1);
     }
     let mut groups: Vec<Vec<Vec<Suite>>> = Vec::new();
     for &suite in &wanted.suites {
-        if beside.len() < 2 || !beside.iter().flatten().any(|other| *other == suite) {
-            groups.push(vec![vec![suite]]);
-        } else if !groups.contains(&beside) {
-            groups.push(beside.clone());
+        match beside.iter().find(|lanes| lanes.iter().flatten().any(|other| *other == suite)) {
+            None => groups.push(vec![vec![suite]]),
+            Some(lanes) if lanes.iter().flatten().next() == Some(&suite) && !groups.contains(lanes) => {
+                groups.push(lanes.clone());
+            }
+            Some(_) => {}
         }
     }
     groups
@@ -57,18 +71,31 @@ impl Runner {
         // A stack's servers end with the thread that started them: this one, which stays. All stacks start before any test, since a
         // start takes the machine's disk and processors from tests that wait for seconds.
         for (runner, lane) in std::iter::once(&mut *self).chain(&mut others).zip(lanes) {
-            if let Some(kind) = lane.iter().find_map(|suite| suite.stack()) {
-                runner.stack(kind)?;
+            // What can't be started is told by the suite that can't run without it. Stacks of other kinds are made in their turn.
+            if lane.iter().find_map(|suite| suite.stack()) == Some(Kind::Ordinary)
+                && let Err(error) = runner.stack(Kind::Ordinary)
+                && stop::requested()
+            {
+                return Err(error);
             }
             if lane.contains(&Suite::Counts) {
-                runner.bench = Some(bench::counts(bench::PORT_BASE)?);
+                runner.bench = bench::counts(bench::PORT_BASE).ok();
             }
         }
         let ended: Vec<Result<()>> = thread::scope(|scope| {
             let running: Vec<_> = std::iter::once(&mut *self)
                 .chain(&mut others)
                 .zip(lanes)
-                .map(|(runner, lane)| scope.spawn(|| runner.run_lane(lane, report)))
+                .map(|(runner, lane)| {
+                    scope.spawn(|| {
+                        let ended = runner.run_lane(lane, report);
+                        // Made by this thread, with which it would end.
+                        if runner.kind != Kind::Ordinary {
+                            runner.stack = None;
+                        }
+                        ended
+                    })
+                })
                 .collect();
             running.into_iter().map(|lane| lane.join().unwrap_or_else(|_| bail!("a lane panicked"))).collect()
         });
@@ -100,9 +127,17 @@ mod tests {
     fn what_waits_runs_beside_each_other() {
         let groups = |suites: &[Suite]| of(&Wanted { suites: suites.to_vec(), names: Vec::new() });
         assert_eq!(groups(&[Suite::EndToEnd]), [[[Suite::EndToEnd]]]);
+        // Of one lane.
+        assert_eq!(groups(&[Suite::Fuzz, Suite::Mends]), [[[Suite::Fuzz]], [[Suite::Mends]]]);
+        // A group's turn is that of its first suite, whatever stands before that.
         assert_eq!(
-            groups(&[Suite::Unit, Suite::Database, Suite::EndToEnd, Suite::Faults]),
-            [vec![vec![Suite::Unit]], vec![vec![Suite::EndToEnd], vec![Suite::Database]], vec![vec![Suite::Faults]]]
+            groups(&[Suite::Unit, Suite::Mends, Suite::Database, Suite::EndToEnd, Suite::Traces, Suite::Faults]),
+            [
+                vec![vec![Suite::Unit]],
+                vec![vec![Suite::EndToEnd], vec![Suite::Database]],
+                vec![vec![Suite::Traces]],
+                vec![vec![Suite::Faults], vec![Suite::Mends]]
+            ]
         );
         let every = groups(&Suite::all());
         let mut told: Vec<Suite> = every.into_iter().flatten().flatten().collect();

@@ -15,6 +15,7 @@ pub(crate) struct Report(Mutex<Sums>);
 #[derive(Default)]
 struct Sums {
     total: Counts,
+    noted: Vec<Suite>,
     /// What each suite took, one line each.
     seconds: String,
 }
@@ -23,13 +24,19 @@ impl Report {
     pub(crate) fn note(&self, suite: Suite, counts: Counts, took: Duration) {
         progress::tell(&format!("{}: {counts}", suite.name()));
         let mut sums = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        sums.noted.push(suite);
         let _ = writeln!(sums.seconds, "{:>6}  {}", took.as_secs(), suite.name());
         sums.total += counts;
     }
 
+    /// Whether a suite has been noted.
+    pub(crate) fn has(&self, suite: Suite) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).noted.contains(&suite)
+    }
+
     /// Prints the sums, the counts as the last line: scripts read it.
     pub(crate) fn tell(self) -> ExitCode {
-        let Sums { total, seconds } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let Sums { total, seconds, .. } = self.0.into_inner().unwrap_or_else(PoisonError::into_inner);
         println!("\nseconds, builds and stacks included:\n{seconds}");
         println!("{total}");
         if total.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -34,12 +34,16 @@ pub(crate) enum Suite {
     Database15,
     /// The whole system over its doors
     EndToEnd,
+    /// The rest of end-to-end, which takes as long: every case of an order, an operator's commands, a project of the original app
+    Cases,
     /// The dashboard in a real Chromium
     Browser,
     /// End-to-end tests, and the benchmark's small part, with a database that is far: each call takes 40 ms, at times 300 ms, now and then 2 s
     Far,
     /// What end-to-end and browser have left: nobody's data in logs and answers, no permission that isn't needed
     Traces,
+    /// A local stack that is killed at each stage of its start, and comes up again by the same command
+    Restarts,
     /// What happens when GHL, the database, the cloud or a worker fails; all cases in CI or with TEST_ALL=1, else a minute's worth
     Faults,
     /// End-to-end tests on what `sam build` builds and `sam deploy` deploys
@@ -50,6 +54,9 @@ pub(crate) enum Suite {
 
 /// Targets of tests that stand beside the code, in crates other than `tests`.
 const TESTS_BESIDE_CODE: [&str; 4] = ["--test", "over_http", "--test", "reference"];
+
+/// The end-to-end tests of [`Suite::Cases`]. None of them needs a permission that the others don't use, which `traces` looks at.
+const CASES: [&str; 4] = ["operating::", "order_cases::", "original::", "startup::"];
 
 /// How a stack is made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,10 +82,10 @@ impl Suite {
     /// The stack it runs on, if any.
     pub(crate) fn stack(self) -> Option<Kind> {
         match self {
-            Self::EndToEnd | Self::Browser | Self::Far | Self::Traces => Some(Kind::Ordinary),
+            Self::EndToEnd | Self::Cases | Self::Browser | Self::Far | Self::Traces => Some(Kind::Ordinary),
             Self::Faults => Some(Kind::Brisk),
             Self::SamDeploy | Self::SamLocal => Some(Kind::BySam),
-            // The last three have a stack and databases of their own.
+            // The last four have stacks and databases of their own.
             Self::Unit
             | Self::Property
             | Self::Fuzz
@@ -87,7 +94,8 @@ impl Suite {
             | Self::Contract
             | Self::Counts
             | Self::Database
-            | Self::Database15 => None,
+            | Self::Database15
+            | Self::Restarts => None,
         }
     }
 
@@ -126,7 +134,7 @@ impl Suite {
                 command
             }
             // One stack, one run at a time: these tests follow each other.
-            Self::EndToEnd => cargo(&["--workspace", "--test", "end_to_end", "--", "--test-threads=1"]),
+            Self::EndToEnd | Self::Cases => cargo(&["--workspace", "--test", "end_to_end", "--", "--test-threads=1"]),
             Self::Browser => cargo(&["--workspace", "--test", "browser", "--", "--test-threads=1"]),
             // What passes many calls of the database, each in another way; the runner moves the database.
             Self::Far => cargo(
@@ -137,6 +145,7 @@ impl Suite {
                 .concat(),
             ),
             Self::Traces => cargo(&["--workspace", "--test", "traces"]),
+            Self::Restarts => cargo(&["--workspace", "--test", "restarts", "--", "--nocapture"]),
             // Each case takes a while: what it showed is printed at once.
             Self::Faults => cargo(&["--workspace", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
             // Whatever works here needs functions, queues, both APIs, the authorizer and the bucket.
@@ -167,6 +176,15 @@ impl Suite {
             command.args(names.iter().flat_map(|name| ["-k", name.as_str()]));
             return;
         }
+        match self {
+            Self::EndToEnd if names.is_empty() => {
+                command.args(CASES.iter().flat_map(|module| ["--skip", *module]));
+            }
+            Self::Cases if names.is_empty() => {
+                command.args(CASES);
+            }
+            _ => {}
+        }
         // Cargo itself takes one name, the tests any number.
         if !names.is_empty() && !command.get_args().any(|argument| argument == "--") {
             command.arg("--");
@@ -186,6 +204,8 @@ impl Suite {
             | Self::Database15
             | Self::Browser
             | Self::Far
+            | Self::Cases
+            | Self::Restarts
             | Self::SamDeploy
             | Self::SamLocal => 25,
             Self::EndToEnd => 30,
@@ -247,6 +267,7 @@ impl fmt::Display for Counts {
 
 impl Counts {
     pub(crate) const SKIPPED: Self = Self { passed: 0, failed: 0, skipped: 1 };
+    pub(crate) const FAILED: Self = Self { passed: 0, failed: 1, skipped: 0 };
 
     /// Sums the `test result:` lines, one for each test binary.
     fn of_cargo(output: &str) -> Self {
