@@ -114,3 +114,43 @@ async fn a_full_run_that_could_not_start_is_the_next_scheduled_one() {
     database.execute(end).await;
     assert_eq!(scheduled(&database, "incremental").await["run"]["kind"], "incremental", "it is made up for");
 }
+
+#[tokio::test]
+async fn a_full_run_that_was_under_way_when_another_was_due_is_that_one() {
+    let database = TestDatabase::new().await;
+    start(&database, "full").await;
+    assert_eq!(scheduled(&database, "full").await["reason"], "running");
+    database.call("skip_run", json!({"kind": "full", "reason": "running"})).await;
+    let end = "update sync_runs set state = 'Completed', announced_state = 'Completed', ended_at = clock_timestamp()
+        where state = 'Syncing'";
+    database.execute(end).await;
+    assert_eq!(scheduled(&database, "incremental").await["run"]["kind"], "incremental");
+}
+
+/// The database was away when it was due, so nothing tells that it was skipped.
+#[tokio::test]
+async fn a_full_run_that_is_too_long_ago_is_made_up_for() {
+    let database = TestDatabase::new().await;
+    let incremental = async |hours: Value| {
+        let start = json!({
+            "kind": "incremental", "requested_by": "schedule", "cooldown_ms": 0, "daily_reserve": 1000,
+            "full_run_within_hours": hours,
+        });
+        let kind = database.call("start_run", start).await["run"]["kind"].clone();
+        let end =
+            "update sync_runs set state = 'Completed', announced_state = 'Completed', ended_at = clock_timestamp()
+            where state = 'Syncing'";
+        database.execute(end).await;
+        kind
+    };
+    assert_eq!(incremental(json!(30)).await, "incremental", "there was none yet");
+    assert_eq!(scheduled(&database, "full").await["started"], true);
+    let aged =
+        "update sync_runs set state = 'Error', announced_state = 'Error', ended_at = now() - interval '29 hours',
+        started_at = now() - interval '30 hours 1 minute' where kind = 'full'";
+    database.execute(aged).await;
+    assert_eq!(incremental(json!(31)).await, "incremental");
+    assert_eq!(incremental(Value::Null).await, "incremental");
+    assert_eq!(incremental(json!(30)).await, "full");
+    assert_eq!(incremental(json!(30)).await, "incremental", "it is made up for");
+}

@@ -182,6 +182,7 @@ async fn a_dead_pulse_ends_a_run_only_if_no_newer_one_works() {
     pulse(&database, &run_id, 2, 0).await;
     assert_eq!(database.call("end_run", end(json!(1))).await["ended"], false);
     assert_eq!(database.call("end_run", end(Value::Null)).await["ended"], false, "it had a pulse just now");
+    assert_eq!(database.call("end_run", end(json!(9))).await["ended"], false, "a number that it never reached");
     database.execute("update sync_runs set last_pulse_at = now() - interval '31 seconds'").await;
     assert_eq!(database.call("end_run", end(json!(1))).await["ended"], false);
     assert_eq!(database.call("end_run", end(json!(2))).await["ended"], true);

@@ -104,6 +104,26 @@ async fn a_person_who_revives_what_sync_cancelled_is_corrected() {
     assert_eq!(due["orders"], json!([]));
 }
 
+/// Handed over again and again, it would be refused each time.
+#[tokio::test]
+async fn what_the_database_refused_is_not_due_until_it_changes() {
+    let database = TestDatabase::new().await;
+    let due = async || database.call("due_orders", json!({"older_than_ms": 0, "limit": 10})).await["orders"].clone();
+    let failed = async |code: &str| {
+        let order =
+            json!({"order_id": "o1", "cause": "run", "class": "permanent", "code": code, "reason": "-", "attempts": 1});
+        database.call("record_failures", json!({"failures": [order]})).await;
+    };
+    sync(&database, version(0, &[line("p1", "vip", "VIP", 2)])).await;
+    database.execute("delete from ghl_qr_tickets where ticket_id = 1").await;
+    failed("ghl_unavailable").await;
+    assert_eq!(due().await[0]["order_id"], "o1", "another failure");
+    failed("tickets_refused").await;
+    assert_eq!(due().await, json!([]));
+    database.execute("delete from ghl_qr_tickets where ticket_id = 2").await;
+    assert_eq!(due().await[0]["order_id"], "o1");
+}
+
 #[tokio::test]
 async fn a_deleted_ticket_is_replaced() {
     let database = TestDatabase::new().await;

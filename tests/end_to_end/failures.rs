@@ -72,6 +72,13 @@ async fn a_pulse_that_was_given_up_ends_its_run_and_whoever_finds_it_says_so() {
     .await;
     assert_eq!(world.database.run(&run_id).await["state"], "Syncing", "its newer pulses work");
 
+    // Its pulses have stopped: the number that they would go on from isn't theirs any more, and there was no sign of life for a minute.
+    world
+        .database
+        .execute(&format!(
+            "update sync_runs set pulse = 1000, last_pulse_at = now() - interval '1 minute' where run_id = '{run_id}'"
+        ))
+        .await;
     world.cloud().send("dead-letter", &letter(1_000)).await;
     let told = dashboard.until_told(&run_id, "Error", A_SMALL_RUN).await;
     assert_eq!(told["data"]["errorCode"], "pulse_failed", "{told}");

@@ -40,7 +40,7 @@ const FUNCTIONS: [(&str, bool, &[&str]); 12] = [
         ],
     ),
     ("sync-status", true, &["RUNS_QUEUE_URL", "STATUS_BUCKET", "WS_TICKET_SECRET"]),
-    ("tickets", true, &["STATUS_BUCKET"]),
+    ("tickets", true, &["TICKETS_QUEUE_URL", "STATUS_BUCKET"]),
     ("webhook", false, &["GHL_LOCATION_ID", "ORDERS_QUEUE_URL"]),
     ("websocket", true, &["WEBSOCKET_ENDPOINT", "RUNS_QUEUE_URL"]),
 ];

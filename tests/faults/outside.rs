@@ -76,6 +76,12 @@ fn lost_answers() -> Vec<Outside> {
             |world| Box::pin(cancel_lost(world)),
         ),
         lost(
+            "The database was restored, and its answer about the sequence numbers is lost",
+            "the run goes on, and the document is told its end above the published number",
+            &["raise_seq"],
+            |world| Box::pin(raise_lost(world)),
+        ),
+        lost(
             "The answers of a schedule's skipped start and of the watch are lost",
             "their functions fail; repeated, they work, and the skip is recorded twice",
             &["skip_run", "purge"],
@@ -96,7 +102,7 @@ fn lost_answers() -> Vec<Outside> {
     ]
 }
 
-/// Plays it on a stack of its own for so long, and looks that it was in step before the fault's end.
+/// Plays it. Each answer that it wants lost must have been asked for.
 pub(crate) async fn play(outside: &Outside) {
     let world = World::with_orders(4).await;
     harm::heal(&world).await;
@@ -123,7 +129,8 @@ async fn refused_and_served(world: &World) {
     let (answer, took) = webhook(world, &id).await;
     assert_eq!(answer["status"], 429, "{answer}");
     assert_eq!(answer["retryAfter"], "60", "the function's, not the gateway's: {answer}");
-    assert!(took < Duration::from_secs(8), "{took:?}");
+    // The function answers after 7 s, as its own test shows. It may have to start first, beside two more stacks.
+    assert!(took < Duration::from_secs(HANG - 5), "{took:?}");
     harm::heal(world).await;
     let (again, _) = webhook(world, &id).await;
     assert_eq!(again["status"], 202, "{again}");
@@ -175,7 +182,7 @@ async fn scan_while_postgrest_hangs(world: &World) {
     harm::database(world, &json!({ "hangForMs": HANG * 1000 })).await;
     let begun = Instant::now();
     scan(world, &ticket).await.refused(503, "database_unavailable", &[]);
-    assert!(begun.elapsed() < Duration::from_secs(HANG - 5), "the gate waited: {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(8), "the gate waited: {:?}", begun.elapsed());
     harm::heal(world).await;
     assert_eq!(scan(world, &ticket).await.ok()["result"], "admitted");
     world.database.until_tickets(&id, 1, "validated").await;
@@ -236,6 +243,28 @@ async fn cancel_lost(world: &World) {
     assert_eq!(world.database.run(&run_id).await["state"], "Cancelled");
     world.api.post(As::Admin, cancel).await.refused(409, "no_run_in_progress", &[]);
     until_state(world, &run_id, "Cancelled").await;
+}
+
+/// What is published, once it tells the end of a run.
+async fn until_the_end_is_published(world: &World, run_id: &str) -> Value {
+    until("the published end", A_SMALL_RUN, async || {
+        let document = world.cloud().document("sync_status.json").await.unwrap_or_default();
+        let ended = document["status"] == "Delay" || document["status"] == "Completed";
+        if document["runId"] == run_id && ended { Ok(document) } else { Err(document.to_string()) }
+    })
+    .await
+}
+
+async fn raise_lost(world: &World) {
+    let before = world.complete(SYNC, A_SMALL_RUN).await;
+    let seen = until_the_end_is_published(world, before["run_id"].as_str().unwrap()).await;
+    world.database.execute("update sync_locations set seq = 1").await;
+    harm::lose_answers(world, &["raise_seq"]).await;
+    let run_id = world.api.start(SYNC).await;
+    let document = until_the_end_is_published(world, &run_id).await;
+    assert!(document["seq"].as_u64() > seen["seq"].as_u64(), "{document}");
+    assert_eq!(world.until_ended(&run_id, A_SMALL_RUN).await["failed"], 0);
+    world.database.end_cooldown().await;
 }
 
 async fn schedules_lost(world: &World) {

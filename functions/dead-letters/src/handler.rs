@@ -140,7 +140,7 @@ mod tests {
         let now = Instant::now();
         let handed_back = dead_letters.handle(event(), now).await;
         assert_eq!(handed_back.batch_item_failures.len(), 2);
-        let handed_back = dead_letters.handle(event(), now + std::time::Duration::from_secs(60)).await;
+        let handed_back = dead_letters.handle(event(), now + Duration::from_secs(60)).await;
         assert!(handed_back.batch_item_failures.is_empty());
     }
 }

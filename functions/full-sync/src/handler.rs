@@ -2,8 +2,8 @@
 
 use database::{Database, NewRun, RunSettings};
 use domain::RunKind;
-use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
-use runs::{Publisher, Pulses, Start};
+use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request, started};
+use runs::{Publisher, Pulses};
 use serde_json::json;
 
 /// The function's state.
@@ -28,10 +28,9 @@ impl FullSync {
         match command(request.method(), request::path(&request), request::query(&request, "mode"))? {
             Command::Cancel => self.cancel(&caller).await,
             Command::Start(kind) => {
-                let new =
-                    NewRun { kind, requested_by: caller.user_id, order_ids: None, retry_of: None, daily_reserve: None };
+                let new = NewRun::of(kind, caller.user_id);
                 let start = runs::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
-                answer(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
+                started(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
             }
         }
     }
@@ -46,17 +45,6 @@ impl FullSync {
         // Published at once; if that fails, the run's next pulse publishes it.
         self.publisher.publish_granted(&self.database, cancelled.publication.as_ref()).await;
         json(StatusCode::OK, &json!({ "message": "Sync cancelled", "runId": run.run_id }))
-    }
-}
-
-/// 202, or which run is in the way and when to try again.
-fn answer(start: Start) -> Result<Response, ApiError> {
-    match start {
-        Start::Started(run_id) => json(StatusCode::ACCEPTED, &json!({ "message": "Sync started", "runId": run_id })),
-        Start::Running { run_id, retry_after } => Err(ApiError::sync_in_progress(run_id.as_str(), retry_after)),
-        Start::CoolingDown { run_id, retry_after } => Err(ApiError::cooling_down(run_id.as_str(), retry_after)),
-        Start::NothingToRetry => Err(ApiError::nothing_to_retry()),
-        Start::UnknownRun => Err(ApiError::run_not_found()),
     }
 }
 
@@ -76,10 +64,6 @@ fn command(method: &Method, path: &str, mode: Option<&str>) -> Result<Command, A
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
-    use domain::RunId;
-
     use super::*;
 
     #[test]
@@ -92,24 +76,5 @@ mod tests {
         assert_eq!(command(&Method::POST, "/api/ghl/orders", None).unwrap(), Command::Start(RunKind::ValidList));
         assert_eq!(command(&Method::POST, "/api/ghl/orders/sync/cancel", None).unwrap(), Command::Cancel);
         assert_eq!(command(&Method::GET, "/api/ghl/orders/sync/cancel", None).unwrap_err().status(), 404);
-    }
-
-    #[test]
-    fn what_becomes_of_a_start() {
-        let run_id = RunId::try_new("r1").unwrap();
-        let retry_after = Duration::from_secs(7);
-        let started = answer(Start::Started(run_id.clone())).unwrap();
-        assert_eq!(started.status(), 202);
-        let body: serde_json::Value = serde_json::from_slice(started.body()).unwrap();
-        assert_eq!(body, json!({ "message": "Sync started", "runId": "r1" }));
-        for (start, status, code) in [
-            (Start::Running { run_id: run_id.clone(), retry_after }, 409, "sync_in_progress"),
-            (Start::CoolingDown { run_id, retry_after }, 409, "cooling_down"),
-            (Start::NothingToRetry, 409, "nothing_to_retry"),
-            (Start::UnknownRun, 404, "run_not_found"),
-        ] {
-            let error = answer(start).unwrap_err();
-            assert_eq!((error.status().as_u16(), error.code()), (status, code));
-        }
     }
 }

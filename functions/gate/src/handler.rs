@@ -38,7 +38,7 @@ impl Gate {
         };
         let answer = match timeout(ANSWER_WITHIN, deciding).await {
             Ok(answer) => answer.map_err(failure)?,
-            Err(_elapsed) => return Err(database_busy().caused_by("the database did not answer within 4 s")),
+            Err(_elapsed) => return Err(undecided()),
         };
         count(&action, answer.result);
         let ticket = answer.ticket.as_ref().map(shown).unwrap_or_default();
@@ -102,6 +102,13 @@ fn shown(ticket: &GateTicket) -> Value {
 /// Somebody waits at the gate, and a lock is released in a moment.
 fn database_busy() -> ApiError {
     ApiError::database_unavailable().retry_after(Duration::from_secs(1))
+}
+
+/// The database may still decide: locks are waited for 3 s, but an answer may get lost.
+fn undecided() -> ApiError {
+    let message = "The database did not answer in time; try again to see what it has decided";
+    let error = ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "database_unavailable", message);
+    error.retry_after(Duration::from_secs(1)).caused_by("the database did not answer within 4 s")
 }
 
 fn failure(error: database::Error) -> ApiError {

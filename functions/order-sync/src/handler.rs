@@ -100,6 +100,7 @@ impl OrderSync {
         match fetched.into_iter().next() {
             Some((_, Fetched::Order { order, at })) => Ok(Some((*order, at))),
             Some((_, Fetched::Failed(error))) => Err(not_fetched(error)),
+            Some((_, Fetched::NoDatabase)) => Err(ApiError::database_unavailable()),
             Some((_, Fetched::NotStarted(_) | Fetched::RunOver)) | None => Ok(None),
         }
     }

@@ -2,8 +2,8 @@
 
 use domain::LocationId;
 use jiff::Timestamp;
-use queues::OrderMessage;
 use queues::batch::{OTHER_LOCATION, Received};
+use queues::{OrderMessage, earlier};
 
 /// One order to sync, requested by one or more messages.
 #[derive(Debug, Clone)]
@@ -57,9 +57,11 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &LocationId) ->
                 task.message_ids.push(message_id);
                 task.sent_at = task.sent_at.max(sent_at);
                 task.received_at = task.received_at.min(received_at);
+                let waiting_since = earlier(task.message.waiting_since, message.waiting_since);
                 if message.attempt < task.message.attempt {
                     task.message = message;
                 }
+                task.message.waiting_since = waiting_since;
             }
             None => tasks.push(Task { message, sent_at, received_at, message_ids: vec![message_id] }),
         }
@@ -114,6 +116,18 @@ mod tests {
         assert!(!task.is_first_try());
         assert_eq!((task.same_message().attempt, task.same_message().noticed_at), (1, task.sent_at));
         assert!(task.retry_message(2).waiting_since.is_none(), "the database has answered since");
+    }
+
+    #[test]
+    fn what_is_served_together_has_waited_as_long_as_the_longest() {
+        let since = |ms| Timestamp::from_millisecond(ms).ok();
+        let waiting = |id: &str, ms| {
+            let mut message = received(id, "a", "loc", 1000);
+            message.message.waiting_since = since(ms);
+            message
+        };
+        let batch = vec![received("1", "a", "loc", 9000), waiting("2", 3000), waiting("3", 2000)];
+        assert_eq!(tasks(batch, &location("loc")).0[0].message.waiting_since, since(2000));
     }
 
     #[test]

@@ -100,22 +100,9 @@ impl Retries {
         let mut hand_back = Vec::new();
         for (queue, tasks) in [(&self.orders, orders), (&self.bulk, bulk)] {
             let messages = tasks.iter().map(Task::same_message).collect();
-            match queue.postpone(messages, Timestamp::now(), fastrand::f64(), self.pace).await {
-                Ok(impatient) => hand_back.extend(
-                    impatient
-                        .into_iter()
-                        .filter_map(|index| tasks.get(index))
-                        .flat_map(|task| task.message_ids.clone()),
-                ),
-                Err(error) => {
-                    tracing::error!(
-                        orders = tasks.len(),
-                        error = telemetry::chain(&error),
-                        "Orders that wait for the database could not be resent"
-                    );
-                    hand_back.extend(tasks.into_iter().flat_map(|task| task.message_ids));
-                }
-            }
+            let impatient = queue.postpone(messages, Timestamp::now(), fastrand::f64, self.pace).await;
+            let impatient = impatient.into_iter().filter_map(|index| tasks.get(index));
+            hand_back.extend(impatient.flat_map(|task| task.message_ids.clone()));
         }
         hand_back
     }

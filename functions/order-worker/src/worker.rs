@@ -88,6 +88,7 @@ impl Worker {
                 // The end of the run has decided the outcome of its remaining orders.
                 Fetched::RunOver => {}
                 Fetched::NotStarted(wait) => not_stored.push((task.clone(), NotStored::NotStarted(wait))),
+                Fetched::NoDatabase => not_stored.push((task.clone(), NotStored::NoDatabase)),
                 Fetched::Failed(error) => not_stored.push((task.clone(), NotStored::Failed(error))),
             }
         }

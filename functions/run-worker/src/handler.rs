@@ -13,8 +13,9 @@ use crate::worker::RunWorker;
 impl RunWorker {
     /// Handles pulses from the queue, or a schedule's event.
     pub(crate) async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, lambda_runtime::Error> {
-        if let Some(schedule) = event.get("schedule").and_then(Value::as_str) {
-            self.scheduled(schedule).await?;
+        if event.get("schedule").is_some() {
+            let event = serde_json::from_value(event).map_err(|error| format!("unknown schedule: {error}"))?;
+            self.scheduled(event).await?;
             return Ok(json!({}));
         }
         let event: SqsEvent = serde_json::from_value(event)
@@ -39,23 +40,12 @@ impl RunWorker {
                 let permanent = error
                     .downcast_ref::<database::Error>()
                     .is_some_and(|error| error.class() == FailureClass::Permanent);
-                if permanent || !self.goes_on(message).await {
+                // The run goes on with another pulse, which does what is due then.
+                if permanent || !self.pulses.postpone(message, self.pace).await {
                     hand_back.push(received.message_id);
                 }
             }
         }
         Ok(serde_json::to_value(failures(hand_back))?)
-    }
-
-    /// Whether the run goes on with another pulse after a failed one: what is due is done then.
-    async fn goes_on(&self, failed: RunMessage) -> bool {
-        let run_id = failed.run_id.clone();
-        match self.pulses.postpone(failed, self.pace).await {
-            Ok(sent) => sent,
-            Err(error) => {
-                tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "The next pulse could not be sent");
-                false
-            }
-        }
     }
 }

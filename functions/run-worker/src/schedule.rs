@@ -5,27 +5,41 @@ use std::time::Duration;
 use database::NewRun;
 use domain::RunKind;
 use domain::run::NotStarted;
+use serde::Deserialize;
 
 use crate::worker::RunWorker;
 
 /// Rows removed per watch and table.
 const PURGE_LIMIT: u32 = 10_000;
 
+/// A schedule's event, as the template writes it.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "schedule", rename_all = "lowercase", rename_all_fields = "camelCase")]
+pub(crate) enum Scheduled {
+    /// A full run instead, if the last one couldn't start or is longer ago than this.
+    Incremental {
+        full_run_within_hours: Option<u32>,
+    },
+    Full,
+    Watch,
+}
+
 impl RunWorker {
     /// Handles a schedule's event.
-    pub(crate) async fn scheduled(&self, schedule: &str) -> Result<(), lambda_runtime::Error> {
-        match schedule {
-            "incremental" => self.start(RunKind::Incremental).await,
-            "full" => self.start(RunKind::Full).await,
-            "watch" => self.watch().await,
-            other => Err(format!("unknown schedule {other:?}: expected incremental, full or watch").into()),
+    pub(crate) async fn scheduled(&self, event: Scheduled) -> Result<(), lambda_runtime::Error> {
+        match event {
+            Scheduled::Incremental { full_run_within_hours } => {
+                self.start(RunKind::Incremental, full_run_within_hours).await
+            }
+            Scheduled::Full => self.start(RunKind::Full, None).await,
+            Scheduled::Watch => self.watch().await,
         }
     }
 
     /// Starts a run. If another is running or the daily budget is too low, the start is recorded as skipped, which is no error.
-    async fn start(&self, kind: RunKind) -> Result<(), lambda_runtime::Error> {
+    async fn start(&self, kind: RunKind, full_run_within_hours: Option<u32>) -> Result<(), lambda_runtime::Error> {
         let daily_reserve = Some(self.fetcher.limits().daily_reserve);
-        let new = NewRun { kind, requested_by: "schedule".to_owned(), order_ids: None, retry_of: None, daily_reserve };
+        let new = NewRun { daily_reserve, full_run_within_hours, ..NewRun::of(kind, "schedule".to_owned()) };
         let started = self.database.start_run(&new, self.settings).await?;
         self.publish(started.finished).await;
         match (started.started, started.run, started.pulse) {
@@ -48,5 +62,27 @@ impl RunWorker {
         self.pulses.snapshot(&self.database, false).await?;
         self.hand_over_due().await?;
         Ok(self.database.purge(PURGE_LIMIT).await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(event: Value) -> Result<Scheduled, serde_json::Error> {
+        serde_json::from_value(event)
+    }
+
+    #[test]
+    fn events_of_schedules() {
+        let hours = |full_run_within_hours| Scheduled::Incremental { full_run_within_hours };
+        assert_eq!(read(json!({"schedule": "incremental", "fullRunWithinHours": 30})).unwrap(), hours(Some(30)));
+        assert_eq!(read(json!({"schedule": "incremental"})).unwrap(), hours(None), "of an older deployment");
+        assert_eq!(read(json!({"schedule": "full"})).unwrap(), Scheduled::Full);
+        assert_eq!(read(json!({"schedule": "watch"})).unwrap(), Scheduled::Watch);
+        let unknown = read(json!({"schedule": "hourly"})).unwrap_err().to_string();
+        assert!(unknown.contains("hourly") && unknown.contains("incremental"), "{unknown}");
     }
 }

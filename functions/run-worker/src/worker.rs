@@ -24,7 +24,7 @@ pub(crate) struct RunWorker {
 }
 
 /// A dispatched order without an outcome is dispatched again after this time, which is longer than a worker may hold it and
-/// its retries wait.
+/// GHL's failures let it wait. After a longer outage of the database some orders are fetched twice, a window's at most.
 const RESEND_AFTER: Duration = Duration::from_secs(120);
 /// Orders whose tickets have been due for this long are handed over again.
 const DUE_AFTER: Duration = Duration::from_secs(30);

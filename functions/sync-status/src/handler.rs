@@ -2,8 +2,8 @@
 
 use database::{Database, NewRun, ReportList, RunSettings};
 use domain::{OrderId, RunId, RunKind, frames};
-use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request};
-use runs::{Publisher, Pulses, Start};
+use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request, started};
+use runs::{Publisher, Pulses};
 use serde::Deserialize;
 use serde_json::json;
 use settings::Secret;
@@ -100,15 +100,9 @@ impl SyncStatus {
         let run_id = known_form(run_id)?;
         let retry: Retry = request::json_body(request)?.unwrap_or_default();
         let order_ids = retry.order_ids.map(|ids| parse_ids(&ids)).transpose()?;
-        let new = NewRun {
-            kind: RunKind::Retry,
-            requested_by: caller.user_id.clone(),
-            order_ids,
-            retry_of: Some(run_id),
-            daily_reserve: None,
-        };
+        let new = NewRun { order_ids, retry_of: Some(run_id), ..NewRun::of(RunKind::Retry, caller.user_id.clone()) };
         let start = runs::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
-        answer(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
+        started(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
     }
 
     async fn ws_ticket(&self, caller: &Caller) -> Result<Response, ApiError> {
@@ -122,17 +116,6 @@ impl SyncStatus {
         let ticket = ticket.map_err(|error| ApiError::live_updates_unavailable().caused_by(error))?;
         let expires_at = jiff::Timestamp::from_second(ticket.expires_at).map_err(ApiError::internal)?;
         json(StatusCode::OK, &json!({ "ticket": ticket.ticket, "expiresAt": frames::utc_ms(expires_at) }))
-    }
-}
-
-/// 202, or why nothing is retried now.
-fn answer(start: Start) -> Result<Response, ApiError> {
-    match start {
-        Start::Started(run_id) => json(StatusCode::ACCEPTED, &json!({ "message": "Sync started", "runId": run_id })),
-        Start::Running { run_id, retry_after } => Err(ApiError::sync_in_progress(run_id.as_str(), retry_after)),
-        Start::CoolingDown { run_id, retry_after } => Err(ApiError::cooling_down(run_id.as_str(), retry_after)),
-        Start::NothingToRetry => Err(ApiError::nothing_to_retry()),
-        Start::UnknownRun => Err(ApiError::run_not_found()),
     }
 }
 
@@ -177,8 +160,6 @@ fn bad_cursor(error: database::Error) -> ApiError {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
@@ -211,24 +192,5 @@ mod tests {
         assert_eq!(parse_ids(&["a1".into()]).unwrap().len(), 1);
         assert_eq!(parse_ids(&[]).unwrap_err().code(), "invalid_order_ids");
         assert_eq!(parse_ids(&["a b".into()]).unwrap_err().code(), "invalid_order_id");
-    }
-
-    #[test]
-    fn what_becomes_of_a_start() {
-        let run_id = RunId::try_new("r1").unwrap();
-        let retry_after = Duration::from_secs(7);
-        let started = answer(Start::Started(run_id.clone())).unwrap();
-        assert_eq!(started.status(), 202);
-        let body: serde_json::Value = serde_json::from_slice(started.body()).unwrap();
-        assert_eq!(body, json!({ "message": "Sync started", "runId": "r1" }));
-        for (start, status, code) in [
-            (Start::Running { run_id: run_id.clone(), retry_after }, 409, "sync_in_progress"),
-            (Start::CoolingDown { run_id, retry_after }, 409, "cooling_down"),
-            (Start::NothingToRetry, 409, "nothing_to_retry"),
-            (Start::UnknownRun, 404, "run_not_found"),
-        ] {
-            let error = answer(start).unwrap_err();
-            assert_eq!((error.status().as_u16(), error.code()), (status, code));
-        }
     }
 }

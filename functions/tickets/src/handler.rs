@@ -6,7 +6,7 @@ use domain::outcome::Reconciled;
 use domain::{Change, FailureClass, LocationId, RunId};
 use jiff::Timestamp;
 use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_all};
-use queues::{Queue, TicketMessage};
+use queues::{Queue, TicketMessage, earlier};
 use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
@@ -75,21 +75,8 @@ impl Tickets {
     /// Sends the messages again, to be handled in some seconds. Returns those to hand back.
     async fn await_database(&self, tasks: Vec<Task>) -> Vec<String> {
         let messages = tasks.iter().map(|task| task.message.clone()).collect();
-        match self.queue.postpone(messages, Timestamp::now(), fastrand::f64(), self.pace).await {
-            Ok(impatient) => impatient
-                .into_iter()
-                .filter_map(|index| tasks.get(index))
-                .flat_map(|task| task.message_ids.clone())
-                .collect(),
-            Err(error) => {
-                tracing::error!(
-                    orders = tasks.len(),
-                    error = telemetry::chain(&error),
-                    "Tickets that wait for the database could not be resent"
-                );
-                tasks.into_iter().flat_map(|task| task.message_ids).collect()
-            }
-        }
+        let hand_back = self.queue.postpone(messages, Timestamp::now(), fastrand::f64, self.pace).await;
+        hand_back.into_iter().filter_map(|index| tasks.get(index)).flat_map(|task| task.message_ids.clone()).collect()
     }
 
     async fn reconcile(&self, tasks: &[Task]) -> Result<(), database::Error> {
@@ -154,7 +141,10 @@ fn tasks(received: Vec<Received<TicketMessage>>, ours: &LocationId) -> (Vec<Task
         let same =
             |task: &&mut Task| (&task.message.order_id, &task.message.run_id) == (&message.order_id, &message.run_id);
         match tasks.iter_mut().find(same) {
-            Some(task) => task.message_ids.push(message_id),
+            Some(task) => {
+                task.message_ids.push(message_id);
+                task.message.waiting_since = earlier(task.message.waiting_since, message.waiting_since);
+            }
             None => tasks.push(Task { message, message_ids: vec![message_id] }),
         }
     }

@@ -60,6 +60,11 @@ const NO_DATABASE: Refusal = Refusal {
     error: "Database connection error: live updates may be missing for a while",
     status: 503,
 };
+const TOO_SLOW: Refusal = Refusal {
+    code: "timed_out",
+    error: "The answer takes too long: live updates may be missing for a while",
+    status: 503,
+};
 const UNKNOWN_ACTION: Refusal =
     Refusal { code: "unknown_action", error: "Send {\"action\":\"status\"} or {\"action\":\"ping\"}", status: 400 };
 
@@ -175,8 +180,8 @@ impl Socket {
 /// The client learns that its request can't be served while there is still time to tell it.
 async fn in_time(work: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
     timeout(ANSWER_WITHIN, work).await.unwrap_or_else(|_elapsed| {
-        tracing::error!("Database connection error: a dashboard's request took too long");
-        Err(NO_DATABASE)
+        tracing::error!("A dashboard's request took too long and was given up");
+        Err(TOO_SLOW)
     })
 }
 

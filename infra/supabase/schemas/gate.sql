@@ -5,7 +5,7 @@
 --   -> {result: "admitted|already_validated|cancelled|not_found", ticket}
 -- Locks: the order, its tickets by ticket_id if they are due, then the ticket.
 create or replace function public.validate_ticket(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+language plpgsql set search_path = '' set lock_timeout = '3s' set jit = off
 as $$
 declare
   v_location text := sync_internal.location(request);
@@ -40,7 +40,7 @@ grant execute on function public.validate_ticket(jsonb) to service_role;
 -- request: {location_id, ticket_id, by} -> {result: "undone|not_validated|not_found", ticket}
 -- Locks: the order, its tickets by ticket_id if they are due, the ticket, then all the order's tickets by ticket_id.
 create or replace function public.undo_ticket(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+language plpgsql set search_path = '' set lock_timeout = '3s' set jit = off
 as $$
 declare
   v_location text := sync_internal.location(request);

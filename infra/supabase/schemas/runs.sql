@@ -4,10 +4,10 @@
 
 -- Starts a run, or tells why not: one is running or cooling down, the day's budget is short, or there is nothing to retry.
 -- request: {location_id, kind, requested_by, cooldown_ms, lease_ms, publish_interval_ms, order_ids?, retry_of?,
---   daily_reserve?}
+--   daily_reserve?, full_run_within_hours?}
 --   -> {started: true, run, pulse, finished} | {started: false, reason, run, retry_after_seconds, finished?}
 -- `finished`: the last publication of the run before, if it was this call that found it over; to be published first.
--- A scheduled incremental run becomes a full one if the last full one couldn't start when it was due.
+-- A scheduled incremental run becomes a full one if the last full one couldn't start when it was due, or is too long ago.
 -- Locks: the advisory lock 'start', the newest run, its outcomes, the location's row, older runs not announced, the new run.
 create or replace function public.start_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -38,7 +38,7 @@ begin
     end if;
     v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
   end if;
-  if v_kind = 'incremental' and request ->> 'requested_by' = 'schedule' and sync_internal.owes_full_run(v_location)
+  if v_kind = 'incremental' and request ->> 'requested_by' = 'schedule' and sync_internal.owes_full_run(v_location, (request ->> 'full_run_within_hours')::int)
     and not sync_internal.lacks_daily_budget(v_location, 'full', (request ->> 'daily_reserve')::int) then
     v_kind := 'full';
   end if;
@@ -151,18 +151,25 @@ $$;
 revoke all on function sync_internal.lacks_daily_budget(text, text, int) from public, anon, authenticated;
 grant execute on function sync_internal.lacks_daily_budget(text, text, int) to service_role;
 
--- Whether the schedule's last full run wasn't started, and none was since.
-create or replace function sync_internal.owes_full_run(p_location text) returns boolean
+-- Whether the schedule's last full run wasn't started, and none was under way then or started since; or whether the last one started
+-- more than p_within_hours ago, as after an outage at the time of the schedule. A location without full runs owes none.
+create or replace function sync_internal.owes_full_run(p_location text, p_within_hours int) returns boolean
 language sql stable
 as $$
-  select coalesce((
-    select state = 'Skipped' from public.sync_runs
-    where location_id = p_location and kind = 'full'
-    order by started_at desc, run_id desc limit 1), false)
+  with made as (
+    select started_at, coalesce(cooldown_until, ended_at, 'infinity') as busy_until from public.sync_runs
+    where location_id = p_location and kind = 'full' and state <> 'Skipped'
+  ), missed as (
+    select max(started_at) as at from public.sync_runs
+    where location_id = p_location and kind = 'full' and state = 'Skipped'
+  )
+  select (missed.at is not null and not exists (select from made where made.busy_until >= missed.at))
+    or coalesce((select max(made.started_at) from made) < clock_timestamp() - make_interval(hours => p_within_hours), false)
+  from missed
 $$;
 
-revoke all on function sync_internal.owes_full_run(text) from public, anon, authenticated;
-grant execute on function sync_internal.owes_full_run(text) to service_role;
+revoke all on function sync_internal.owes_full_run(text, int) from public, anon, authenticated;
+grant execute on function sync_internal.owes_full_run(text, int) to service_role;
 
 -- A scheduled start that was not made, so that the list of runs says why.
 -- request: {location_id, kind, reason} -> {}
@@ -285,14 +292,15 @@ $$;
 revoke all on function public.end_run(jsonb) from public, anon, authenticated;
 grant execute on function public.end_run(jsonb) to service_role;
 
--- Whether a run has a pulse of its own after one that failed for good: a later number, or, if the dead one's isn't known, a
--- sign of life within p_lost_after.
+-- Whether a run has a pulse of its own after one that failed for good: a later number, or a sign of life within p_lost_after (a pulse
+-- that had to wait for the database has a number that the run never reached).
 create or replace function sync_internal.lives_after(
   p_run public.sync_runs, p_dead_pulse bigint, p_lost_after interval
 ) returns boolean
 language sql volatile
 as $$
-  select coalesce(p_run.pulse > p_dead_pulse, p_run.last_pulse_at > clock_timestamp() - p_lost_after, false)
+  select coalesce(p_run.pulse > p_dead_pulse, false)
+    or coalesce(p_run.last_pulse_at > clock_timestamp() - p_lost_after, false)
 $$;
 
 revoke all on function sync_internal.lives_after(public.sync_runs, bigint, interval) from public, anon, authenticated;

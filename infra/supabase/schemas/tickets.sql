@@ -395,7 +395,8 @@ revoke all on function sync_internal.note_labels(text, jsonb) from public, anon,
 grant execute on function sync_internal.note_labels(text, jsonb) to service_role;
 
 -- Orders whose tickets are to be reconciled since longer than older_than_ms, because a hand-over was lost or because
--- somebody else changed a ticket; with the run that still waits for the order, if one does.
+-- somebody else changed a ticket; with the run that still waits for the order, if one does. Not those that the database has
+-- refused since: handed over again, they would be refused again.
 -- request: {location_id, older_than_ms, limit} -> {orders: [{order_id, run_id|null}]}
 -- Locks nothing.
 create or replace function public.due_orders(request jsonb) returns jsonb
@@ -415,7 +416,12 @@ begin
     join public.ghl_qr_orders o on o.order_id = t.order_id
     where o.location_id = v_location and o.lines is not null and t.touched_at <= v_before
   ), oldest as (
-    select order_id, min(since) as since from due group by order_id
+    select order_id, min(since) as since from due
+    where not exists (
+      select from public.sync_failures f
+      where f.location_id = v_location and f.order_id = due.order_id and f.code = 'tickets_refused'
+        and f.last_try_at >= due.since)
+    group by order_id
     order by min(since) limit sync_internal.page_limit(request)
   )
   select coalesce(jsonb_agg(jsonb_build_object('order_id', d.order_id, 'run_id', open_row.run_id) order by d.since), '[]')

@@ -25,6 +25,16 @@ pub struct NewRun {
     pub retry_of: Option<RunId>,
     /// For scheduled runs: start only if the day's budget holds the run beside these calls.
     pub daily_reserve: Option<u32>,
+    /// For scheduled incremental runs: a full one instead, if the last full one is longer ago.
+    pub full_run_within_hours: Option<u32>,
+}
+
+impl NewRun {
+    /// A run that a person asks for, or a schedule.
+    #[must_use]
+    pub const fn of(kind: RunKind, requested_by: String) -> Self {
+        Self { kind, requested_by, order_ids: None, retry_of: None, daily_reserve: None, full_run_within_hours: None }
+    }
 }
 
 /// A run's times, kept on its row.
@@ -258,8 +268,8 @@ impl Database {
         self.call("end_run", request).await
     }
 
-    /// Ends a run whose pulse failed for good, unless it has had another since: a newer one than `dead_pulse`, or, where that
-    /// isn't known, any within `pulse_lost_after`.
+    /// Ends a run whose pulse failed for good, unless it goes on: with a newer one than `dead_pulse`, or with any within
+    /// `pulse_lost_after`.
     ///
     /// # Errors
     /// [`Error`].

@@ -86,6 +86,31 @@ impl RunState {
     }
 }
 
+/// What becomes of the request for a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Start {
+    /// This run has started.
+    Started(RunId),
+    /// This run is going on.
+    Running {
+        /// The run in the way.
+        run_id: RunId,
+        /// When a start may succeed.
+        retry_after: Duration,
+    },
+    /// This run has just ended.
+    CoolingDown {
+        /// The run in the way.
+        run_id: RunId,
+        /// When a start may succeed.
+        retry_after: Duration,
+    },
+    /// For a retry: nothing of the named run has failed.
+    NothingToRetry,
+    /// For a retry: there is no run of this id.
+    UnknownRun,
+}
+
 /// Why a run didn't start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -74,20 +74,20 @@ impl ApiError {
     }
 
     /// 409 `sync_in_progress`: this run is in the way of a start.
-    pub fn sync_in_progress(run_id: &str, retry_after: Duration) -> Self {
+    pub(crate) fn sync_in_progress(run_id: &str, retry_after: Duration) -> Self {
         let message = "A sync is running already; wait until it has ended, or cancel it";
         Self::conflict("sync_in_progress", message).until(run_id, retry_after)
     }
 
     /// 409 `cooling_down`: this run has just ended.
-    pub fn cooling_down(run_id: &str, retry_after: Duration) -> Self {
+    pub(crate) fn cooling_down(run_id: &str, retry_after: Duration) -> Self {
         let wait = retry_after.as_secs();
         let message = format!("The last sync has just ended; the next can start in {wait} s");
         Self::conflict("cooling_down", message).until(run_id, retry_after)
     }
 
     /// 409 `nothing_to_retry`: nothing has failed in the run that a retry names.
-    pub fn nothing_to_retry() -> Self {
+    pub(crate) fn nothing_to_retry() -> Self {
         Self::conflict("nothing_to_retry", "There is nothing to retry in this run")
     }
 

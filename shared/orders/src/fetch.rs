@@ -38,6 +38,8 @@ pub enum Fetched {
     Failed(FetchError),
     /// There was no free slot in time; one may be free after this.
     NotStarted(Duration),
+    /// The database didn't say whether there is a slot.
+    NoDatabase,
     /// Its run has ended.
     RunOver,
 }
@@ -291,17 +293,12 @@ impl Fetcher {
                         }
                     }
                     Err(error) => {
-                        let class = error.class();
-                        tracing::warn!(
+                        tracing::error!(
+                            orders = waiting.len(),
                             error = telemetry::chain(&error),
-                            ?class,
-                            "The rate limiter could not be reached"
+                            "Database connection error: the rate limiter could not be asked"
                         );
-                        let wait = Duration::from_secs(1);
-                        ask_at = Instant::now() + wait;
-                        if ask_at >= deadline || class != FailureClass::Transient {
-                            done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NotStarted(wait))));
-                        }
+                        done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NoDatabase)));
                     }
                 }
             }
@@ -369,5 +366,27 @@ mod tests {
         assert_eq!(database.class(), FailureClass::Auth);
         assert_eq!(database.order_reason(), "Failed to fetch order details: the database call failed");
         assert_eq!(answered(500).reason("Listing failed"), "Listing failed: get order: GHL answered 500");
+    }
+
+    /// They would be sent again every second without end, if they counted as waiting for a slot.
+    #[tokio::test]
+    async fn without_the_database_orders_wait_for_it_and_not_for_a_slot() {
+        // Nobody listens there.
+        let nowhere = "http://127.0.0.1:1";
+        let env = settings::Env::of([
+            ("GHL_API_BASE_URL", nowhere),
+            ("GHL_ACCESS_TOKEN", "invented"),
+            ("SUPABASE_URL", nowhere),
+            ("SUPABASE_SERVICE_ROLE_KEY", "invented"),
+            ("GHL_LOCATION_ID", "loc"),
+        ]);
+        let http = http_client::HttpClient::new().unwrap();
+        let database = wiring::database(&env, http.clone()).unwrap();
+        let fetcher = crate::setup::fetcher(&env, http).unwrap();
+        let orders = ["a", "b"].map(|id| Order { id: OrderId::try_new(id).unwrap(), run_id: None });
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let fetched = fetcher.fetch_all(&database, orders.to_vec(), Lane::Bulk, deadline).await;
+        assert_eq!(fetched.len(), 2);
+        assert!(fetched.iter().all(|(_, fetched)| matches!(fetched, Fetched::NoDatabase)), "{fetched:?}");
     }
 }

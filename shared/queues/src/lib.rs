@@ -25,7 +25,7 @@ mod subject;
 
 #[cfg(feature = "sqs")]
 pub use aws_sdk_sqs::Client;
-pub use messages::{OrderMessage, RunMessage, TicketMessage, Waiting};
+pub use messages::{OrderMessage, RunMessage, TicketMessage, Waiting, earlier};
 #[cfg(feature = "sqs")]
 pub use queue::{MAX_DELAY, Queue, QueueError, client};
 #[cfg(feature = "sqs")]

@@ -92,6 +92,12 @@ pub trait Waiting: Clone {
     fn waiting_since(&mut self) -> &mut Option<Timestamp>;
 }
 
+/// Since when the one has waited that has waited for longer; of messages that are served together.
+#[must_use]
+pub fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    one.into_iter().chain(other).min()
+}
+
 impl Waiting for OrderMessage {
     fn waiting_since(&mut self) -> &mut Option<Timestamp> {
         &mut self.waiting_since

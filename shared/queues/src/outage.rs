@@ -5,37 +5,39 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::messages::Waiting;
-use crate::queue::{Queue, QueueError};
+use crate::queue::Queue;
 
 impl<T: Serialize + Waiting> Queue<T> {
     /// Sends messages again whose work the database has kept from being done, so that it goes on within seconds after the
-    /// database is back and no attempt is lost. `jitter` in `0.0..=1.0`. Returns the indices of those that have waited for
-    /// [`domain::failure::OUTAGE_PATIENCE`] and were not sent: they are to be handed back.
-    ///
-    /// # Errors
-    /// [`QueueError`] if SQS didn't take each of them: all are to be handed back then.
+    /// database is back and no attempt is lost. `jitter`, in `0.0..=1.0`, is drawn for each: one that the database never
+    /// finishes meets others the next time. Returns the indices of those to hand back: they have waited for
+    /// [`domain::failure::OUTAGE_PATIENCE`], or SQS didn't take them.
     pub async fn postpone(
         &self,
         mut messages: Vec<T>,
         now: Timestamp,
-        jitter: f64,
+        mut jitter: impl FnMut() -> f64,
         pace: Pace,
-    ) -> Result<Vec<usize>, QueueError> {
-        let (mut patient, mut impatient, mut longest) =
-            (Vec::with_capacity(messages.len()), Vec::new(), Duration::ZERO);
-        for (index, mut message) in messages.drain(..).enumerate() {
+    ) -> Vec<usize> {
+        let (mut patient, mut hand_back) = (Vec::with_capacity(messages.len()), Vec::new());
+        for (index, message) in messages.iter_mut().enumerate() {
             let since = *message.waiting_since().get_or_insert(now);
             let waited = Duration::try_from(now.duration_since(since)).unwrap_or_default();
-            match retry_outage(waited, jitter) {
-                Some(wait) => {
-                    longest = longest.max(wait);
-                    patient.push(message);
-                }
-                None => impatient.push(index),
+            match retry_outage(waited, jitter()) {
+                Some(wait) => patient.push((&*message, pace.of(wait))),
+                None => hand_back.push(index),
             }
         }
-        self.send_all_after(&patient, pace.of(longest)).await?;
-        Ok(impatient)
+        match self.send_each(&patient).await {
+            Ok(()) => hand_back,
+            Err(error) => {
+                tracing::error!(
+                    error = telemetry::chain(&error),
+                    "Messages that wait for the database could not be resent"
+                );
+                (0..messages.len()).collect()
+            }
+        }
     }
 }
 
@@ -67,7 +69,8 @@ mod tests {
         let (server, queue) = answering(ResponseTemplate::new(200).set_body_json(json!({"Successful": []}))).await;
         let now = Timestamp::from_millisecond(1_000_000).unwrap();
         let messages = vec![pulse(None), pulse(Some(100_000)), pulse(Some(990_000))];
-        let impatient = queue.postpone(messages, now, 1.0, Pace::default()).await.unwrap();
+        let mut jitters = [1.0, 1.0, 0.0].into_iter();
+        let impatient = queue.postpone(messages, now, || jitters.next().unwrap(), Pace::default()).await;
         assert_eq!(impatient, [1], "15 minutes are over");
         let request: Value = serde_json::from_slice(&server.received_requests().await.unwrap()[0].body).unwrap();
         let sent = request["Entries"].as_array().unwrap().iter();
@@ -77,13 +80,13 @@ mod tests {
                 (body["waiting_since_ms"].as_i64().unwrap(), entry["DelaySeconds"].as_i64().unwrap())
             })
             .collect();
-        assert_eq!(sent, [(1_000_000, 5), (990_000, 5)], "half of ten seconds, and as long for all");
+        assert_eq!(sent, [(1_000_000, 1), (990_000, 3)], "each waits for its own time");
     }
 
     #[tokio::test]
-    async fn what_sqs_does_not_take_is_an_error() {
+    async fn what_sqs_does_not_take_is_to_be_handed_back() {
         let (_server, queue) = answering(ResponseTemplate::new(503)).await;
-        let error = queue.postpone(vec![pulse(None)], Timestamp::now(), 0.0, Pace::default()).await.unwrap_err();
-        assert_eq!(error.unsent, 1);
+        let hand_back = queue.postpone(vec![pulse(None), pulse(None)], Timestamp::now(), || 0.0, Pace::default()).await;
+        assert_eq!(hand_back, [0, 1]);
     }
 }

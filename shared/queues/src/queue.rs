@@ -68,7 +68,7 @@ impl<T: Serialize> Queue<T> {
     /// # Errors
     /// [`QueueError`] if SQS didn't take it.
     pub async fn send(&self, message: &T, delay: Duration) -> Result<(), QueueError> {
-        self.send_all_after(std::slice::from_ref(message), delay).await
+        self.send_each(&[(message, delay)]).await
     }
 
     /// Sends all messages, to be received at once. Their order isn't kept.
@@ -76,28 +76,29 @@ impl<T: Serialize> Queue<T> {
     /// # Errors
     /// [`QueueError`] if SQS didn't take each of them; the others are sent all the same.
     pub async fn send_all(&self, messages: &[T]) -> Result<(), QueueError> {
-        self.send_all_after(messages, Duration::ZERO).await
+        self.send_each(&messages.iter().map(|message| (message, Duration::ZERO)).collect::<Vec<_>>()).await
     }
 
-    /// Sends all messages, each to be received after `delay` (whole seconds, at most [`MAX_DELAY`]). Their order isn't kept.
+    /// Sends messages, each to be received after its own delay (whole seconds, at most [`MAX_DELAY`]). Their order isn't kept.
     ///
     /// # Errors
     /// [`QueueError`] if SQS didn't take each of them; the others are sent all the same.
-    pub async fn send_all_after(&self, messages: &[T], delay: Duration) -> Result<(), QueueError> {
-        // Rounded up: a deliberate wait must not become none.
-        let delay = i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+    pub async fn send_each(&self, messages: &[(&T, Duration)]) -> Result<(), QueueError> {
         let mut bodies = Vec::with_capacity(messages.len());
-        for message in messages {
-            bodies.push(serde_json::to_string(message).map_err(|error| QueueError {
+        for (message, delay) in messages {
+            // Rounded up: a deliberate wait must not become none.
+            let delay = i32::try_from(delay.min(&MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
+            let body = serde_json::to_string(message).map_err(|error| QueueError {
                 queue: self.name().to_owned(),
                 unsent: messages.len(),
                 total: messages.len(),
                 problem: "a message could not be written as JSON".to_owned(),
                 source: Some(error.into()),
-            })?);
+            })?;
+            bodies.push((body, delay));
         }
-        let unsent = stream::iter(bodies.chunks(BATCH).map(<[String]>::to_vec))
-            .map(|bodies| self.send_batch(bodies, delay))
+        let unsent = stream::iter(bodies.chunks(BATCH).map(<[_]>::to_vec))
+            .map(|bodies| self.send_batch(bodies))
             .buffer_unordered(CONCURRENCY)
             .fold(Unsent::default(), async |sum, next| Unsent {
                 count: sum.count + next.count,
@@ -118,15 +119,15 @@ impl<T: Serialize> Queue<T> {
     }
 
     /// Sends up to ten messages, those that SQS refused for a reason of its own once more.
-    async fn send_batch(&self, bodies: Vec<String>, delay: i32) -> Unsent {
-        let mut waiting: Vec<(String, String)> =
+    async fn send_batch(&self, bodies: Vec<(String, i32)>) -> Unsent {
+        let mut waiting: Vec<(String, (String, i32))> =
             bodies.into_iter().enumerate().map(|(index, body)| (index.to_string(), body)).collect();
         let mut problem = None;
         for _attempt in 0..2 {
             let mut entries = Vec::with_capacity(waiting.len());
-            for (id, body) in &waiting {
+            for (id, (body, delay)) in &waiting {
                 let entry =
-                    SendMessageBatchRequestEntry::builder().id(id).message_body(body).delay_seconds(delay).build();
+                    SendMessageBatchRequestEntry::builder().id(id).message_body(body).delay_seconds(*delay).build();
                 match entry {
                     Ok(entry) => entries.push(entry),
                     Err(error) => return Unsent { count: waiting.len(), problem: None, source: Some(error.into()) },
@@ -226,7 +227,8 @@ pub(crate) mod tests {
         let server = MockServer::start().await;
         Mock::given(method("POST")).respond_with(Sqs { refused: vec![], sender_fault: false }).mount(&server).await;
         let messages: Vec<Value> = (0..23).map(|n| json!({"n": n})).collect();
-        queue(&server).send_all_after(&messages, Duration::from_millis(4001)).await.unwrap();
+        let late: Vec<_> = messages.iter().map(|message| (message, Duration::from_millis(4001))).collect();
+        queue(&server).send_each(&late).await.unwrap();
         let requests = sent_to(&server).await;
         let mut bodies: Vec<&str> = vec![];
         for request in &requests {

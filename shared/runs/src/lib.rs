@@ -16,4 +16,4 @@ pub mod start;
 
 pub use publish::Publisher;
 pub use pulses::Pulses;
-pub use start::{Start, start_run};
+pub use start::start_run;

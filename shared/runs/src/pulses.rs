@@ -37,15 +37,11 @@ impl Pulses {
     }
 
     /// Sends the pulse after one that the database has kept from its work, to be handled in some seconds. `false` if the run has
-    /// waited for the database for too long: nothing was sent then.
-    ///
-    /// # Errors
-    /// [`QueueError`].
-    pub async fn postpone(&self, failed: RunMessage, pace: Pace) -> Result<bool, QueueError> {
+    /// waited for the database for too long, or SQS didn't take it.
+    pub async fn postpone(&self, failed: RunMessage, pace: Pace) -> bool {
         // A number more: the failed pulse may have been claimed by a call whose answer was lost.
         let next = RunMessage { pulse: failed.pulse.saturating_add(1), ..failed };
-        let impatient = self.queue.postpone(vec![next], Timestamp::now(), fastrand::f64(), pace).await?;
-        Ok(impatient.is_empty())
+        self.queue.postpone(vec![next], Timestamp::now(), fastrand::f64, pace).await.is_empty()
     }
 
     /// The current state. If the run has lost its pulse, a new one is sent. With `next_seq` the snapshot has a sequence number

@@ -3,39 +3,13 @@
 use std::time::Duration;
 
 use database::{Database, Error, NewRun, RunSettings, Started};
-use domain::RunId;
-use domain::run::NotStarted;
+use domain::run::{NotStarted, Start};
 
 use crate::publish::Publisher;
 use crate::pulses::Pulses;
 
 /// When another start is suggested if the database doesn't say how long a run is in the way.
 const RETRY_AFTER_SECONDS: u64 = 5;
-
-/// The result of a start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Start {
-    /// This run has started.
-    Started(RunId),
-    /// This run is going on.
-    Running {
-        /// The run in the way.
-        run_id: RunId,
-        /// When a start may succeed.
-        retry_after: Duration,
-    },
-    /// This run has just ended.
-    CoolingDown {
-        /// The run in the way.
-        run_id: RunId,
-        /// When a start may succeed.
-        retry_after: Duration,
-    },
-    /// For a retry: nothing of the named run has failed.
-    NothingToRetry,
-    /// For a retry: there is no run of this id.
-    UnknownRun,
-}
 
 /// Starts a run and sends its first pulse. Publishes the end of the previous run first, if that wasn't published.
 ///
@@ -80,6 +54,7 @@ fn read(started: Started) -> Start {
 
 #[cfg(test)]
 mod tests {
+    use domain::RunId;
     use serde_json::{Value, json};
 
     use super::*;

@@ -34,7 +34,10 @@ enum Origin {
 }
 
 struct Read {
+    /// When SSM told it.
     at: Instant,
+    /// When SSM was last asked, in vain or not.
+    asked_at: Instant,
     value: SecretString,
 }
 
@@ -94,19 +97,23 @@ impl Secret {
         };
         // Held while reading: callers that come meanwhile wait for the one answer.
         let mut read = read.lock().await;
-        if let Some(last) = read.as_ref().filter(|last| last.at.elapsed() < age) {
+        let since = |last: &Read| if keep_on_failure { last.asked_at } else { last.at };
+        if let Some(last) = read.as_ref().filter(|last| since(last).elapsed() < age) {
             return Ok(last.value.clone());
         }
         let client = ssm.get_or_init(|| async { aws_sdk_ssm::Client::new(&aws_config().await) }).await;
         let reading = self.read_parameter(client, parameter);
-        let value = match read.as_ref().filter(|_| keep_on_failure) {
+        let value = match read.as_mut().filter(|_| keep_on_failure) {
             Some(last) => match timeout(READ_AGAIN_WITHIN, reading).await {
                 Ok(Ok(value)) => value,
-                Ok(Err(_)) | Err(_) => last.value.clone(),
+                Ok(Err(_)) | Err(_) => {
+                    last.asked_at = Instant::now();
+                    return Ok(last.value.clone());
+                }
             },
             None => reading.await?,
         };
-        *read = Some(Read { at: Instant::now(), value: value.clone() });
+        *read = Some(Read { at: Instant::now(), asked_at: Instant::now(), value: value.clone() });
         Ok(value)
     }
 
@@ -212,6 +219,21 @@ mod tests {
         tokio::time::pause();
         let reading = timeout(2 * READ_AGAIN_WITHIN, secret.not_older_than(Duration::ZERO, true));
         assert_eq!(reading.await.unwrap().unwrap().expose_secret(), "old");
+    }
+
+    /// SSM was away when a new secret was to be read: what is refused since is read again, and not taken for new.
+    #[tokio::test]
+    async fn a_value_that_was_only_kept_is_not_fresh_after_a_refusal() {
+        let server = MockServer::start().await;
+        parameter("old").up_to_n_times(1).mount(&server).await;
+        let secret = Secret::required(&env_with_ssm(&server), "TOKEN").unwrap();
+        secret.get().await.unwrap();
+        let Origin::Parameter { read, .. } = &secret.origin else { panic!("it stands in SSM") };
+        read.lock().await.as_mut().unwrap().at -= REFRESH_AT_MOST_EVERY;
+        assert_eq!(secret.not_older_than(Duration::ZERO, true).await.unwrap().expose_secret(), "old");
+        parameter("new").mount(&server).await;
+        assert_eq!(secret.refresh().await.unwrap().expose_secret(), "new");
+        assert_eq!(secret.get().await.unwrap().expose_secret(), "new");
     }
 
     #[tokio::test]

@@ -136,7 +136,7 @@ impl Writer {
         let kind = *kinds.choose(&mut self.random).unwrap();
         let order_ids = (kind == RunKind::Retry).then(|| self.evening.some_orders(&mut self.random));
         let requested_by = "admin@example.test".to_owned();
-        let new = NewRun { kind, requested_by, order_ids, retry_of: None, daily_reserve: None };
+        let new = NewRun { order_ids, ..NewRun::of(kind, requested_by) };
         let started = self.database.start_run(&new, RUN).await?;
         self.publish(started.finished).await?;
         self.evening.hear(|heard| heard.run_id = started.run.map(|run| run.run_id));

@@ -1,4 +1,4 @@
--- outages.
+-- Work that the database was away for goes on within seconds: what is due is told, and what was missed is made up for.
 
 -- A function may call one that comes after it.
 set check_function_bodies = off;
@@ -60,6 +60,48 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION public.due_orders(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_location text := sync_internal.location(request);
+  v_before timestamptz := clock_timestamp()
+    - sync_internal.milliseconds(coalesce((request ->> 'older_than_ms')::numeric, 0));
+  v_orders jsonb;
+begin
+  with due as (
+    select order_id, tickets_due as since from public.ghl_qr_orders
+    where location_id = v_location and tickets_due <= v_before
+    union all
+    select t.order_id, t.touched_at from public.ghl_qr_tickets_touched t
+    join public.ghl_qr_orders o on o.order_id = t.order_id
+    where o.location_id = v_location and o.lines is not null and t.touched_at <= v_before
+  ), oldest as (
+    select order_id, min(since) as since from due
+    where not exists (
+      select from public.sync_failures f
+      where f.location_id = v_location and f.order_id = due.order_id and f.code = 'tickets_refused'
+        and f.last_try_at >= due.since)
+    group by order_id
+    order by min(since) limit sync_internal.page_limit(request)
+  )
+  select coalesce(jsonb_agg(jsonb_build_object('order_id', d.order_id, 'run_id', open_row.run_id) order by d.since), '[]')
+  into v_orders
+  from oldest d
+  left join lateral (
+    select c.run_id from public.sync_outcomes c
+    join public.sync_runs r on r.run_id = c.run_id
+    where r.location_id = v_location and r.state = 'Syncing' and c.order_id = d.order_id and c.outcome is null
+    limit 1
+  ) as open_row on true;
+  return jsonb_build_object('orders', v_orders);
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION public.start_run(request jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -93,7 +135,7 @@ begin
     end if;
     v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
   end if;
-  if v_kind = 'incremental' and request ->> 'requested_by' = 'schedule' and sync_internal.owes_full_run(v_location)
+  if v_kind = 'incremental' and request ->> 'requested_by' = 'schedule' and sync_internal.owes_full_run(v_location, (request ->> 'full_run_within_hours')::int)
     and not sync_internal.lacks_daily_budget(v_location, 'full', (request ->> 'daily_reserve')::int) then
     v_kind := 'full';
   end if;
@@ -143,15 +185,21 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION sync_internal.owes_full_run(p_location text)
+CREATE OR REPLACE FUNCTION sync_internal.owes_full_run(p_location text, p_within_hours integer)
  RETURNS boolean
  LANGUAGE sql
  STABLE
 AS $function$
-  select coalesce((
-    select state = 'Skipped' from public.sync_runs
-    where location_id = p_location and kind = 'full'
-    order by started_at desc, run_id desc limit 1), false)
+  with made as (
+    select started_at, coalesce(cooldown_until, ended_at, 'infinity') as busy_until from public.sync_runs
+    where location_id = p_location and kind = 'full' and state <> 'Skipped'
+  ), missed as (
+    select max(started_at) as at from public.sync_runs
+    where location_id = p_location and kind = 'full' and state = 'Skipped'
+  )
+  select (missed.at is not null and not exists (select from made where made.busy_until >= missed.at))
+    or coalesce((select max(made.started_at) from made) < clock_timestamp() - make_interval(hours => p_within_hours), false)
+  from missed
 $function$;
 
 CREATE OR REPLACE FUNCTION public.end_run(request jsonb)
@@ -186,7 +234,8 @@ CREATE OR REPLACE FUNCTION sync_internal.lives_after(p_run public.sync_runs, p_d
  RETURNS boolean
  LANGUAGE sql
 AS $function$
-  select coalesce(p_run.pulse > p_dead_pulse, p_run.last_pulse_at > clock_timestamp() - p_lost_after, false)
+  select coalesce(p_run.pulse > p_dead_pulse, false)
+    or coalesce(p_run.last_pulse_at > clock_timestamp() - p_lost_after, false)
 $function$;
 
 CREATE OR REPLACE FUNCTION public.raise_seq(request jsonb)
@@ -207,14 +256,76 @@ begin
 end
 $function$;
 
+CREATE OR REPLACE FUNCTION public.validate_ticket(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '3s'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_location text := sync_internal.location(request);
+  v_ticket public.ghl_qr_tickets := sync_internal.lock_ticket(
+    v_location, (sync_internal.required(request, 'ticket_id'))::bigint);
+  v_result text;
+begin
+  if v_ticket.ticket_id is null then
+    return jsonb_build_object('result', 'not_found', 'ticket', null);
+  end if;
+  if v_ticket.status = 'live' then
+    update public.ghl_qr_tickets
+    set status = 'validated', status_by = 'gate', status_at = clock_timestamp(), status_reason = 'admitted',
+      validated_at = clock_timestamp(), validated_by = request ->> 'by'
+    where ticket_id = v_ticket.ticket_id
+    returning * into v_ticket;
+    v_result := 'admitted';
+  elsif v_ticket.status in ('validated', 'used') then
+    v_result := 'already_validated';
+  else
+    -- Also a status we don't know: only a live ticket admits.
+    v_result := 'cancelled';
+  end if;
+  return jsonb_build_object('result', v_result, 'ticket', sync_internal.ticket_json(v_ticket));
+end
+$function$;
+
+CREATE OR REPLACE FUNCTION public.undo_ticket(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '3s'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_location text := sync_internal.location(request);
+  v_ticket public.ghl_qr_tickets := sync_internal.lock_ticket(
+    v_location, (sync_internal.required(request, 'ticket_id'))::bigint);
+begin
+  if v_ticket.ticket_id is null then
+    return jsonb_build_object('result', 'not_found', 'ticket', null);
+  end if;
+  if coalesce(v_ticket.status, '') not in ('validated', 'used') then
+    return jsonb_build_object('result', 'not_validated', 'ticket', sync_internal.ticket_json(v_ticket));
+  end if;
+  update public.ghl_qr_tickets
+  set status = 'live', status_by = 'gate', status_at = clock_timestamp(),
+    status_reason = 'admission undone by ' || coalesce(request ->> 'by', 'an admin'),
+    validated_at = null, validated_by = null
+  where ticket_id = v_ticket.ticket_id;
+  perform from sync_internal.reconcile(v_location, array[v_ticket.order_id]);
+  select * into v_ticket from public.ghl_qr_tickets where ticket_id = v_ticket.ticket_id;
+  return jsonb_build_object('result', 'undone', 'ticket', sync_internal.ticket_json(v_ticket));
+end
+$function$;
+
 revoke all on function public.raise_seq(jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.raise_seq(jsonb) to service_role;
 
 revoke all on function sync_internal.lives_after(public.sync_runs, bigint, interval) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.lives_after(public.sync_runs, bigint, interval) to service_role;
 
-revoke all on function sync_internal.owes_full_run(text) from public, anon, authenticated, service_role;
-grant execute on function sync_internal.owes_full_run(text) to service_role;
+revoke all on function sync_internal.owes_full_run(text, integer) from public, anon, authenticated, service_role;
+grant execute on function sync_internal.owes_full_run(text, integer) to service_role;
 
 -- PostgREST learns of new functions.
 notify pgrst, 'reload schema';
