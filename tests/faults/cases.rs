@@ -140,8 +140,7 @@ fn hanging() -> Vec<Case> {
         Case { ghl: vec![ghl("list"), ghl("detail"), ghl("products")], ..case("GHL hangs for 20 s") },
         Case { at: Moment::Fetching, harm: Harm::Hang { ms: 20_000 }, ..case("PostgREST hangs for 20 s") },
         Case { cloud: vec![hang("sqs")], ..case("SQS hangs for 20 s") },
-        // Only a worker that starts needs its secrets.
-        Case { cloud: vec![hang("ssm")], harm: Harm::Kill("order-worker"), ..case("SSM hangs for 20 s") },
+        Case { at: Moment::Fetching, harm: Harm::NoSecrets("order-worker"), ..case("SSM hangs for 20 s") },
         Case { cloud: vec![hang("s3")], ..case("S3 hangs for 20 s") },
         Case { cloud: vec![hang("connections")], ..case("The WebSocket's door hangs for 20 s") },
     ]

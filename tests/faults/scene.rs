@@ -70,6 +70,8 @@ pub(crate) enum Harm {
     },
     CrashPostgres,
     Kill(&'static str),
+    /// SSM hangs for 20 s, and the workers of this function start anew: warm ones know their secrets.
+    NoSecrets(&'static str),
     /// Messages that nobody can read, in each of these queues.
     Poison(&'static [&'static str]),
     /// Each order's message again, to this queue.
@@ -199,6 +201,11 @@ async fn await_moment(world: &World, run_id: &str, moment: Moment) {
     .await;
 }
 
+async fn kill(world: &World, function: &str) {
+    let killed = harm::kill_workers(world, function).await;
+    assert!(killed > 0, "no worker of {function} was running");
+}
+
 async fn do_harm(world: &mut World, run_id: &str, what: Harm) {
     match what {
         Harm::Nothing => {}
@@ -209,9 +216,10 @@ async fn do_harm(world: &mut World, run_id: &str, what: Harm) {
             // It takes our own connection along.
             world.database = world.database.connect_again(&world.stack).await;
         }
-        Harm::Kill(function) => {
-            let killed = harm::kill_workers(world, function).await;
-            assert!(killed > 0, "no worker of {function} was running");
+        Harm::Kill(function) => kill(world, function).await,
+        Harm::NoSecrets(function) => {
+            harm::cloud(world, &json!({ "service": "ssm", "kind": "hang", "seconds": 20 })).await;
+            kill(world, function).await;
         }
         Harm::Poison(queues) => {
             for queue in queues {
