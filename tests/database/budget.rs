@@ -10,7 +10,7 @@ const STAMP: &str = "2026-03-01T09:00:00Z";
 fn asking(lane: &str, daily_remaining: Value) -> Value {
     json!({
         "lane": lane, "wanted": 2, "observed": {"daily_remaining": daily_remaining},
-        "limits": {"max": 20, "window_ms": 350, "margin_ms": 50, "bulk_percent": 80, "daily_reserve": 1000},
+        "limits": {"max": 20, "window_ms": 350, "margin_ms": 50, "daily_reserve": 1000},
     })
 }
 

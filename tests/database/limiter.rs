@@ -1,20 +1,16 @@
-//! The shared rate limit: exact for any window, two lanes, closed by a 429, corrected by what GHL counted.
-
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+//! The shared rate limit: grants with ids and margins of their own, two lanes, closed by a 429, corrected by what GHL counted. What it
+//! grants after any history, its model tells (`limiter_model`).
 
 use serde_json::{Value, json};
-use tokio::task::JoinSet;
 
 use crate::clock::{pass, with_stopped_clock};
-use crate::harness::{TestDatabase, call, sql_state};
+use crate::harness::{TestDatabase, sql_state};
 
-/// 20 in 400 ms, of which bulk may have 16.
+/// 20 in 350 ms, and 50 ms in which they may be sent. A run has little left to do, so that it takes all that it can get at once.
 fn request(lane: &str, wanted: u32) -> Value {
     json!({
-        "lane": lane, "wanted": wanted,
-        "limits": {"max": 20, "window_ms": 350, "margin_ms": 50, "bulk_percent": 80},
+        "lane": lane, "wanted": wanted, "remaining": 1,
+        "limits": {"max": 20, "window_ms": 350, "margin_ms": 50},
     })
 }
 
@@ -24,24 +20,185 @@ fn observing(lane: &str, wanted: u32, observed: Value) -> Value {
     request
 }
 
-#[tokio::test]
-async fn bulk_sees_its_share_and_priority_the_rest() {
-    let database = with_stopped_clock().await;
-    let bulk = database.call("acquire_slots", request("bulk", 50)).await;
-    assert_eq!((&bulk["granted"], &bulk["wait_ms"]), (&json!(16), &json!(400)));
-    assert_eq!(database.call("acquire_slots", request("bulk", 1)).await["granted"], 0);
+fn with_remaining(remaining: u32) -> Value {
+    let mut request = request("bulk", 50);
+    request["remaining"] = json!(remaining);
+    request
+}
 
-    let priority = database.call("acquire_slots", request("priority", 3)).await;
-    assert_eq!((&priority["granted"], &priority["wait_ms"]), (&json!(3), &json!(0)));
-    assert_eq!(database.call("acquire_slots", request("priority", 9)).await["granted"], 1);
-    assert_eq!(database.call("acquire_slots", request("priority", 1)).await["granted"], 0);
+fn with_id(lane: &str, wanted: u32, number: u32) -> Value {
+    let mut request = request(lane, wanted);
+    request["id"] = json!(id(number));
+    request
+}
+
+fn id(number: u32) -> String {
+    format!("00000000-0000-4000-8000-{number:012}")
 }
 
 #[tokio::test]
-async fn priority_calls_count_against_bulk_only_when_all_is_used() {
+async fn bulk_leaves_two_slots_to_webhooks_that_are_idle() {
     let database = with_stopped_clock().await;
+    let bulk = database.call("acquire_slots", request("bulk", 50)).await;
+    assert_eq!((&bulk["granted"], &bulk["wait_ms"]), (&json!(18), &json!(400)));
+    assert_eq!(database.call("acquire_slots", request("bulk", 1)).await["granted"], 0);
+
+    let priority = database.call("acquire_slots", request("priority", 1)).await;
+    assert_eq!((&priority["granted"], &priority["wait_ms"]), (&json!(1), &json!(0)));
+    assert_eq!(database.call("acquire_slots", request("priority", 9)).await["granted"], 1);
+    let priority = database.call("acquire_slots", request("priority", 1)).await;
+    assert_eq!((&priority["granted"], &priority["wait_ms"]), (&json!(0), &json!(400)));
+}
+
+#[tokio::test]
+async fn bulk_leaves_webhooks_what_they_lately_asked_for_and_one() {
+    let database = with_stopped_clock().await;
+    assert_eq!(database.call("acquire_slots", request("priority", 5)).await["granted"], 5);
+    let bulk = database.call("acquire_slots", request("bulk", 50)).await;
+    assert_eq!((&bulk["granted"], &bulk["wait_ms"]), (&json!(20 - 5 - 6), &json!(70)));
+    // A fifth of a window later that is forgotten.
+    pass(&database, 69).await;
+    assert_eq!(database.call("acquire_slots", request("bulk", 50)).await["granted"], 0);
+    pass(&database, 1).await;
+    assert_eq!(database.call("acquire_slots", request("bulk", 50)).await["granted"], 4);
+}
+
+#[tokio::test]
+async fn the_next_slots_are_for_webhooks_that_were_refused() {
+    let database = with_stopped_clock().await;
+    assert_eq!(database.call("acquire_slots", request("bulk", 50)).await["granted"], 18);
+    let burst = database.call("acquire_slots", request("priority", 12)).await;
+    assert_eq!((&burst["granted"], &burst["wait_ms"]), (&json!(2), &json!(400)));
+    pass(&database, 400).await;
+    let bulk = database.call("acquire_slots", request("bulk", 50)).await;
+    assert_eq!(bulk["granted"], 20 - 13, "first come, but not first served");
     assert_eq!(database.call("acquire_slots", request("priority", 10)).await["granted"], 10);
-    assert_eq!(database.call("acquire_slots", request("bulk", 50)).await["granted"], 10);
+}
+
+#[tokio::test]
+async fn bulk_always_keeps_a_quarter() {
+    let database = with_stopped_clock().await;
+    // Webhooks leave it that only if there is a run.
+    assert_eq!(database.call("acquire_slots", request("priority", 50)).await["granted"], 20);
+    assert_eq!(database.call("acquire_slots", request("bulk", 50)).await["granted"], 0);
+    pass(&database, 400).await;
+    let webhooks = database.call("acquire_slots", request("priority", 50)).await;
+    assert_eq!(webhooks["granted"], 15);
+    assert_eq!(database.call("acquire_slots", request("bulk", 50)).await["granted"], 5);
+    assert_eq!(database.call("acquire_slots", request("bulk", 50)).await["granted"], 0);
+}
+
+#[tokio::test]
+async fn bulk_takes_a_third_in_a_third_of_a_window_until_little_is_left() {
+    let database = with_stopped_clock().await;
+    let bulk = database.call("acquire_slots", with_remaining(40)).await;
+    assert_eq!((&bulk["granted"], &bulk["wait_ms"]), (&json!(6), &json!(116)));
+    pass(&database, 115).await;
+    assert_eq!(database.call("acquire_slots", with_remaining(40)).await["granted"], 0);
+    pass(&database, 1).await;
+    assert_eq!(database.call("acquire_slots", with_remaining(40)).await["granted"], 6);
+    // Less than two windows.
+    assert_eq!(database.call("acquire_slots", with_remaining(39)).await["granted"], 6);
+}
+
+/// Without `remaining`, the run tells: what its listing has found less what is decided, once all is listed.
+#[tokio::test]
+async fn a_run_has_little_left_once_its_listing_is_complete() {
+    let database = with_stopped_clock().await;
+    let run = crate::orders::start(&database, "full").await;
+    let ask = async || {
+        let mut request = request("bulk", 50);
+        (request["run_id"], request["remaining"]) = (json!(run), Value::Null);
+        let granted = database.call("acquire_slots", request).await["granted"].clone();
+        pass(&database, 400).await;
+        granted
+    };
+    assert_eq!(ask().await, 6);
+    database.execute("update sync_runs set listed = 100, synced = 50, skipped = 10, listing_complete = true").await;
+    assert_eq!(ask().await, 6);
+    database.execute("update sync_runs set failed = 1").await;
+    assert_eq!(ask().await, 18);
+}
+
+#[tokio::test]
+async fn the_same_id_gets_the_same_grant() {
+    let database = with_stopped_clock().await;
+    let first = database.call("acquire_slots", with_id("priority", 15, 1)).await;
+    assert_eq!(first["granted"], 15);
+    pass(&database, 399).await;
+    assert_eq!(database.call("acquire_slots", with_id("priority", 15, 1)).await, first, "granted then, not now");
+    let other = database.call("acquire_slots", with_id("priority", 15, 2)).await;
+    assert_eq!(other["granted"], 5);
+    // Once it has left the window it is a new request.
+    pass(&database, 1).await;
+    let again = database.call("acquire_slots", with_id("priority", 15, 1)).await;
+    assert_eq!(again["granted"], 15);
+    assert_ne!(again["granted_at"], first["granted_at"]);
+    assert_eq!(database.call("acquire_slots", with_id("priority", 15, 3)).await["granted"], 0);
+    // Where nothing was granted there is nothing to repeat.
+    pass(&database, 399).await;
+    assert_eq!(database.call("acquire_slots", with_id("priority", 5, 3)).await["granted"], 5);
+}
+
+#[tokio::test]
+async fn calls_that_will_never_be_sent_are_handed_back_once() {
+    let database = with_stopped_clock().await;
+    let hand_back = async |number: u32, unused: i32| {
+        let back = json!({ "id": id(number), "unused": unused });
+        database.call("hand_back_slots", back).await["handed_back"].clone()
+    };
+    let ask = async |wanted, number| {
+        database.call("acquire_slots", with_id("priority", wanted, number)).await["granted"].clone()
+    };
+    assert_eq!((ask(12, 1).await, ask(12, 2).await), (json!(12), json!(8)));
+    assert_eq!((hand_back(9, 12).await, hand_back(1, 0).await, hand_back(1, -3).await), (json!(0), json!(0), json!(0)));
+    assert_eq!(hand_back(1, 7).await, 7);
+    assert_eq!(hand_back(1, 5).await, 0, "once");
+    assert_eq!(ask(12, 1).await, 5, "and it is what is left of it from then on");
+    assert_eq!(ask(20, 3).await, 7);
+    assert_eq!(hand_back(2, 100).await, 8, "no more than were granted");
+    pass(&database, 399).await;
+    assert_eq!(ask(20, 4).await, 8);
+    pass(&database, 1).await;
+    assert_eq!(hand_back(3, 7).await, 0, "it has left the window");
+    assert_eq!(ask(20, 5).await, 12);
+
+    let elsewhere = json!({ "location_id": "another", "id": id(5), "unused": 1 });
+    assert_eq!(database.call("hand_back_slots", elsewhere).await["handed_back"], 0);
+    let nobodys =
+        database.rows("select 1 as n from sync_limiter where location_id = 'another' and last_at is not null").await;
+    assert_eq!(nobodys, Vec::<Value>::new());
+}
+
+#[tokio::test]
+async fn who_looks_is_told_when_slots_become_free_and_takes_none() {
+    let database = with_stopped_clock().await;
+    let steps = async |lane| database.call("peek_slots", request(lane, 0)).await["steps"].clone();
+    assert_eq!(steps("bulk").await, json!([{"in_ms": 0, "calls": 18}]));
+    database.call("acquire_slots", request("bulk", 8)).await;
+    pass(&database, 100).await;
+    database.call("acquire_slots", request("bulk", 50)).await;
+    let then = json!([{"in_ms": 0, "calls": 0}, {"in_ms": 300, "calls": 8}, {"in_ms": 400, "calls": 18}]);
+    assert_eq!((steps("bulk").await, steps("bulk").await), (then.clone(), then));
+    assert_eq!(
+        steps("priority").await,
+        json!([
+            {"in_ms": 0, "calls": 2}, {"in_ms": 300, "calls": 10}, {"in_ms": 400, "calls": 20},
+        ])
+    );
+    database.call("acquire_slots", observing("priority", 0, json!({"closed_for_ms": 350}))).await;
+    let closed = json!([{"in_ms": 0, "calls": 0}, {"in_ms": 350, "calls": 8}, {"in_ms": 400, "calls": 18}]);
+    assert_eq!(steps("bulk").await, closed);
+}
+
+/// From the pulse's look on, before any of its workers has asked.
+#[tokio::test]
+async fn webhooks_leave_its_quarter_to_a_run_that_has_looked() {
+    let database = with_stopped_clock().await;
+    database.call("peek_slots", request("bulk", 3)).await;
+    assert_eq!(database.call("acquire_slots", request("priority", 50)).await["granted"], 17);
+    pass(&database, 400).await;
+    assert_eq!(database.call("acquire_slots", request("priority", 50)).await["granted"], 20);
 }
 
 #[tokio::test]
@@ -51,7 +208,7 @@ async fn waiting_as_told_is_enough_and_not_too_long() {
         let answer = database.call("acquire_slots", request("bulk", 1)).await;
         (answer["granted"].as_u64().unwrap(), answer["wait_ms"].as_u64().unwrap())
     };
-    database.call("acquire_slots", request("bulk", 15)).await;
+    database.call("acquire_slots", request("bulk", 17)).await;
     pass(&database, 150).await;
     assert_eq!(ask().await, (1, 0));
     // Told to wait for the oldest, not for the newest.
@@ -60,49 +217,6 @@ async fn waiting_as_told_is_enough_and_not_too_long() {
     assert_eq!(ask().await, (0, 1));
     pass(&database, 1).await;
     assert_eq!(ask().await, (1, 0));
-}
-
-/// Eight callers take what they can until they have four windows full: whatever window of 400 ms one looks at, at most
-/// 20 lie in it (a token bucket lets up to twice as many through), and the limit is used, not merely kept: nobody is
-/// refused what a window has room for. This needs real callers and real time; how much of it is left to the machine.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn no_window_ever_holds_more_than_the_maximum() {
-    let database = TestDatabase::new().await;
-    let mut callers = JoinSet::new();
-    let taken = Arc::new(AtomicU64::new(0));
-    for caller in 0..8 {
-        let (client, taken) = (database.another_server().await, Arc::clone(&taken));
-        callers.spawn(async move {
-            let mut answers = Vec::new();
-            while taken.load(Ordering::Relaxed) < 80 {
-                let lane = if caller % 2 == 0 { "bulk" } else { "priority" };
-                let mut answer = call(&client, "acquire_slots", request(lane, 3)).await;
-                answer["lane"] = json!(lane);
-                taken.fetch_add(answer["granted"].as_u64().unwrap(), Ordering::Relaxed);
-                tokio::time::sleep(Duration::from_millis(answer["wait_ms"].as_u64().unwrap().min(50))).await;
-                answers.push(answer);
-            }
-            answers
-        });
-    }
-    let answers = tokio::time::timeout(Duration::from_secs(300), callers.join_all()).await;
-    let answers = Value::from(answers.expect("four windows full are granted").concat()).to_string();
-    let windows = database
-        .rows(&format!(
-            "with windows as (
-               select a.*, sum(granted) over w as calls, sum(granted) filter (where lane = 'bulk') over w as bulk_calls
-               from jsonb_to_recordset('{answers}') as a (granted_at timestamptz, lane text, granted int)
-               window w as (
-                 order by granted_at range between interval '399.999 milliseconds' preceding and current row))
-             select max(calls) as fullest, max(bulk_calls) as fullest_of_bulk,
-               count(*) filter (
-                 where granted < 3 and calls < 20 and (lane = 'priority' or bulk_calls < 16)) as refused_room
-             from windows"
-        ))
-        .await;
-    assert!(windows[0]["fullest"].as_u64().unwrap() <= 20, "{windows:?}");
-    assert!(windows[0]["fullest_of_bulk"].as_u64().unwrap() <= 16, "{windows:?}");
-    assert_eq!(windows[0]["refused_room"], 0, "{windows:?}");
 }
 
 #[tokio::test]
@@ -139,6 +253,16 @@ async fn calls_of_others_are_counted_once_and_only_upwards() {
     assert_eq!(database.call("acquire_slots", observing("priority", 20, aged)).await["granted"], 20);
 }
 
+/// Others' calls take slots, and nobody keeps any free for them: they don't ask us.
+#[tokio::test]
+async fn calls_of_others_enlarge_no_reserve() {
+    let database = with_stopped_clock().await;
+    let seen = json!({"max": 20, "remaining": 10, "age_ms": 0, "took_ms": 0});
+    assert_eq!(database.call("acquire_slots", observing("bulk", 50, seen)).await["granted"], 8);
+    let priority = database.call("acquire_slots", request("priority", 3)).await;
+    assert_eq!((&priority["granted"], &priority["wait_ms"]), (&json!(2), &json!(350)), "GHL's window, not ours");
+}
+
 /// What is learned from a response a window ago describes that window, not this one.
 #[tokio::test]
 async fn an_old_observation_of_our_own_calls_invents_no_others() {
@@ -163,9 +287,9 @@ async fn a_slow_answer_invents_no_calls_of_others() {
     assert_eq!(database.call("acquire_slots", observing("priority", 9, others)).await["granted"], 5);
     // Of a call sent a whole window ago nothing is believed, of one sent since everything.
     pass(&database, 800).await;
-    let too_slow = json!({"max": 20, "remaining": 0, "age_ms": 0, "took_ms": 400});
+    let too_slow = json!({"max": 20, "remaining": 0, "age_ms": 0, "took_ms": 350});
     assert_eq!(database.call("acquire_slots", observing("priority", 5, too_slow)).await["granted"], 5);
-    let slow = json!({"max": 20, "remaining": 0, "age_ms": 0, "took_ms": 399});
+    let slow = json!({"max": 20, "remaining": 0, "age_ms": 0, "took_ms": 349});
     assert_eq!(database.call("acquire_slots", observing("priority", 5, slow)).await["granted"], 0);
 }
 
@@ -180,20 +304,26 @@ fn with_margin(wanted: u32, margin_ms: u32) -> Value {
 async fn a_grant_takes_its_slot_as_long_as_its_own_callers_margin() {
     let database = with_stopped_clock().await;
     // One caller is far away: it may use its grants three seconds later.
-    assert_eq!(database.call("acquire_slots", with_margin(20, 3_000)).await["granted"], 20);
-    pass(&database, 3_349).await;
-    assert_eq!(database.call("acquire_slots", with_margin(1, 50)).await["granted"], 0, "the far one's may yet be sent");
-    pass(&database, 1).await;
-    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 20);
-    // The wide margin still counts while a grant of its time could; afterwards it is forgotten.
-    pass(&database, 3_349).await;
-    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 0);
-    pass(&database, 1).await;
-    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 20);
+    assert_eq!(database.call("acquire_slots", with_margin(12, 3_000)).await["granted"], 12);
+    let near = database.call("acquire_slots", with_margin(12, 50)).await;
+    assert_eq!((&near["granted"], &near["wait_ms"]), (&json!(8), &json!(400)));
     pass(&database, 399).await;
-    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 0);
+    assert_eq!(database.call("acquire_slots", with_margin(1, 50)).await["granted"], 0);
     pass(&database, 1).await;
-    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 20);
+    let near = database.call("acquire_slots", with_margin(20, 50)).await;
+    assert_eq!(
+        (&near["granted"], &near["wait_ms"]),
+        (&json!(8), &json!(400)),
+        "near ones don't wait for the far one's"
+    );
+    pass(&database, 2_949).await;
+    assert_eq!(
+        database.call("acquire_slots", with_margin(20, 50)).await["granted"],
+        8,
+        "the far one's may yet be sent"
+    );
+    pass(&database, 1).await;
+    assert_eq!(database.call("acquire_slots", with_margin(20, 50)).await["granted"], 12);
 }
 
 #[tokio::test]
@@ -226,8 +356,8 @@ async fn how_long_no_grant_came_in_time_is_known_to_everybody() {
 async fn the_maximum_is_learned_from_ghl() {
     let database = with_stopped_clock().await;
     let answer = database.call("acquire_slots", observing("bulk", 50, json!({"max": 5, "remaining": 5}))).await;
-    assert_eq!(answer["granted"], 4);
-    assert_eq!(database.call("acquire_slots", request("priority", 50)).await["granted"], 1);
+    assert_eq!(answer["granted"], 3);
+    assert_eq!(database.call("acquire_slots", request("priority", 50)).await["granted"], 2);
     let nonsense = json!({"remaining": 99_999_999_999_u64, "daily_remaining": 99_999_999_999_u64});
     assert_eq!(database.call("acquire_slots", observing("bulk", 50, nonsense)).await["granted"], 0);
 }

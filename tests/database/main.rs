@@ -10,7 +10,9 @@
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
 //! | `catalogues` | the schema files and the migrations make the same database |
 //! | `migrating` | `cargo xtask migrate`: what it applies, records and refuses |
-//! | `limiter` | the window is exact, the lanes, 429, calls of others |
+//! | `limiter` | grants and their ids, the lanes, 429, calls of others |
+//! | `limiter_bounds` | its bounds, whatever workers do at the same time |
+//! | `limiter_model` | that it grants what its model grants, after any history |
 //! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
 //! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
 //! | `adoption` | tickets of the original app |
@@ -46,6 +48,7 @@ mod histories;
 mod interleavings;
 mod limiter;
 mod limiter_bounds;
+mod limiter_model;
 mod limits;
 mod listing;
 mod migrating;

@@ -117,7 +117,7 @@ async fn a_database_of_other_migrations_is_recorded_only_if_it_is_what_ours_make
              -- Of somebody else in the same database.
              create table public.somebody_elses (id int);
              drop index public.sync_runs_newest;
-             alter table public.sync_limiter drop column margin_ms;
+             alter table public.sync_limiter drop column others_calls;
              create or replace function sync_internal.is_final(state text) returns boolean language sql immutable
                as $$ select state in ('Completed', 'Error') $$;
              grant select on public.sync_runs to anon",
@@ -125,7 +125,7 @@ async fn a_database_of_other_migrations_is_recorded_only_if_it_is_what_ours_make
         .await;
     let differences = [
         "index public.sync_runs_newest is missing",
-        "column public.sync_limiter.margin_ms is missing",
+        "column public.sync_limiter.others_calls is missing",
         "function sync_internal.is_final(text) differs",
         "rights table public.sync_runs differs",
         "Nothing was changed",
@@ -140,7 +140,7 @@ async fn a_database_of_other_migrations_is_recorded_only_if_it_is_what_ours_make
     database
         .execute(&format!(
             "create index sync_runs_newest on public.sync_runs (location_id, started_at desc, run_id desc);
-             alter table public.sync_limiter add column margin_ms numeric not null default 0;
+             alter table public.sync_limiter add column others_calls int[] not null default '{{}}';
              {};
              revoke select on public.sync_runs from anon",
             is_final.as_str().unwrap()

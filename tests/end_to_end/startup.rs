@@ -63,7 +63,7 @@ const MALFORMED: [(&str, &str, &str); 14] = [
     ("full-sync", "LEASE_SECONDS", "-1"),
     ("order-sync", "GHL_API_BASE_URL", "ftp://example.com"),
     ("order-worker", "RATE_LIMIT_MAX", "many"),
-    ("order-worker", "BULK_SHARE_PERCENT", "101"),
+    ("order-worker", "DAILY_RESERVE", "-1"),
     ("run-worker", "PULSE_SECONDS", "2.5"),
     ("run-worker", "WAITS_PERCENT", "0"),
     ("websocket", "WEBSOCKET_ENDPOINT", "nowhere"),

@@ -217,12 +217,12 @@ impl RunWorker {
         let filter = (listing.phase == Phase::Refunds).then_some("refunded");
         let mut attempt = 1;
         loop {
+            // Read first, so that the slot doesn't wait for it.
+            let token = self.fetcher.token().get().await.map_err(|error| NoPage::Failed(FetchError::Token(error)))?;
             let error = match self.slot_in_order(run, deadline, slots).await {
                 Ok(None) => return Err(NoPage::Later),
                 Err(error) => error,
                 Ok(Some(_)) => {
-                    let token =
-                        self.fetcher.token().get().await.map_err(|error| NoPage::Failed(FetchError::Token(error)))?;
                     match self.fetcher.client().list_orders(&token, listing.offset, listing.page_size, filter).await {
                         Ok(page) => return Ok(page),
                         Err(error) if error.is_refused_parameter() => return Err(NoPage::TooLarge),

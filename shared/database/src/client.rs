@@ -1,5 +1,6 @@
 //! One call: `postgrest` builds the request, our client sends it with the key, and the answer is read here.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use domain::LocationId;
@@ -24,6 +25,7 @@ pub struct Database {
     http: HttpClient,
     key: Secret,
     location_id: LocationId,
+    has_answered: AtomicBool,
 }
 
 impl Database {
@@ -31,13 +33,19 @@ impl Database {
     #[must_use]
     pub fn new(supabase_url: &str, key: Secret, location_id: LocationId, http: HttpClient) -> Self {
         let postgrest = Postgrest::new(format!("{}/rest/v1", supabase_url.trim_end_matches('/')));
-        Self { postgrest, http, key, location_id }
+        Self { postgrest, http, key, location_id, has_answered: AtomicBool::new(false) }
     }
 
     /// Whose rows these are.
     #[must_use]
     pub const fn location_id(&self) -> &LocationId {
         &self.location_id
+    }
+
+    /// Whether it has answered this process before: then the key is read, and a connection made, which a first call takes longer for.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.has_answered.load(Ordering::Relaxed)
     }
 
     /// Calls a SQL function; the location is added to every request. A refused key is read again, once.
@@ -77,6 +85,7 @@ impl Database {
         let response = request.send().await.map_err(no_answer)?;
         let status = response.status().as_u16();
         let answer = response.bytes().await.map_err(no_answer)?;
+        self.has_answered.store(true, Ordering::Relaxed);
         if (200..300).contains(&status) {
             return Ok(answer.to_vec());
         }

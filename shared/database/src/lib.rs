@@ -33,7 +33,7 @@ mod upkeep;
 pub use client::Database;
 pub use connections::Registration;
 pub use error::Error;
-pub use limiter::{Lane, Limits, Observed, Slots};
+pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Peek, Slots, Step};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{

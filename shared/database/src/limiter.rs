@@ -4,6 +4,7 @@ use domain::{RunId, RunState, rate};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use uuid::Uuid;
 
 use crate::{Database, Error};
 
@@ -11,9 +12,9 @@ use crate::{Database, Error};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Lane {
-    /// Runs: see only a share of the maximum.
+    /// Runs: leave webhooks what these have lately asked for, and keep a quarter.
     Bulk,
-    /// Webhooks and single syncs: see all of it.
+    /// Webhooks and single syncs.
     Priority,
 }
 
@@ -24,28 +25,25 @@ pub struct Limits {
     pub max: u32,
     /// GHL's window, in milliseconds.
     pub window_ms: u32,
-    /// How late a grant may be used, in milliseconds. A later grant is void, and each grant takes its slot that much longer.
+    /// How long after it was asked for a grant may be used, in milliseconds. Each grant takes its slots that much longer.
     pub margin_ms: u32,
-    /// The bulk lane's share, in percent.
-    pub bulk_percent: u32,
     /// Calls of the day's budget that runs leave to webhooks and single syncs.
     pub daily_reserve: u32,
 }
 
 impl Limits {
-    /// The defaults. 80 % for runs leaves every fifth call to webhooks and single syncs.
+    /// The defaults.
     pub const DEFAULT: Self = Self {
         max: rate::CALLS_PER_WINDOW,
         window_ms: rate::WINDOW.as_millis() as u32,
         margin_ms: 250,
-        bulk_percent: 80,
         daily_reserve: 1000,
     };
 
-    /// Calls that a window of the bulk lane holds, at least 1.
+    /// Calls that a run gets in a window and a margin while no webhook comes, at least 1.
     #[must_use]
     pub const fn bulk_window(&self) -> u32 {
-        let bulk = self.max * self.bulk_percent / 100;
+        let bulk = self.max.saturating_sub(IDLE_RESERVE);
         if bulk == 0 { 1 } else { bulk }
     }
 
@@ -55,6 +53,9 @@ impl Limits {
         2 * self.bulk_window()
     }
 }
+
+/// Slots that bulk leaves to webhooks while none comes.
+pub const IDLE_RESERVE: u32 = 2;
 
 /// What GHL's headers said since the last request for slots.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -79,6 +80,27 @@ pub struct Observed {
     pub closed_for_ms: Option<u64>,
 }
 
+/// A request for calls to GHL, to be made at once.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Ask<'a> {
+    /// New for each request. Sent again after a lost answer, it gets the same grant.
+    pub id: Uuid,
+    /// Who is asking.
+    pub lane: Lane,
+    /// How many calls.
+    pub wanted: usize,
+    /// Calls that the run has still to make, if the caller knows; else the limiter goes by what its listing has left.
+    pub remaining: Option<u64>,
+    /// The run they are for.
+    pub run_id: Option<&'a RunId>,
+    /// The configuration, with the caller's own margin.
+    pub limits: Limits,
+    /// What GHL has said since the last request.
+    pub observed: Observed,
+    /// Whether this process's last grant came too late to be used, unless that was reported already.
+    pub late: Option<bool>,
+}
+
 /// An answer of the limiter.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Slots {
@@ -100,24 +122,68 @@ pub struct Slots {
     pub late_ms: Option<u64>,
 }
 
+/// What could be granted now and later, if nobody asked in between.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Peek {
+    /// The database's time.
+    pub now: Timestamp,
+    /// What one request would get, from each moment on: the first is now, each later one more than the one before.
+    pub steps: Vec<Step>,
+    /// Requests left today, as last seen.
+    pub daily_remaining: Option<u64>,
+    /// The bulk lane gets nothing more today: what is left is the reserve.
+    pub budget_exhausted: bool,
+    /// The state of the run that was asked for; without steps above 0 unless it is `Syncing`.
+    pub run_state: Option<RunState>,
+}
+
+/// A moment of a [`Peek`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+pub struct Step {
+    /// Milliseconds from now.
+    pub in_ms: u64,
+    /// Calls that are free then.
+    pub calls: u32,
+}
+
+#[derive(Deserialize)]
+struct HandedBack {
+    handed_back: u32,
+}
+
 impl Database {
-    /// Asks for `wanted` calls to GHL, to be made at once. Grants only what is free now and never reserves the future.
-    /// `late` reports whether this process's last grant arrived too late to be used, unless that was reported already.
+    /// Asks for calls to GHL. Grants only what is free now and never reserves the future.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn acquire_slots(
+    pub async fn acquire_slots(&self, ask: &Ask<'_>) -> Result<Slots, Error> {
+        self.call("acquire_slots", ask).await
+    }
+
+    /// Looks what a lane could be granted, and grants nothing. That a run wants `wanted` calls is noted, so that webhooks leave it its
+    /// quarter of the limit.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn peek_slots(
         &self,
         lane: Lane,
         wanted: usize,
+        remaining: Option<u64>,
         run_id: Option<&RunId>,
         limits: Limits,
-        observed: Observed,
-        late: Option<bool>,
-    ) -> Result<Slots, Error> {
-        let request = json!({
-            "lane": lane, "wanted": wanted, "run_id": run_id, "limits": limits, "observed": observed, "late": late,
-        });
-        self.call("acquire_slots", request).await
+    ) -> Result<Peek, Error> {
+        let request =
+            json!({ "lane": lane, "wanted": wanted, "remaining": remaining, "run_id": run_id, "limits": limits });
+        self.call("peek_slots", request).await
+    }
+
+    /// Frees calls of a grant that will never be sent. Works once for each grant and while it takes slots; returns how many were freed.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn hand_back_slots(&self, id: Uuid, unused: u32) -> Result<u32, Error> {
+        let freed: HandedBack = self.call("hand_back_slots", json!({ "id": id, "unused": unused })).await?;
+        Ok(freed.handed_back)
     }
 }

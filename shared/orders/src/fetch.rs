@@ -2,18 +2,21 @@
 
 use std::collections::VecDeque;
 use std::panic::AssertUnwindSafe;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use database::{Database, Lane, Limits, Observed, Slots};
-use domain::problem::LATE_FOR_TOO_LONG;
-use domain::{FailureClass, OrderId, RunId, RunState};
+use database::{Database, Lane, Limits};
+use domain::{FailureClass, OrderId, RunId};
 use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use jiff::Timestamp;
 use settings::Secret;
 use telemetry::metrics::{self, Metric};
+use tokio::time::Instant;
 
+use crate::Grant;
 use crate::punctuality::Punctuality;
+use crate::slots::{Answered, SHORTEST_WAIT, run_is_over};
 
 /// What to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +34,7 @@ pub enum Fetched {
     Order {
         /// As read.
         order: Box<domain::Order>,
-        /// The limiter's grant, by the database's clock.
+        /// When it was asked for, by the database's clock.
         at: Timestamp,
     },
     /// It wasn't.
@@ -121,14 +124,11 @@ impl FetchError {
 
 /// Fetches orders within the shared rate limit.
 pub struct Fetcher {
-    client: ghl_client::Client,
-    token: Secret,
-    limits: Limits,
-    punctuality: Punctuality,
+    pub(crate) client: ghl_client::Client,
+    pub(crate) token: Secret,
+    pub(crate) limits: Limits,
+    pub(crate) punctuality: Punctuality,
 }
-
-/// The shortest pause before the limiter is asked again.
-const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 
 impl Fetcher {
     /// A fetcher for one location.
@@ -155,172 +155,98 @@ impl Fetcher {
         &self.token
     }
 
-    /// Asks the limiter once, and passes on what GHL has said about its limit since the last time. A grant that takes longer
-    /// to arrive than its margin is void.
-    ///
-    /// # Errors
-    /// [`database::Error`].
-    pub async fn ask(
-        &self,
-        database: &Database,
-        lane: Lane,
-        wanted: usize,
-        run_id: Option<&RunId>,
-    ) -> Result<Slots, database::Error> {
-        // Read before anything is granted, so that no grant waits for it. An error is returned where the token is needed.
-        let _read_in_advance = self.token.get().await;
-        if !self.punctuality.is_measured() {
-            // The margin of the first grant needs a measurement, too.
-            self.acquire(database, lane, 0, run_id).await?;
-        }
-        self.acquire(database, lane, wanted, run_id).await
-    }
-
-    async fn acquire(
-        &self,
-        database: &Database,
-        lane: Lane,
-        wanted: usize,
-        run_id: Option<&RunId>,
-    ) -> Result<Slots, database::Error> {
-        let ghl_client::ObservedRate { rate: seen, age, took } = self.client.take_observed();
-        let milliseconds = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let observed = Observed {
-            max: seen.max,
-            remaining: seen.remaining,
-            daily_remaining: seen.daily_remaining,
-            age_ms: seen.remaining.map(|_| milliseconds(age)),
-            took_ms: seen.remaining.map(|_| milliseconds(took)),
-            closed_for_ms: seen.closed_for.map(milliseconds),
-        };
-        let limits = Limits { margin_ms: self.punctuality.margin_ms(self.limits.margin_ms), ..self.limits };
-        let late = self.punctuality.unreported();
-        let asked_at = Instant::now();
-        let mut slots = database.acquire_slots(lane, wanted, run_id, limits, observed, late).await?;
-        let round_trip = asked_at.elapsed();
-        self.punctuality.reported();
-        self.punctuality.measured(round_trip);
-        if let Some(remaining) = slots.daily_remaining {
-            metrics::value(Metric::GhlDailyRemaining, remaining as f64);
-        }
-        if slots.granted > 0 {
-            let late = round_trip > Duration::from_millis(u64::from(limits.margin_ms));
-            self.punctuality.granted(late);
-            if late {
-                tracing::warn!(
-                    granted = slots.granted,
-                    elapsed_ms = milliseconds(round_trip),
-                    margin_ms = limits.margin_ms,
-                    "A rate limit grant arrived too late to be used"
-                );
-                slots.granted = 0;
-                slots.wait_ms = slots.wait_ms.max(1);
-            }
-        }
-        let late_for = slots.late_ms.map(Duration::from_millis);
-        if late_for.is_some_and(|late| late >= LATE_FOR_TOO_LONG) && self.punctuality.should_log() {
-            metrics::count(Metric::LimiterTooLate, 1);
-            tracing::error!(
-                late_ms = slots.late_ms,
-                elapsed_ms = milliseconds(round_trip),
-                "Nothing can be fetched: the database answers so slowly that every rate limit grant arrives too late"
-            );
-        }
-        Ok(slots)
-    }
-
-    /// Waits for one slot, until `deadline`. `None` if none was free in time or the run has ended.
-    ///
-    /// # Errors
-    /// [`FetchError::Database`], [`FetchError::DailyBudget`].
-    pub async fn one_slot(
-        &self,
-        database: &Database,
-        lane: Lane,
-        run_id: Option<&RunId>,
-        deadline: Instant,
-    ) -> Result<Option<Timestamp>, FetchError> {
-        loop {
-            let slots = self.ask(database, lane, 1, run_id).await.map_err(FetchError::Database)?;
-            if slots.granted > 0 {
-                return Ok(Some(slots.granted_at));
-            }
-            if slots.budget_exhausted {
-                return Err(FetchError::DailyBudget);
-            }
-            let wait = wait_of(&slots);
-            if run_is_over(&slots) || Instant::now() + wait >= deadline {
-                return Ok(None);
-            }
-            tokio::time::sleep(wait).await;
-        }
-    }
-
     /// Fetches orders of one lane and (at most) one run; every order is in the answer once. Starts none after `deadline`.
     pub async fn fetch_all(
         &self,
         database: &Database,
         orders: Vec<Order>,
         lane: Lane,
-        deadline: Instant,
+        deadline: std::time::Instant,
     ) -> Vec<(Order, Fetched)> {
         let mut waiting: VecDeque<(Order, bool)> = orders.into_iter().map(|order| (order, false)).collect();
-        let mut calls = FuturesUnordered::new();
+        let mut calls: FuturesUnordered<BoxFuture<'_, (Order, bool, Fetched)>> = FuturesUnordered::new();
         let mut done = Vec::new();
-        let started = Instant::now();
+        let (started, deadline) = (Instant::now(), Instant::from_std(deadline));
         let mut ask_at = started;
+        // Asked while calls are under way, so that no answer of GHL waits for one of the limiter.
+        let mut asking: Option<BoxFuture<'_, Answered>> = None;
         loop {
-            if let (Some((first, _)), true) = (waiting.front(), Instant::now() >= ask_at) {
-                match self.ask(database, lane, waiting.len(), first.run_id.as_ref()).await {
-                    Ok(slots) if run_is_over(&slots) => {
-                        done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::RunOver)))
-                    }
-                    Ok(slots) if slots.budget_exhausted => {
-                        let exhausted = |(order, _)| (order, Fetched::Failed(FetchError::DailyBudget));
-                        done.extend(waiting.drain(..).map(exhausted));
-                    }
-                    Ok(slots) => {
-                        for (order, again) in waiting.drain(..waiting.len().min(slots.granted as usize)) {
-                            if !again {
-                                metrics::value(Metric::LimiterWaitMs, started.elapsed().as_millis() as f64);
-                            }
-                            calls.push(self.fetch_one(order, slots.granted_at, again));
-                        }
-                        let wait = wait_of(&slots);
-                        ask_at = Instant::now() + wait;
-                        if ask_at >= deadline {
-                            done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NotStarted(wait))));
-                        }
-                    }
-                    Err(error) => {
-                        tracing::error!(
-                            orders = waiting.len(),
-                            error = telemetry::chain(&error),
-                            "Database connection error: the rate limiter could not be asked"
-                        );
-                        done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NoDatabase)));
-                    }
-                }
+            if asking.is_none()
+                && Instant::now() >= ask_at
+                && let Some((first, _)) = waiting.front()
+            {
+                let (wanted, run_id) = (waiting.len(), first.run_id.clone());
+                asking = Some(async move { self.ask(database, lane, wanted, None, run_id.as_ref()).await }.boxed());
             }
+            let is_asking = asking.is_some();
+            let asked = async {
+                match asking.as_mut() {
+                    Some(asked) => asked.await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                // A call that was granted is sent before anything else.
+                biased;
                 Some((order, again, fetched)) = calls.next(), if !calls.is_empty() => match fetched {
                     // The token was refused, and reading it again returned another one: the order is tried once more.
                     Fetched::Failed(error) if !again && self.token_was_renewed(&error).await => waiting.push_back((order, true)),
                     fetched => done.push((order, fetched)),
                 },
-                () = tokio::time::sleep_until(ask_at.into()), if !waiting.is_empty() => {}
+                asked = asked, if is_asking => {
+                    asking = None;
+                    let wait = match asked {
+                        Ok((slots, _)) if run_is_over(&slots) => {
+                            done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::RunOver)));
+                            continue;
+                        }
+                        Ok((slots, _)) if slots.budget_exhausted => {
+                            let exhausted = |(order, _)| (order, Fetched::Failed(FetchError::DailyBudget));
+                            done.extend(waiting.drain(..).map(exhausted));
+                            continue;
+                        }
+                        Ok((slots, grant)) => {
+                            if let Some(grant) = grant {
+                                for (order, again) in waiting.drain(..waiting.len().min(grant.calls as usize)) {
+                                    if !again {
+                                        metrics::value(Metric::LimiterWaitMs, started.elapsed().as_millis() as f64);
+                                    }
+                                    calls.push(self.fetch_one(order, grant, again).boxed());
+                                }
+                            }
+                            self.wait_of(&slots)
+                        }
+                        Err(error) => {
+                            tracing::error!(
+                                orders = waiting.len(),
+                                error = telemetry::chain(&error),
+                                "Database connection error: the rate limiter could not be asked"
+                            );
+                            done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NoDatabase)));
+                            continue;
+                        }
+                    };
+                    ask_at = Instant::now() + wait;
+                    if ask_at >= deadline {
+                        done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NotStarted(wait))));
+                    }
+                }
+                () = tokio::time::sleep_until(ask_at), if !waiting.is_empty() && !is_asking => {}
                 else => return done,
             }
         }
     }
 
-    async fn fetch_one(&self, order: Order, at: Timestamp, again: bool) -> (Order, bool, Fetched) {
+    async fn fetch_one(&self, order: Order, grant: Grant, again: bool) -> (Order, bool, Fetched) {
         let call = async {
             let token = self.token.get().await.map_err(FetchError::Token)?;
-            Ok(self.client.order(&token, &order.id).await?)
+            // Nothing is awaited between this and sending.
+            let Some(at) = grant.sends_now() else { return Ok(None) };
+            Ok(Some((self.client.order(&token, &order.id).await?, at)))
         };
         let fetched = match AssertUnwindSafe(call).catch_unwind().await {
-            Ok(Ok(read)) => Fetched::Order { order: Box::new(read), at },
+            Ok(Ok(Some((read, at)))) => Fetched::Order { order: Box::new(read), at },
+            Ok(Ok(None)) => Fetched::NotStarted(SHORTEST_WAIT),
             Ok(Err(error)) => Fetched::Failed(error),
             Err(_panic) => Fetched::Failed(FetchError::Panicked),
         };
@@ -336,14 +262,6 @@ impl Fetcher {
         let (Ok(old), Ok(new)) = (self.token.get().await, self.token.refresh().await) else { return false };
         old.expose_secret() != new.expose_secret()
     }
-}
-
-fn run_is_over(slots: &Slots) -> bool {
-    slots.run_state.is_some_and(|state| state != RunState::Syncing)
-}
-
-fn wait_of(slots: &Slots) -> Duration {
-    Duration::from_millis(slots.wait_ms).max(SHORTEST_WAIT)
 }
 
 #[cfg(test)]
@@ -384,7 +302,7 @@ mod tests {
         let database = wiring::database(&env, http.clone()).unwrap();
         let fetcher = crate::setup::fetcher(&env, http).unwrap();
         let orders = ["a", "b"].map(|id| Order { id: OrderId::try_new(id).unwrap(), run_id: None });
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let fetched = fetcher.fetch_all(&database, orders.to_vec(), Lane::Bulk, deadline).await;
         assert_eq!(fetched.len(), 2);
         assert!(fetched.iter().all(|(_, fetched)| matches!(fetched, Fetched::NoDatabase)), "{fetched:?}");

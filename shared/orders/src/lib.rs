@@ -4,6 +4,8 @@
 //! |---|---|
 //! | [`setup`] | how it is configured |
 //! | [`fetch`] | orders from GHL, within the shared rate limit |
+//! | [`Grant`] | until when what the limiter granted may be sent |
+//! | `slots` | asks the limiter, and hands back what came too late |
 //! | `punctuality` | whether the limiter's grants arrive in time |
 //! | [`products`] | the location's product list, read again before an order is called invalid |
 //! | [`prepare`] | an order as read becomes the row to write |
@@ -11,11 +13,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 pub mod fetch;
+mod grant;
 pub mod prepare;
 pub mod products;
 mod punctuality;
 pub mod setup;
+mod slots;
 
 pub use fetch::{FetchError, Fetched, Fetcher, Order as FetchOrder};
+pub use grant::Grant;
 pub use prepare::{Purpose, prepare};
 pub use products::Products;

@@ -78,10 +78,11 @@ pub async fn refresh(
     let mut products = Vec::new();
     let mut offset = 0;
     loop {
+        // Read first, so that the slot doesn't wait for it.
+        let token = fetcher.token().get().await.map_err(FetchError::Token)?;
         if fetcher.one_slot(database, lane, run_id, deadline).await?.is_none() {
             return Err(FetchError::NoSlot);
         }
-        let token = fetcher.token().get().await.map_err(FetchError::Token)?;
         let page = fetcher.client().list_products(&token, offset, PAGE_SIZE).await?;
         products.extend(page.products.into_iter().map(|product| (product.id, product.name, product.image)));
         if page.rows < PAGE_SIZE as usize {

@@ -1,14 +1,14 @@
 //! Whether the limiter's grants arrive in time to be used.
 //!
 //! A grant is valid only for a short time, its *margin*: it must be used before GHL would count its call in another window. The
-//! margin follows the database's response time. Late grants are reported to the limiter, so that all functions see them.
+//! margin follows the database's response time. Late grants are handed back, and reported to the limiter, so that all functions see them.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// The widest margin. Each grant takes its slot that much longer: at 3 s for 13 s instead of 10.
-const WIDEST_MARGIN_MS: u32 = 3_000;
+pub(crate) const WIDEST_MARGIN: Duration = Duration::from_secs(3);
 /// How many round trips are remembered. Their median counts, so that one slow answer has no effect.
 const REMEMBERED: usize = 20;
 /// How often grants that stay late are logged.
@@ -21,6 +21,8 @@ pub(crate) struct Punctuality(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     round_trips: VecDeque<Duration>,
+    /// The last one, if it took longer than its margin.
+    outlier: Option<Duration>,
     /// Whether the last grant was late; `None` once it was reported.
     late: Option<bool>,
     logged_at: Option<Instant>,
@@ -32,9 +34,23 @@ impl Punctuality {
         !self.state().round_trips.is_empty()
     }
 
-    /// Records how long the database took to answer.
-    pub(crate) fn measured(&self, round_trip: Duration) {
+    /// Forgets what it measured: a first call also makes the connection.
+    pub(crate) fn forget(&self) {
+        self.state().round_trips.clear();
+    }
+
+    /// Records how long the database took to answer, where that was within its margin. A single one beyond it isn't learnt: it would widen
+    /// the margin of all that follow. A second one in a row isn't single: the database is further away than before.
+    pub(crate) fn measured(&self, round_trip: Duration, margin: Duration) {
         let mut state = self.state();
+        if round_trip > margin && !state.round_trips.is_empty() {
+            let Some(before) = state.outlier.replace(round_trip) else { return };
+            state.round_trips.clear();
+            state.round_trips.push_back(before);
+        }
+        if round_trip <= margin {
+            state.outlier = None;
+        }
         if state.round_trips.len() == REMEMBERED {
             state.round_trips.pop_front();
         }
@@ -43,11 +59,21 @@ impl Punctuality {
 
     /// Twice the usual round trip in milliseconds, at least `least_ms` and at most 3 s.
     pub(crate) fn margin_ms(&self, least_ms: u32) -> u32 {
+        let twice = (self.usual() * 2).min(WIDEST_MARGIN);
+        u32::try_from(twice.as_millis()).unwrap_or(u32::MAX).max(least_ms)
+    }
+
+    /// How much of a wait that the limiter tells goes by on the way: its answer has been under way for half a round trip, and the next
+    /// request will be for as long. An eighth is left out, since a request that comes too early is refused and costs a round trip more.
+    pub(crate) fn on_the_way(&self) -> Duration {
+        self.usual() * 7 / 8
+    }
+
+    /// The median of what was measured; zero before.
+    fn usual(&self) -> Duration {
         let mut sorted: Vec<Duration> = self.state().round_trips.iter().copied().collect();
         sorted.sort_unstable();
-        let usual = sorted.get(sorted.len() / 2).copied().unwrap_or_default();
-        let twice = u32::try_from((usual * 2).as_millis()).unwrap_or(u32::MAX);
-        twice.min(WIDEST_MARGIN_MS).max(least_ms)
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
     }
 
     /// Records whether a grant arrived too late, to be reported with the next request.
@@ -85,11 +111,15 @@ impl Punctuality {
 mod tests {
     use super::*;
 
+    const NEAR: Duration = Duration::from_millis(250);
+
     #[test]
     fn the_margin_is_twice_the_usual_round_trip_within_bounds() {
         let margin = |round_trips: &[u64]| {
             let punctuality = Punctuality::default();
-            round_trips.iter().for_each(|&ms| punctuality.measured(Duration::from_millis(ms)));
+            for &ms in round_trips {
+                punctuality.measured(Duration::from_millis(ms), Duration::from_secs(60));
+            }
             punctuality.margin_ms(250)
         };
         assert_eq!(margin(&[]), 250);
@@ -99,6 +129,27 @@ mod tests {
         assert_eq!(margin(&[5_000]), 3_000);
         let moved: Vec<u64> = std::iter::repeat_n(300, 20).chain(std::iter::repeat_n(600, 20)).collect();
         assert_eq!(margin(&moved), 1_200, "what was long ago is forgotten");
+    }
+
+    #[test]
+    fn a_wait_goes_by_on_the_way() {
+        let punctuality = Punctuality::default();
+        assert_eq!(punctuality.on_the_way(), Duration::ZERO);
+        punctuality.measured(Duration::from_millis(80), NEAR);
+        assert_eq!(punctuality.on_the_way(), Duration::from_millis(70));
+    }
+
+    #[test]
+    fn one_outlier_is_not_learnt_and_a_second_one_tells_of_another_distance() {
+        let punctuality = Punctuality::default();
+        punctuality.measured(Duration::from_millis(40), NEAR);
+        punctuality.measured(Duration::from_secs(2), NEAR);
+        assert_eq!(punctuality.margin_ms(250), 250);
+        punctuality.measured(Duration::from_millis(40), NEAR);
+        punctuality.measured(Duration::from_millis(700), NEAR);
+        assert_eq!(punctuality.margin_ms(250), 250, "not in a row");
+        punctuality.measured(Duration::from_millis(710), NEAR);
+        assert_eq!(punctuality.margin_ms(250), 1_420);
     }
 
     #[test]

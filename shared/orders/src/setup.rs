@@ -39,24 +39,20 @@ fn ghl(env: &Env, http: HttpClient) -> Result<(ghl_client::Client, Secret), Sett
     Ok((client, Secret::required(env, "GHL_ACCESS_TOKEN")?))
 }
 
-/// `RATE_LIMIT_MAX`, `RATE_LIMIT_WINDOW_MS`, `RATE_LIMIT_MARGIN_MS`, `BULK_SHARE_PERCENT`, `DAILY_RESERVE`.
+/// `RATE_LIMIT_MAX`, `RATE_LIMIT_WINDOW_MS`, `RATE_LIMIT_MARGIN_MS`, `DAILY_RESERVE`.
 ///
 /// # Errors
 /// [`SettingsError`] naming the variable.
 fn limits(env: &Env) -> Result<Limits, SettingsError> {
-    let Limits { max, window_ms, margin_ms, bulk_percent, daily_reserve } = Limits::DEFAULT;
+    let Limits { max, window_ms, margin_ms, daily_reserve } = Limits::DEFAULT;
     let limits = Limits {
         max: env.parsed("RATE_LIMIT_MAX", max)?,
         window_ms: env.parsed("RATE_LIMIT_WINDOW_MS", window_ms)?,
         margin_ms: env.parsed("RATE_LIMIT_MARGIN_MS", margin_ms)?,
-        bulk_percent: env.parsed("BULK_SHARE_PERCENT", bulk_percent)?,
         daily_reserve: env.parsed("DAILY_RESERVE", daily_reserve)?,
     };
     if limits.max == 0 || limits.window_ms == 0 {
         return Err(SettingsError::malformed("RATE_LIMIT_MAX", "it and RATE_LIMIT_WINDOW_MS must be above 0"));
-    }
-    if !(1..=100).contains(&limits.bulk_percent) {
-        return Err(SettingsError::malformed("BULK_SHARE_PERCENT", "it must be 1 to 100"));
     }
     Ok(limits)
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::{
-    Database, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert, PageOrder, PageRecord,
-    RunSettings, ToReconcile,
+    Ask, Database, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert, PageOrder,
+    PageRecord, RunSettings, ToReconcile,
 };
 use domain::frames::Publication;
 use domain::listing::{Listing, Page};
@@ -14,11 +14,12 @@ use domain::{Cause, Change, FailureClass, OrderId, Run, RunKind, RunState};
 use jiff::Timestamp;
 use rand::rngs::StdRng;
 use rand::{RngExt, seq::IndexedRandom};
+use uuid::Uuid;
 
 use super::evening::Evening;
 
 /// So wide that it rarely makes anybody wait: the limiter has tests of its own, here its lock counts.
-const LIMITS: Limits = Limits { max: 1000, window_ms: 400, margin_ms: 100, bulk_percent: 80, daily_reserve: 0 };
+const LIMITS: Limits = Limits { max: 1000, window_ms: 400, margin_ms: 100, daily_reserve: 0 };
 /// Short, so that many runs follow each other.
 const RUN: RunSettings = RunSettings {
     cooldown: Duration::from_millis(20),
@@ -169,7 +170,10 @@ impl Writer {
     /// The way of orders from the limiter to their tickets.
     async fn sync(&mut self, lane: Lane, mut ids: Vec<OrderId>, run: Option<&Run>) -> Result<(), Error> {
         let run_id = run.map(|run| &run.run_id);
-        let slots = self.database.acquire_slots(lane, ids.len(), run_id, LIMITS, Observed::default(), None).await?;
+        let id = Uuid::from_u128(self.random.random());
+        let (wanted, observed) = (ids.len(), Observed::default());
+        let ask = Ask { id, lane, wanted, remaining: None, run_id, limits: LIMITS, observed, late: None };
+        let slots = self.database.acquire_slots(&ask).await?;
         ids.truncate(slots.granted as usize);
         let read = ids.iter().map(|id| OrderUpsert {
             run_id: run_id.cloned(),

@@ -1,0 +1,185 @@
+//! Asks the shared limiter for slots, and measures how far away it is.
+
+use std::time::Duration;
+
+use database::{Ask, Database, Lane, Limits, Observed, Slots};
+use domain::problem::LATE_FOR_TOO_LONG;
+use domain::{RunId, RunState};
+use jiff::Timestamp;
+use telemetry::metrics::{self, Metric};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::fetch::{FetchError, Fetcher};
+use crate::grant::Grant;
+use crate::punctuality::WIDEST_MARGIN;
+
+/// The shortest pause before the limiter is asked again.
+pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// For so long an answer that was lost may still bring a grant that can be used: the widest margin.
+const ASK_AGAIN_WITHIN: Duration = WIDEST_MARGIN;
+
+/// What is asked for.
+struct Asked<'a> {
+    lane: Lane,
+    wanted: usize,
+    remaining: Option<u64>,
+    run_id: Option<&'a RunId>,
+}
+
+/// The limiter's answer, and what it granted if that may still be sent.
+pub(crate) type Answered = Result<(Slots, Option<Grant>), database::Error>;
+
+impl Fetcher {
+    /// Asks the limiter once, and passes on what GHL has said about its limit since the last time. A grant that took longer to arrive than
+    /// its margin is handed back: then nothing is granted, and nothing stands in the way of asking again. `remaining` is what the run has
+    /// still to fetch, if that is known.
+    ///
+    /// # Errors
+    /// [`database::Error`].
+    pub async fn ask(
+        &self,
+        database: &Database,
+        lane: Lane,
+        wanted: usize,
+        remaining: Option<u64>,
+        run_id: Option<&RunId>,
+    ) -> Answered {
+        // Read before anything is granted, so that no grant waits for it. An error is returned where the token is needed.
+        let _read_in_advance = self.token.get().await;
+        let to_measure = Asked { lane, wanted: 0, remaining, run_id };
+        if !database.has_answered() {
+            // Only makes the connection, which takes longer than what follows.
+            self.acquire(database, &to_measure).await?;
+            self.punctuality.forget();
+        }
+        if !self.punctuality.is_measured() {
+            // The margin of the first grant needs a measurement, too.
+            self.acquire(database, &to_measure).await?;
+        }
+        let (mut slots, grant) = self.acquire(database, &Asked { lane, wanted, remaining, run_id }).await?;
+        if let Some(grant) = grant.filter(|grant| grant.sends_now().is_none()) {
+            self.hand_back(database, &grant, grant.calls).await;
+            (slots.granted, slots.wait_ms) = (0, 1);
+            return Ok((slots, None));
+        }
+        Ok((slots, grant))
+    }
+
+    async fn acquire(&self, database: &Database, asked: &Asked<'_>) -> Answered {
+        let ghl_client::ObservedRate { rate: seen, age, took } = self.client.take_observed();
+        let observed = Observed {
+            max: seen.max,
+            remaining: seen.remaining,
+            daily_remaining: seen.daily_remaining,
+            age_ms: seen.remaining.map(|_| milliseconds(age)),
+            took_ms: seen.remaining.map(|_| milliseconds(took)),
+            closed_for_ms: seen.closed_for.map(milliseconds),
+        };
+        let limits = Limits { margin_ms: self.punctuality.margin_ms(self.limits.margin_ms), ..self.limits };
+        let margin = Duration::from_millis(u64::from(limits.margin_ms));
+        let Asked { lane, wanted, remaining, run_id } = *asked;
+        let late = self.punctuality.unreported();
+        let mut ask = Ask { id: Uuid::new_v4(), lane, wanted, remaining, run_id, limits, observed, late };
+        let asked_at = Instant::now();
+        let slots = match database.acquire_slots(&ask).await {
+            // Maybe only the answer was lost: the same id gets the same grant.
+            Err(database::Error::NoAnswer { .. }) if asked_at.elapsed() < ASK_AGAIN_WITHIN => {
+                let older = milliseconds(asked_at.elapsed());
+                ask.observed.age_ms = ask.observed.age_ms.map(|age| age.saturating_add(older));
+                database.acquire_slots(&ask).await?
+            }
+            answer => answer?,
+        };
+        let answered_at = Instant::now();
+        let round_trip = answered_at.duration_since(asked_at);
+        self.punctuality.reported();
+        self.punctuality.measured(round_trip, margin);
+        if let Some(remaining) = slots.daily_remaining {
+            metrics::value(Metric::GhlDailyRemaining, remaining as f64);
+        }
+        let (granted_at, calls) = (slots.granted_at, slots.granted);
+        let grant = (calls > 0).then_some(Grant { id: ask.id, calls, granted_at, asked_at, answered_at, margin });
+        if grant.is_some() {
+            let late = round_trip > margin;
+            self.punctuality.granted(late);
+            if late {
+                tracing::warn!(
+                    granted = calls,
+                    elapsed_ms = milliseconds(round_trip),
+                    margin_ms = limits.margin_ms,
+                    "A rate limit grant arrived too late to be used"
+                );
+            }
+        }
+        let late_for = slots.late_ms.map(Duration::from_millis);
+        if late_for.is_some_and(|late| late >= LATE_FOR_TOO_LONG) && self.punctuality.should_log() {
+            metrics::count(Metric::LimiterTooLate, 1);
+            tracing::error!(
+                late_ms = slots.late_ms,
+                elapsed_ms = milliseconds(round_trip),
+                "Nothing can be fetched: the database answers so slowly that every rate limit grant arrives too late"
+            );
+        }
+        Ok((slots, grant))
+    }
+
+    /// Gives back calls that will never be sent. If that fails, they take their slots until their window is over.
+    pub async fn hand_back(&self, database: &Database, grant: &Grant, unused: u32) {
+        if let Err(error) = database.hand_back_slots(grant.id, unused).await {
+            tracing::warn!(
+                unused,
+                error = telemetry::chain(&error),
+                "Unused slots of the rate limit could not be handed back"
+            );
+        }
+    }
+
+    /// Waits for one slot, until `deadline`. `None` if none was free in time or the run has ended.
+    ///
+    /// # Errors
+    /// [`FetchError::Database`], [`FetchError::DailyBudget`].
+    pub async fn one_slot(
+        &self,
+        database: &Database,
+        lane: Lane,
+        run_id: Option<&RunId>,
+        deadline: std::time::Instant,
+    ) -> Result<Option<Timestamp>, FetchError> {
+        let deadline = Instant::from_std(deadline);
+        loop {
+            let (slots, grant) = self.ask(database, lane, 1, None, run_id).await.map_err(FetchError::Database)?;
+            if let Some(at) = grant.and_then(|grant| grant.sends_now()) {
+                return Ok(Some(at));
+            }
+            if slots.budget_exhausted {
+                return Err(FetchError::DailyBudget);
+            }
+            let wait = self.wait_of(&slots);
+            if run_is_over(&slots) || Instant::now() + wait >= deadline {
+                return Ok(None);
+            }
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// How long to wait before the limiter is asked again, so that the request arrives as slots become free.
+    pub(crate) fn wait_of(&self, slots: &Slots) -> Duration {
+        let wait = Duration::from_millis(slots.wait_ms);
+        wait.saturating_sub(self.punctuality.on_the_way()).max(SHORTEST_WAIT)
+    }
+}
+
+/// Whether the run that was asked for has ended.
+pub(crate) fn run_is_over(slots: &Slots) -> bool {
+    slots.run_state.is_some_and(|state| state != RunState::Syncing)
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
