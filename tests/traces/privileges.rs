@@ -29,6 +29,9 @@ const DONE_BY_LAMBDA: [&str; 7] = [
 /// Decides whether S3 answers 404 or 403 for an object that isn't there; no call of its own.
 const DECIDES_AN_ANSWER: &str = "s3:ListBucket";
 
+/// A second stack in the account, made to stand beside the first for a while and not to do everything.
+const NEIGHBOUR: &str = "ghl-sync-neighbour-";
+
 async fn roles() -> BTreeMap<String, Role> {
     let url = format!("{}/_local/grants", Stack::running().aws_endpoint_url);
     let roles: BTreeMap<String, Role> = reqwest::get(url).await.expect("it answers").json().await.expect("roles");
@@ -56,7 +59,8 @@ async fn no_function_asks_for_what_it_may_not() {
 #[tokio::test]
 async fn no_function_may_do_what_it_never_does() {
     let mut unused = Vec::new();
-    for (name, role) in roles().await {
+    let of_this_stack = |(name, _): &(String, Role)| !name.starts_with(NEIGHBOUR);
+    for (name, role) in roles().await.into_iter().filter(of_this_stack) {
         for granted in &role.granted {
             let by_others = DONE_BY_LAMBDA.contains(&granted.0.as_str()) || granted.0 == DECIDES_AN_ANSWER;
             let by_a_schedule = granted.0 == "lambda:InvokeFunction";
