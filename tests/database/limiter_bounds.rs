@@ -46,7 +46,8 @@ fn any_ask(limits: Limits, is_bulk: bool, random: &mut StdRng) -> Ask {
         lane: if is_bulk { Lane::Bulk } else { Lane::Priority },
         wanted: random.random_range(0..=limits.max * 2),
         remaining,
-        margin_ms: random.random_range(0..60),
+        // A wide one is kept on a busy machine, too.
+        margin_ms: if random.random_bool(0.2) { 1_000 } else { random.random_range(0..60) },
         limits,
         seen: Seen::default(),
     }
@@ -84,7 +85,7 @@ async fn work(client: Client, location: String, limits: Limits, seed: u64, begun
     work
 }
 
-/// Returns how many calls were sent.
+/// Returns how many calls were granted.
 async fn play(database: &TestDatabase, number: u64, seed: u64) -> i64 {
     let mut random = StdRng::seed_from_u64(seed);
     let limits = any_limits(&mut random);
@@ -117,7 +118,7 @@ async fn play(database: &TestDatabase, number: u64, seed: u64) -> i64 {
             assert_eq!(&answer[name], value, "{story}: {name} of {ask:?} at {at_us}");
         }
     }
-    done.sent.iter().map(|(_, calls)| calls).sum()
+    done.answered.iter().filter_map(|answered| answered.answer["granted"].as_i64()).sum()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -130,6 +131,6 @@ async fn properties_of_the_rate_limit_hold_whatever_workers_do() {
     let database = TestDatabase::new().await;
     let scenarios = if only { 1 } else { SCENARIOS };
     let played = stream::iter(0..scenarios).map(|number| play(&database, number, first + number));
-    let sent: Vec<i64> = played.buffer_unordered(AT_ONCE).collect().await;
-    assert!(sent.iter().sum::<i64>() > 0, "nothing was sent at all");
+    let granted: Vec<i64> = played.buffer_unordered(AT_ONCE).collect().await;
+    assert!(granted.iter().sum::<i64>() > 0, "nothing was granted at all");
 }
