@@ -1,6 +1,8 @@
 """A local cloud of a test's own, in a process of its own, on a free port."""
 
+import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -52,7 +54,9 @@ class OwnCloud(unittest.TestCase):
         log = self.directory / "cloud.log"
         with log.open("w") as output:
             cloud = subprocess.Popen(
-                [sys.executable, "-u", str(HERE / "launcher.py")], env=environment, stdout=output, stderr=output)
+                [sys.executable, "-u", str(HERE / "launcher.py")], env=environment, stdout=output, stderr=output,
+                process_group=0)
+        self.addCleanup(self.end_functions_of, cloud)
         self.addCleanup(cloud.wait)
         self.addCleanup(cloud.terminate)
         deadline = time.monotonic() + STARTS_WITHIN_SECONDS
@@ -63,6 +67,11 @@ class OwnCloud(unittest.TestCase):
             except OSError:
                 time.sleep(0.05)
         self.fail(f"the local cloud doesn't start:\n{log.read_text()[-2000:]}")
+
+    def end_functions_of(self, cloud: subprocess.Popen) -> None:
+        """A function that is held outlives the cloud, in its group of processes."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(cloud.pid, signal.SIGKILL)
 
     def program(self, name: str) -> None:
         """What a function of this name runs."""
