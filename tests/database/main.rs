@@ -15,6 +15,7 @@
 //! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
 //! | `adoption` | tickets of the original app |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
+//! | `growth` | what runs leave in the database |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
 //! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
@@ -41,6 +42,7 @@ mod budget;
 mod catalogues;
 mod clock;
 mod gate;
+mod growth;
 mod harness;
 mod histories;
 mod interleavings;
