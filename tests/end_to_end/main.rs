@@ -12,6 +12,7 @@
 //! | `doors`, `socket`, `forgeries`, `tricks`, `rotation`, `original` | who gets in, by which door and with which key |
 //! | `metrics`, `startup`, `operating` | what operators see and do |
 //! | `blips`, `distance` | a database that is away for a while, restored, or far away |
+//! | `neighbours` | a second stack in the same account |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod blips;
@@ -25,6 +26,7 @@ mod full;
 mod gate;
 mod incremental;
 mod metrics;
+mod neighbours;
 mod operating;
 mod order_cases;
 mod original;
