@@ -84,3 +84,33 @@ async fn where_nothing_is_known_there_is_enough() {
     database.execute("update sync_limiter set daily_observed_at = now() - interval '7 hours'").await;
     assert_eq!(scheduled(&database, "full").await["started"], true);
 }
+
+#[tokio::test]
+async fn a_full_run_that_could_not_start_is_the_next_scheduled_one() {
+    let database = TestDatabase::new().await;
+    let end = "update sync_runs set state = 'Completed', announced_state = 'Completed', listed = 1000,
+        listing_complete = true where state = 'Syncing'";
+    let running = start(&database, "incremental").await;
+    assert_eq!(scheduled(&database, "full").await["reason"], "running", "{running}");
+    database.call("skip_run", json!({"kind": "full", "reason": "running"})).await;
+    assert_eq!(scheduled(&database, "incremental").await["reason"], "running");
+    database.call("skip_run", json!({"kind": "incremental", "reason": "running"})).await;
+    database.execute(end).await;
+
+    // Asked by a person, an incremental run is one.
+    assert_eq!(
+        database
+            .value(&format!("(select kind from sync_runs where run_id = '{}')", start(&database, "incremental").await))
+            .await,
+        "incremental"
+    );
+    database.execute(end).await;
+    // 1,000 calls and some for lists are more than half of what is left over the reserve: the day holds no full run.
+    database.call("acquire_slots", asking("priority", json!(2900))).await;
+    assert_eq!(scheduled(&database, "incremental").await["run"]["kind"], "incremental");
+    database.execute(end).await;
+    database.call("acquire_slots", asking("priority", json!(150_000))).await;
+    assert_eq!(scheduled(&database, "incremental").await["run"]["kind"], "full");
+    database.execute(end).await;
+    assert_eq!(scheduled(&database, "incremental").await["run"]["kind"], "incremental", "it is made up for");
+}

@@ -4,12 +4,13 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{TestDatabase, call};
-use crate::orders::{READ_AT, order, upsert, with};
+use crate::orders::{READ_AT, line, order, reconcile, upsert, with};
 
 /// Asks about notices, each `{order_id, sent_at, received_at?, first_try?}`.
 async fn plan(database: &TestDatabase, notices: Value) -> Value {
     let mut plan = database.call("plan_orders", json!({"orders": notices, "claim_ms": 60000})).await;
-    assert!(plan.as_object_mut().unwrap().remove("now").is_some());
+    let plan_fields = plan.as_object_mut().unwrap();
+    assert!(plan_fields.remove("now").is_some() && plan_fields.remove("due").is_some());
     plan
 }
 
@@ -27,6 +28,22 @@ async fn a_fetch_granted_after_the_message_serves_it() {
     assert_eq!(plan(&database, asked).await, json!({"served": ["o1"], "busy": []}));
     let asked = json!([{"order_id": "o1", "sent_at": "2026-03-01T09:59:58Z"}]);
     assert_eq!(plan(&database, asked).await["served"], json!([]), "2 s are allowed for clocks");
+}
+
+#[tokio::test]
+async fn what_is_served_is_due_until_its_tickets_are_reconciled() {
+    let database = TestDatabase::new().await;
+    upsert(&database, order("o1", &[line("p1", "price1", "VIP", 2)])).await;
+    let notices = json!([{"order_id": "o1", "sent_at": "2026-03-01T09:59:57.998Z"}]);
+    let asked = json!({"orders": notices, "claim_ms": 60000});
+    let plan = database.call("plan_orders", asked.clone()).await;
+    assert_eq!((&plan["served"], &plan["due"]), (&json!(["o1"]), &json!(["o1"])));
+    reconcile(&database, "o1").await;
+    let plan = database.call("plan_orders", asked).await;
+    assert_eq!((&plan["served"], &plan["due"]), (&json!(["o1"]), &json!([])));
+    let newer = json!({"orders": [{"order_id": "o1", "sent_at": "2026-03-01T11:00:00Z"}], "claim_ms": 60000});
+    database.execute("update ghl_qr_orders set tickets_due = now()").await;
+    assert_eq!(database.call("plan_orders", newer).await["due"], json!([]), "its own fetch will hand it over");
 }
 
 /// The list of valid orders reads an order and writes neither row nor tickets.

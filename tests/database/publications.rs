@@ -154,3 +154,38 @@ async fn a_lost_pulse_is_noticed() {
     confirm(&database, &run_id, &cancelled).await;
     assert_eq!(database.call("sync_snapshot", json!({})).await["needs_pulse"], false);
 }
+
+#[tokio::test]
+async fn numbers_of_a_restored_database_go_on_above_what_was_published() {
+    let database = TestDatabase::new().await;
+    let run_id = start(&database, "full").await;
+    let first = grant(&database, &run_id).await["seq_first"].as_i64().unwrap();
+    assert_eq!(database.call("raise_seq", json!({"seq": first})).await["raised"], false, "given out already");
+    let published = first + 1000;
+    assert_eq!(database.call("raise_seq", json!({"seq": published})).await["raised"], true);
+    assert_eq!(database.call("raise_seq", json!({"seq": published})).await["raised"], false);
+    assert_eq!(database.call("raise_seq", json!({"seq": i64::MAX})).await["raised"], false, "no number of ours");
+    assert_eq!(database.call("sync_snapshot", json!({"next_seq": true})).await["seq"], published + 1);
+}
+
+#[tokio::test]
+async fn a_dead_pulse_ends_a_run_only_if_no_newer_one_works() {
+    let database = TestDatabase::new().await;
+    let run_id = start(&database, "full").await;
+    let end = |dead_pulse: Value| {
+        json!({
+            "run_id": run_id, "state": "Error", "code": "pulse_failed", "message": "It stopped", "dead_pulse": dead_pulse,
+            "pulse_lost_after_ms": 30000,
+        })
+    };
+    pulse(&database, &run_id, 1, 0).await;
+    pulse(&database, &run_id, 2, 0).await;
+    assert_eq!(database.call("end_run", end(json!(1))).await["ended"], false);
+    assert_eq!(database.call("end_run", end(Value::Null)).await["ended"], false, "it had a pulse just now");
+    database.execute("update sync_runs set last_pulse_at = now() - interval '31 seconds'").await;
+    assert_eq!(database.call("end_run", end(json!(1))).await["ended"], false);
+    assert_eq!(database.call("end_run", end(json!(2))).await["ended"], true);
+    let other = start(&database, "full").await;
+    let unknown = json!({"run_id": other, "state": "Error", "code": "pulse_failed", "message": "", "dead_pulse": null});
+    assert_eq!(database.call("end_run", unknown).await["ended"], true, "no sign of life");
+}

@@ -1,6 +1,6 @@
 //! A database that is far away, and one that is too slow.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tests::{
@@ -80,4 +80,34 @@ async fn a_database_that_is_too_slow_for_the_rate_limit_is_told_everywhere() {
         Some(problems) => Err(Value::to_string(problems)),
     })
     .await;
+}
+
+mod far {
+    use super::*;
+
+    /// The least that a call takes, and that a connection costs.
+    const CALL: Duration = Duration::from_millis(30);
+    const CONNECTING: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_far_database_takes_its_time_for_each_call_and_connection() {
+        let world = World::with_orders(4).await;
+        let before = world.set_far(true).await;
+        let http = tests::http();
+        let body = json!({ "request": { "location_id": world.location_id } });
+        let mut took = Vec::new();
+        for _ in 0..5 {
+            let url = format!("{}/rpc/list_products", world.postgrest_url);
+            let begun = Instant::now();
+            let call = http.post(url).header("apikey", &world.service_key).json(&body).send().await;
+            assert_eq!(call.expect("the database answers").status(), 200);
+            took.push(begun.elapsed());
+        }
+        assert!(took[0] >= CONNECTING + CALL && took.iter().all(|took| *took >= CALL), "{took:?}");
+        // Functions go by the same door.
+        let begun = Instant::now();
+        world.status().await;
+        assert!(begun.elapsed() >= CALL, "{:?}", begun.elapsed());
+        world.set_far(before).await;
+    }
 }

@@ -5,6 +5,7 @@ use tests::{
     api::As,
     dashboard::Dashboard,
     fake_ghl::new_id,
+    output::Output,
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::{World, assert_adds_up},
 };
@@ -56,8 +57,22 @@ async fn a_pulse_that_was_given_up_ends_its_run_and_whoever_finds_it_says_so() {
     world.ghl.fail(json!({ "endpoint": "detail", "fault": { "kind": "delay", "ms": 6_000 } })).await;
     let mut dashboard = Dashboard::open(&world, As::Member).await;
     let run_id = world.api.start(SYNC).await;
-    let letter = json!({ "location_id": world.location_id, "run_id": run_id, "pulse": 1 });
-    world.cloud().send("dead-letter", &letter.to_string()).await;
+    until("a second pulse", A_MOMENT, async || {
+        let run = world.database.run(&run_id).await;
+        if run["pulse"].as_u64() > Some(1) { Ok(()) } else { Err(run.to_string()) }
+    })
+    .await;
+    let letter = |pulse: u64| json!({ "location_id": world.location_id, "run_id": run_id, "pulse": pulse }).to_string();
+    let output = Output::from_now();
+    world.cloud().send("dead-letter", &letter(1)).await;
+    until("a word about the old pulse", A_MOMENT, async || {
+        let text = output.text();
+        if text.contains("goes on with a newer one") { Ok(()) } else { Err(text) }
+    })
+    .await;
+    assert_eq!(world.database.run(&run_id).await["state"], "Syncing", "its newer pulses work");
+
+    world.cloud().send("dead-letter", &letter(1_000)).await;
     let told = dashboard.until_told(&run_id, "Error", A_SMALL_RUN).await;
     assert_eq!(told["data"]["errorCode"], "pulse_failed", "{told}");
     assert_adds_up(&world.database.run(&run_id).await);

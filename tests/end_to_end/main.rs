@@ -10,9 +10,12 @@
 //! | `schedule`, `steering`, `endings`, `failures` | how runs start, are steered, end and fail |
 //! | `webhooks`, `flood`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
 //! | `doors`, `socket`, `forgeries`, `tricks`, `rotation`, `original` | who gets in, by which door and with which key |
-//! | `metrics`, `distance`, `startup`, `operating` | what operators see and do, and a database that is far away |
+//! | `metrics`, `startup`, `operating` | what operators see and do |
+//! | `blips`, `distance` | a database that is away for a while, restored, or far away |
+//! | `neighbours` | a second stack in the same account |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod blips;
 mod distance;
 mod doors;
 mod endings;
@@ -23,6 +26,7 @@ mod full;
 mod gate;
 mod incremental;
 mod metrics;
+mod neighbours;
 mod operating;
 mod order_cases;
 mod original;

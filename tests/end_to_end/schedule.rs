@@ -32,6 +32,13 @@ async fn a_schedule_starts_a_run_and_one_too_many_is_recorded_as_skipped() {
     let row = world.until_ended(run["runId"].as_str().unwrap(), A_SMALL_RUN).await;
     assert_eq!(row["state"], "Delay", "{row}");
     assert_adds_up(&row);
+
+    // The full run is made up for by the next scheduled one, whichever that is.
+    world.database.end_cooldown().await;
+    world.cloud().invoke("run-worker", json!({ "schedule": "incremental" })).await;
+    let run = newest_runs(&world).await.remove(0);
+    assert_eq!((&run["kind"], &run["status"]), (&json!("full"), &json!("Syncing")), "{run}");
+    world.until_ended(run["runId"].as_str().unwrap(), A_SMALL_RUN).await;
 }
 
 /// A start whose pulse was lost: the row alone, silent for a minute.

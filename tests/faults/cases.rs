@@ -13,6 +13,7 @@ fn case(name: &'static str) -> Case {
         quick: false,
         ghl: Vec::new(),
         cloud: Vec::new(),
+        lost: &[],
         at: Moment::Start,
         harm: Harm::Nothing,
         ends: COMPLETED,
@@ -47,7 +48,10 @@ fn message(code: u16, message: &Value) -> Value {
 }
 
 pub(crate) fn all() -> Vec<Case> {
-    [ghl(), listing(), database(), cloud(), workers(), messages()].into_iter().flatten().collect()
+    [ghl(), listing(), database(), lost_answers(), cloud(), hanging(), workers(), messages()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn ghl() -> Vec<Case> {
@@ -90,8 +94,55 @@ fn database() -> Vec<Case> {
     let down = |name, ms, at| Case { at, harm: Harm::Outage { ms }, ..case(name) };
     vec![
         quick(down("PostgREST is away for 5 s while orders are fetched", 5_000, Moment::Fetching)),
-        down("PostgREST is away for 30 s from the start", 30_000, Moment::Start),
+        down("PostgREST is away for 60 s from the start", 60_000, Moment::Start),
         Case { at: Moment::Written, harm: Harm::CrashPostgres, ..case("Postgres crashes and recovers") },
+    ]
+}
+
+/// The database has done what it was asked, and the answer doesn't come back: once for each SQL function. Those of a case are called by
+/// different functions, or one after the other, so that most of their waits coincide.
+fn lost_answers() -> Vec<Case> {
+    let lost = |name, lost| Case { lost, ..case(name) };
+    vec![
+        lost(
+            "Answers are lost of begin_pulse, due_orders, upsert_orders, sync_snapshot",
+            &["begin_pulse", "due_orders", "upsert_orders", "sync_snapshot"],
+        ),
+        lost(
+            "Answers are lost of record_page, reconcile_tickets, list_connections",
+            &["record_page", "reconcile_tickets", "list_connections"],
+        ),
+        lost(
+            "Answers are lost of dispatch_orders, acquire_slots, confirm_publication",
+            &["dispatch_orders", "acquire_slots", "confirm_publication"],
+        ),
+        Case {
+            lost: &["start_run", "replace_products", "record_failures", "valid_orders"],
+            ..of_one(
+                "Answers are lost of start_run, replace_products, record_failures, valid_orders",
+                status(404),
+                None,
+                1,
+            )
+        },
+        Case {
+            lost: &["end_run"],
+            ..of_the_list("GHL 401 for a list, and the answer of end_run is lost", status(401), UNAUTHORIZED)
+        },
+    ]
+}
+
+/// What takes calls and doesn't answer them, for 20 s from the first one on.
+fn hanging() -> Vec<Case> {
+    let hang = |service: &str| json!({ "service": service, "kind": "hang", "seconds": 20 });
+    let ghl = |endpoint: &str| json!({ "endpoint": endpoint, "fault": { "kind": "hang", "ms": 20_000 } });
+    vec![
+        Case { ghl: vec![ghl("list"), ghl("detail"), ghl("products")], ..case("GHL hangs for 20 s") },
+        Case { at: Moment::Fetching, harm: Harm::Hang { ms: 20_000 }, ..case("PostgREST hangs for 20 s") },
+        Case { cloud: vec![hang("sqs")], ..case("SQS hangs for 20 s") },
+        Case { cloud: vec![hang("ssm")], ..case("SSM hangs for 20 s") },
+        Case { cloud: vec![hang("s3")], ..case("S3 hangs for 20 s") },
+        Case { cloud: vec![hang("connections")], ..case("The WebSocket's door hangs for 20 s") },
     ]
 }
 

@@ -1,5 +1,7 @@
 //! Doing harm to the running stack, and undoing it.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 use tests::{workers::workers, world::World};
 use tokio::process::Command;
@@ -10,11 +12,24 @@ pub(crate) async fn cloud(world: &World, fault: &Value) {
     assert!(answer.status().is_success(), "{fault}: {}", answer.text().await.unwrap());
 }
 
-/// The database is out of reach for so long, as when Supabase's PostgREST is away.
-pub(crate) async fn outage(world: &World, ms: u64) {
-    let url = format!("{}/_control", world.supabase_url());
-    let answer = tests::http().put(url).json(&json!({ "refuseForMs": ms })).send().await.expect("it answers");
-    assert!(answer.status().is_success());
+/// Orders a fault of the local Supabase's door (`infra/local/supabase`), in place of the one before.
+pub(crate) async fn database(world: &World, fault: &Value) {
+    let answer = tests::http().put(door_url(world)).json(fault).send().await.expect("the local Supabase answers");
+    assert!(answer.status().is_success(), "{fault}: {}", answer.text().await.unwrap());
+}
+
+/// The next answer of each of these SQL functions gets lost, after the function has committed.
+pub(crate) async fn lose_answers(world: &World, functions: &[&str]) {
+    let once: BTreeMap<_, _> = functions.iter().map(|function| (format!("/rpc/{function}"), 1)).collect();
+    database(world, &json!({ "loseAnswers": once })).await;
+}
+
+/// The SQL functions whose answers are still to be lost: those that nobody has called.
+pub(crate) async fn not_lost_yet(world: &World) -> Vec<String> {
+    let answer = tests::http().get(door_url(world)).send().await.expect("the local Supabase answers");
+    let set: Value = answer.json().await.expect("it shows what is set");
+    let left: BTreeMap<String, u64> = serde_json::from_value(set["loseAnswers"].clone()).unwrap();
+    left.into_iter().filter(|(_, times)| *times > 0).map(|(path, _)| path).collect()
 }
 
 /// Postgres crashes and recovers: it does so whenever one of its processes is killed.
@@ -42,7 +57,11 @@ async fn kill(pids: &[u64]) {
 pub(crate) async fn heal(world: &World) {
     world.ghl.heal().await;
     tests::http().delete(faults_url(world)).send().await.expect("the local cloud answers");
-    tests::http().delete(format!("{}/_control", world.supabase_url())).send().await.expect("it answers");
+    tests::http().delete(door_url(world)).send().await.expect("the local Supabase answers");
+}
+
+fn door_url(world: &World) -> String {
+    format!("{}/_control", world.supabase_url())
 }
 
 fn faults_url(world: &World) -> String {

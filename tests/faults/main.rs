@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `matrix` | plays the cases and writes the table |
 //! | `cases` | the faults, one by one, and how a run is to end |
+//! | `outside` | faults that befall a webhook, a scan or a page, and what these see |
 //! | `scene` | one case: a run, its fault, what must hold afterwards |
 //! | `harm` | ordering faults from GHL, the cloud and the database; killing workers |
 //! | `soak` | many runs with random faults, webhooks and kills |
@@ -16,6 +17,7 @@
 mod cases;
 mod harm;
 mod matrix;
+mod outside;
 mod scene;
 mod soak;
 

@@ -32,6 +32,8 @@ pub(crate) struct Case {
     pub(crate) ghl: Vec<Value>,
     /// The local cloud's faults.
     pub(crate) cloud: Vec<Value>,
+    /// SQL functions whose first answer gets lost.
+    pub(crate) lost: &'static [&'static str],
     /// What is done once the moment has come.
     pub(crate) at: Moment,
     pub(crate) harm: Harm,
@@ -60,6 +62,10 @@ pub(crate) enum Moment {
 pub(crate) enum Harm {
     Nothing,
     Outage {
+        ms: u64,
+    },
+    /// The database takes calls and answers none.
+    Hang {
         ms: u64,
     },
     CrashPostgres,
@@ -93,7 +99,8 @@ pub(crate) async fn play(case: &Case) -> Shown {
     for fault in &case.cloud {
         harm::cloud(&world, fault).await;
     }
-    let run_id = world.api.start(SYNC).await;
+    harm::lose_answers(&world, case.lost).await;
+    let run_id = start(&world, case).await;
     await_moment(&world, &run_id, case.at).await;
     do_harm(&mut world, &run_id, case.harm).await;
 
@@ -106,9 +113,13 @@ pub(crate) async fn play(case: &Case) -> Shown {
     })
     .await;
     let state = ended["state"].as_str().unwrap().to_owned();
-    assert_eq!((state.as_str(), ended["error_code"].as_str()), case.ends, "{}: {ended}", case.name);
     let failed = ended["failed"].as_u64().unwrap();
-    assert!(case.failed.is_none_or(|expected| expected == failed), "{}: {ended}", case.name);
+    let right = (state.as_str(), ended["error_code"].as_str()) == case.ends
+        && case.failed.is_none_or(|expected| expected == failed);
+    if !right {
+        panic!("{}: {ended}\n{}", case.name, failures(&world, &run_id).await);
+    }
+    assert_eq!(harm::not_lost_yet(&world).await, [""; 0], "{}: nobody called them", case.name);
     let told = last_status(&mut dashboard, &run_id).await;
     assert_every_account_agrees(&world, &run_id, &told).await;
 
@@ -116,6 +127,28 @@ pub(crate) async fn play(case: &Case) -> Shown {
     assert_nothing_lost(&world).await;
     let code = ended["error_code"].as_str().map(|code| format!(" (`{code}`)")).unwrap_or_default();
     Shown { ends: format!("{state}{code}"), failed }
+}
+
+/// Starts the case's run; its id.
+async fn start(world: &World, case: &Case) -> String {
+    if !case.lost.contains(&"start_run") {
+        return world.api.start(SYNC).await;
+    }
+    world.api.post(As::Admin, SYNC).await.refused(503, "database_unavailable", &[]);
+    let begun = "select run_id from public.sync_runs where state = 'Syncing'";
+    world.database.rows(begun).await[0]["run_id"].as_str().expect("the run was started").to_owned()
+}
+
+/// The orders that failed in a run, each with its reason: what its row doesn't tell.
+async fn failures(world: &World, run_id: &str) -> String {
+    let failed = world
+        .database
+        .rows(&format!(
+            "select order_id, class, code, reason, attempts from public.sync_outcomes
+             where run_id = '{run_id}' and outcome = 'failed' order by recorded_at"
+        ))
+        .await;
+    failed.iter().map(|order| format!("failed: {order}\n")).collect()
 }
 
 /// The last status told of a run, once nothing more has come for a while.
@@ -136,7 +169,7 @@ pub(crate) async fn assert_nothing_lost(world: &World) {
         let row = world.until_ended(run_id, PATIENCE).await;
         world.database.end_cooldown().await;
         let right = row["state"] == "Delay" && row["failed"] == 0;
-        if right { Ok(()) } else { Err(row.to_string()) }
+        if right { Ok(()) } else { Err(format!("{row}\n{}", failures(world, run_id).await)) }
     })
     .await;
     until("quiet queues", PATIENCE, async || {
@@ -169,7 +202,8 @@ async fn await_moment(world: &World, run_id: &str, moment: Moment) {
 async fn do_harm(world: &mut World, run_id: &str, what: Harm) {
     match what {
         Harm::Nothing => {}
-        Harm::Outage { ms } => harm::outage(world, ms).await,
+        Harm::Outage { ms } => world.take_database_away(ms).await,
+        Harm::Hang { ms } => harm::database(world, &json!({ "hangForMs": ms })).await,
         Harm::CrashPostgres => {
             harm::crash_postgres(world).await;
             // It takes our own connection along.

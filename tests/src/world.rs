@@ -46,8 +46,28 @@ impl World {
 
     /// From now on every call of the database takes so many milliseconds more, as in another region.
     pub async fn move_database(&self, latency_ms: u64) {
+        self.order_of_supabase(json!({ "latencyMs": latency_ms })).await;
+    }
+
+    /// Whether the database is far from now on (`infra/local/supabase`); whether it was before.
+    pub async fn set_far(&self, far: bool) -> bool {
         let url = format!("{}/_control", self.supabase_url());
-        let answer = crate::http().put(url).json(&json!({ "latencyMs": latency_ms })).send().await;
+        let answer = crate::http().get(url).send().await.expect("the local Supabase answers");
+        let before: Value = answer.json().await.expect("it shows what is set");
+        self.order_of_supabase(json!({ "far": far })).await;
+        before["far"] == true
+    }
+
+    async fn order_of_supabase(&self, order: Value) {
+        let url = format!("{}/_control", self.supabase_url());
+        let answer = crate::http().put(url).json(&order).send().await;
+        assert!(answer.expect("the local Supabase answers").status().is_success());
+    }
+
+    /// The database is out of reach for so long, as when Supabase's PostgREST is away.
+    pub async fn take_database_away(&self, ms: u64) {
+        let url = format!("{}/_control", self.supabase_url());
+        let answer = crate::http().put(url).json(&json!({ "refuseForMs": ms })).send().await;
         assert!(answer.expect("the local Supabase answers").status().is_success());
     }
 

@@ -19,6 +19,9 @@ const READ_FOR_UNKNOWN_AT_MOST_EVERY: Duration = Duration::from_secs(60);
 /// The keys are read again no sooner than this after a failed read.
 const RETRY_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 
+/// Longest read of the keys, connection included.
+const READ_WITHIN: Duration = Duration::from_secs(4);
+
 /// A public key and the only algorithm it verifies.
 #[derive(Clone)]
 pub(crate) struct VerifyingKey {
@@ -68,7 +71,7 @@ impl SigningKeys {
     pub(crate) fn new(url: String) -> Result<Self, reqwest::Error> {
         let http = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(2))
-            .timeout(Duration::from_secs(4))
+            .timeout(READ_WITHIN)
             .redirect(reqwest::redirect::Policy::none())
             .build()?;
         Ok(Self { http, url, cache: Mutex::default() })

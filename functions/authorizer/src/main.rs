@@ -28,8 +28,8 @@ async fn start() -> Result<(), Error> {
     let authorizer = Authorizer::from_env(&Env::process())?;
     let handle = async |event: LambdaEvent<Value>| {
         let gateway_id = event.payload.pointer("/requestContext/requestId").and_then(Value::as_str).map(str::to_owned);
-        let work = authorizer.answer(event.payload);
-        telemetry::invocation(&event.context.request_id, gateway_id.as_deref(), work).await
+        let work = deadline::in_time(event.context.deadline(), authorizer.answer(event.payload));
+        telemetry::invocation(&event.context.request_id, gateway_id.as_deref(), work).await?
     };
     lambda_runtime::run(service_fn(handle)).await
 }

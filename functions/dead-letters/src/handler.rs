@@ -1,5 +1,7 @@
 //! What a dead letter was about, and where that is recorded.
 
+use std::time::{Duration, Instant};
+
 use database::{Database, Failure};
 use domain::failure::MAX_RECEIVES;
 use domain::frames::Publication;
@@ -19,15 +21,21 @@ const UNREADABLE: &str = "unreadable_message";
 pub(crate) struct DeadLetters {
     pub(crate) database: Database,
     pub(crate) publisher: Publisher,
+    /// After this time without a pulse a run has lost it.
+    pub(crate) pulse_lost_after: Duration,
 }
 
 impl DeadLetters {
-    /// Records each dead letter; what can't be recorded now stays in its queue.
-    pub(crate) async fn handle(&self, event: SqsEvent) -> BatchItemFailures {
+    /// Records each dead letter; what can't be recorded now, or isn't begun by `latest`, stays in its queue.
+    pub(crate) async fn handle(&self, event: SqsEvent, latest: Instant) -> BatchItemFailures {
         measure_age(&event);
         let mut hand_back = Vec::new();
         for record in &event.records {
             let message_id = record.message_id.clone().unwrap_or_default();
+            if Instant::now() >= latest {
+                hand_back.push(message_id);
+                continue;
+            }
             match self.record(&message_id, record).await {
                 Ok(Some(publication)) => {
                     self.publisher.publish(&self.database, &publication).await;
@@ -50,10 +58,17 @@ impl DeadLetters {
     async fn record(&self, message_id: &str, record: &SqsMessage) -> Result<Option<Publication>, database::Error> {
         let ours = |subject: &Subject| subject.location_id() == self.database.location_id();
         let failure = match Subject::of(record).filter(ours) {
-            Some(Subject::Run { run_id, .. }) => {
+            Some(Subject::Run { run_id, pulse, .. }) => {
                 let message = format!("The sync stopped. {REASON}");
-                let ended = self.database.end_run(&run_id, "pulse_failed", &message).await?;
-                tracing::error!(message_id, run_id = %run_id, "A run's pulse failed permanently; the run ends with an error");
+                let ended = self
+                    .database
+                    .end_run_of_dead_pulse(&run_id, pulse, self.pulse_lost_after, "pulse_failed", &message)
+                    .await?;
+                if ended.ended {
+                    tracing::error!(message_id, run_id = %run_id, pulse, "A run's pulse failed permanently; the run ends with an error");
+                } else {
+                    tracing::warn!(message_id, run_id = %run_id, pulse, "A pulse failed permanently; its run has ended or goes on with a newer one");
+                }
                 return Ok(ended.publication);
             }
             Some(Subject::Order { order_id, run_id, .. }) => Failure {
@@ -90,5 +105,42 @@ impl DeadLetters {
         metrics::count(Metric::FailuresRecorded, 1);
         metrics::count(Metric::OrdersFailed, usize::from(*code != UNREADABLE));
         Ok(recorded.publication)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_config::{BehaviorVersion, SdkConfig};
+    use settings::Env;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn dead_letters_for_which_no_time_is_left_stay_in_their_queue() {
+        // No database is there to record anything.
+        let env = Env::of([
+            ("SUPABASE_URL", "http://127.0.0.1:1"),
+            ("SUPABASE_SERVICE_ROLE_KEY", "invented"),
+            ("GHL_LOCATION_ID", "loc"),
+            ("STATUS_BUCKET", "status"),
+        ]);
+        let config = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
+        let database = wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap();
+        let publisher_config = runs::setup::publisher_config(&env).unwrap();
+        let publisher = Publisher::connect(&config, &publisher_config);
+        let dead_letters = DeadLetters { database, publisher, pulse_lost_after: Duration::from_secs(30) };
+        // Its id can't stand for an order: a letter that is begun is discarded without the database.
+        let event = || {
+            let mut letter = SqsMessage::default();
+            letter.message_id = Some("no id".to_owned());
+            let mut event = SqsEvent::default();
+            event.records = vec![letter; 2];
+            event
+        };
+        let now = Instant::now();
+        let handed_back = dead_letters.handle(event(), now).await;
+        assert_eq!(handed_back.batch_item_failures.len(), 2);
+        let handed_back = dead_letters.handle(event(), now + std::time::Duration::from_secs(60)).await;
+        assert!(handed_back.batch_item_failures.is_empty());
     }
 }

@@ -5,7 +5,9 @@
 mod handler;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use domain::run::PULSE_LOST_AFTER;
 use handler::DeadLetters;
 use lambda_runtime::{LambdaEvent, service_fn};
 use queues::batch::SqsEvent;
@@ -23,10 +25,17 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let (database, publisher_config) =
         (wiring::database(&env, HttpClient::new()?)?, runs::setup::publisher_config(&env)?);
     let publisher = Publisher::connect(&aws_config().await, &publisher_config);
-    let dead_letters = DeadLetters { database, publisher };
+    let pulse_lost_after = wiring::pace(&env)?.of(PULSE_LOST_AFTER);
+    let dead_letters = DeadLetters { database, publisher, pulse_lost_after };
     let handle = async |event: LambdaEvent<SqsEvent>| {
-        let work = dead_letters.handle(event.payload);
-        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await)
+        let ends_at = event.context.deadline();
+        let work = dead_letters.handle(event.payload, deadline::before(ends_at, RESERVE));
+        let work = deadline::in_time(ends_at, work);
+        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await?)
     };
     lambda_runtime::run(service_fn(handle)).await
 }
+
+/// No dead letter is begun within this time before Lambda ends the invocation: a call to the database and a publication may
+/// take their whole time-outs.
+const RESERVE: Duration = Duration::from_secs(22);

@@ -7,6 +7,10 @@ use domain::gate::{GateResult, GateTicket};
 use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, request};
 use serde_json::{Value, json};
 use telemetry::metrics::{self, Metric};
+use tokio::time::timeout;
+
+/// Longest wait for the database: somebody waits at the gate. If it decides later, the next scan tells what it decided.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
 
 /// Admits tickets. The decision is the database's: it locks order and ticket, reconciles a due order, and admits.
 pub(crate) struct Gate {
@@ -22,17 +26,20 @@ impl Gate {
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
         let caller = request::caller(&request)?;
         let (ticket_id, action) = route(&request)?;
-        let answer = match action {
-            Action::Validate => {
-                caller.require(Role::Member)?;
-                self.database.validate_ticket(ticket_id, &caller.user_id).await
-            }
-            Action::Undo => {
-                caller.require(Role::Admin)?;
-                self.database.undo_ticket(ticket_id, &caller.user_id).await
+        caller.require(match action {
+            Action::Validate => Role::Member,
+            Action::Undo => Role::Admin,
+        })?;
+        let deciding = async {
+            match action {
+                Action::Validate => self.database.validate_ticket(ticket_id, &caller.user_id).await,
+                Action::Undo => self.database.undo_ticket(ticket_id, &caller.user_id).await,
             }
         };
-        let answer = answer.map_err(failure)?;
+        let answer = match timeout(ANSWER_WITHIN, deciding).await {
+            Ok(answer) => answer.map_err(failure)?,
+            Err(_elapsed) => return Err(database_busy().caused_by("the database did not answer within 4 s")),
+        };
         count(&action, answer.result);
         let ticket = answer.ticket.as_ref().map(shown).unwrap_or_default();
         match answer.result {
@@ -92,13 +99,15 @@ fn shown(ticket: &GateTicket) -> Value {
     })
 }
 
+/// Somebody waits at the gate, and a lock is released in a moment.
+fn database_busy() -> ApiError {
+    ApiError::database_unavailable().retry_after(Duration::from_secs(1))
+}
+
 fn failure(error: database::Error) -> ApiError {
     match error.class() {
         FailureClass::Permanent => ApiError::internal(error),
-        // Somebody waits at the gate, and a lock is released in a moment.
-        FailureClass::Transient => {
-            ApiError::database_unavailable().retry_after(Duration::from_secs(1)).caused_by(error)
-        }
+        FailureClass::Transient => database_busy().caused_by(error),
         FailureClass::Auth => ApiError::database_unavailable().caused_by(error),
     }
 }
@@ -123,15 +132,17 @@ mod tests {
         lambda_http::request::from_str(&event.to_string()).unwrap()
     }
 
+    fn gate(url: &str) -> Gate {
+        let key = ("SUPABASE_SERVICE_ROLE_KEY", "invented");
+        let env = settings::Env::of([("SUPABASE_URL", url), key, ("GHL_LOCATION_ID", "loc")]);
+        Gate { database: wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap() }
+    }
+
     /// What a caller gets when the database's function answers so.
     async fn answer_to(address: &str, role: &str, function: &str, answer: ResponseTemplate) -> (u16, Value) {
         let server = MockServer::start().await;
         Mock::given(path(format!("/rest/v1/rpc/{function}"))).respond_with(answer).mount(&server).await;
-        let url = server.uri();
-        let key = ("SUPABASE_SERVICE_ROLE_KEY", "invented");
-        let env = settings::Env::of([("SUPABASE_URL", url.as_str()), key, ("GHL_LOCATION_ID", "loc")]);
-        let gate = Gate { database: wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap() };
-        let answer = http_api::respond(gate.handle(request(address, role)), "req-1").await;
+        let answer = http_api::respond(gate(&server.uri()).handle(request(address, role)), "req-1").await;
         let body: &Body = answer.body();
         (answer.status().as_u16(), serde_json::from_slice(body).unwrap())
     }
@@ -210,6 +221,24 @@ mod tests {
         ] {
             let (got, body) = answer_to(address, role, "none", ResponseTemplate::new(200)).await;
             assert_eq!((got, &body["code"]), (status, &json!(code)), "{address}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_database_that_does_not_answer_is_given_up_after_four_seconds() {
+        // Takes connections, as the system does for it, and never answers.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let gate = gate(&format!("http://{}", silent.local_addr().unwrap()));
+        for (address, role) in [("/api/qrapp/tickets/7/validate", "member"), ("/api/qrapp/tickets/7/undo", "admin")] {
+            tokio::time::pause();
+            let begun = tokio::time::Instant::now();
+            let answer = http_api::respond(gate.handle(request(address, role)), "req-1").await;
+            let took = begun.elapsed();
+            tokio::time::resume();
+            assert!(took <= Duration::from_millis(4010), "{address}: {took:?}");
+            let body: Value = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!((answer.status().as_u16(), &body["code"]), (503, &json!("database_unavailable")));
+            assert_eq!(answer.headers()["retry-after"], "1");
         }
     }
 

@@ -12,6 +12,7 @@ use orders::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepar
 use queues::{OrderMessage, Queue};
 use serde_json::json;
 use telemetry::metrics::{self, Metric};
+use tokio::time::timeout;
 use tracing::Span;
 
 /// The function's state.
@@ -25,6 +26,8 @@ pub(crate) struct OrderSync {
 
 /// The gateway waits 30 s. An order that takes longer is enqueued, and synced in the background.
 const TIME_LIMIT: Duration = Duration::from_secs(25);
+/// Longest wait for the queue after that: the rest of the function's time belongs to the answer.
+const ENQUEUE_WITHIN: Duration = Duration::from_secs(2);
 /// No fetch starts later than this.
 const LATEST_START: Duration = Duration::from_secs(12);
 /// How long callers are asked to wait when GHL doesn't answer.
@@ -38,7 +41,7 @@ impl OrderSync {
             OrderId::try_new(request::path_parameter(&request, "id")?).map_err(|_| ApiError::invalid_order_id())?;
         let force = *request.method() == Method::POST && request::query(&request, "force") == Some("true");
         Span::current().record("order_id", order_id.as_str());
-        let answer = match tokio::time::timeout(TIME_LIMIT, self.sync(&order_id, force)).await {
+        let answer = match timeout(TIME_LIMIT, self.sync(&order_id, force)).await {
             Ok(result) => result,
             Err(_elapsed) => self.enqueue(&order_id).await,
         };
@@ -103,9 +106,9 @@ impl OrderSync {
 
     async fn enqueue(&self, order_id: &OrderId) -> Result<Response, ApiError> {
         let message = OrderMessage::new(self.database.location_id().clone(), order_id.clone(), Cause::Single);
-        self.orders
-            .send(&message, Duration::ZERO)
+        timeout(ENQUEUE_WITHIN, self.orders.send(&message, Duration::ZERO))
             .await
+            .map_err(|elapsed| ApiError::queue_unavailable().caused_by(elapsed))?
             .map_err(|error| ApiError::queue_unavailable().caused_by(error))?;
         json(
             StatusCode::ACCEPTED,
@@ -141,4 +144,48 @@ fn not_fetched(error: FetchError) -> ApiError {
         _ => ApiError::ghl_unavailable(RETRY_AFTER),
     };
     answer.caused_by(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region};
+    use settings::Env;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_that_hangs_is_given_up_after_two_seconds() {
+        // Takes connections, as the system does for it, and never answers.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let env = Env::of([
+            ("GHL_API_BASE_URL", url.as_str()),
+            ("GHL_ACCESS_TOKEN", "invented"),
+            ("SUPABASE_URL", &url),
+            ("SUPABASE_SERVICE_ROLE_KEY", "invented"),
+            ("GHL_LOCATION_ID", "loc"),
+        ]);
+        let http = wiring::HttpClient::new().unwrap();
+        // Without time-outs of its own.
+        let sqs = aws_sdk_sqs::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("us-east-1"))
+            .credentials_provider(Credentials::new("test", "test", None, None, "test"))
+            .endpoint_url(&url)
+            .build();
+        let order_sync = OrderSync {
+            database: wiring::database(&env, http.clone()).unwrap(),
+            fetcher: orders::setup::fetcher(&env, http).unwrap(),
+            products: Products::default(),
+            rules: orders::setup::rules(&env).unwrap(),
+            orders: Queue::new(aws_sdk_sqs::Client::from_conf(sqs), format!("{url}/000000000000/orders")),
+        };
+        let begun = tokio::time::Instant::now();
+        let order_id = OrderId::try_new("660000000000000000000001").unwrap();
+        let error =
+            tokio::time::timeout(Duration::from_secs(120), order_sync.enqueue(&order_id)).await.unwrap().unwrap_err();
+        assert_eq!((error.code(), begun.elapsed().as_secs()), ("queue_unavailable", ENQUEUE_WITHIN.as_secs()));
+    }
 }

@@ -21,7 +21,17 @@ pub(crate) struct Task {
 impl Task {
     /// The message to send when this one has to wait. It keeps the time of the first notice.
     pub(crate) fn retry_message(&self, attempt: u32) -> OrderMessage {
-        OrderMessage { attempt, noticed_at: self.sent_at, ..self.message.clone() }
+        OrderMessage { attempt, waiting_since: None, ..self.same_message() }
+    }
+
+    /// The message to send when the database has kept this one from its work: the same attempt again.
+    pub(crate) fn same_message(&self) -> OrderMessage {
+        OrderMessage { noticed_at: self.sent_at, ..self.message.clone() }
+    }
+
+    /// Whether it is received for the first time, and not again because it had to wait.
+    pub(crate) const fn is_first_try(&self) -> bool {
+        self.message.attempt == 1 && self.message.waiting_since.is_none()
     }
 
     pub(crate) fn is_bulk(&self) -> bool {
@@ -93,6 +103,17 @@ mod tests {
         let later = Received { message: first.retry_message(2), ..received("2", "a", "loc", 9000) };
         let (tasks, _) = tasks(vec![later], &location("loc"));
         assert_eq!((tasks[0].sent_at.unwrap().as_millisecond(), tasks[0].message.attempt), (1000, 2));
+    }
+
+    #[test]
+    fn waiting_for_the_database_is_the_same_attempt_but_no_first_try() {
+        let mut message = received("1", "a", "loc", 1000);
+        assert!(tasks(vec![message.clone()], &location("loc")).0[0].is_first_try());
+        message.message.waiting_since = Timestamp::from_millisecond(2000).ok();
+        let task = tasks(vec![message], &location("loc")).0.remove(0);
+        assert!(!task.is_first_try());
+        assert_eq!((task.same_message().attempt, task.same_message().noticed_at), (1, task.sent_at));
+        assert!(task.retry_message(2).waiting_since.is_none(), "the database has answered since");
     }
 
     #[test]

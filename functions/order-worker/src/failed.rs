@@ -6,6 +6,7 @@ use std::time::Duration;
 use database::{Database, Failure};
 use domain::failure::Pace;
 use domain::{Cause, FailureClass, RunId, failure};
+use jiff::Timestamp;
 use orders::FetchError;
 use queues::{OrderMessage, Queue};
 use runs::Publisher;
@@ -23,6 +24,8 @@ pub(crate) enum NotStored {
     Products(Arc<FetchError>),
     /// The database refuses this order's data.
     Refused(String),
+    /// The database didn't answer.
+    NoDatabase,
 }
 
 /// What is done with an order that wasn't stored.
@@ -30,6 +33,8 @@ pub(crate) enum NotStored {
 pub(crate) enum NextStep {
     /// A new message is sent, to be received after `wait`.
     Retry { wait: Duration, attempt: u32 },
+    /// The same attempt is made again in some seconds: it isn't the order that failed.
+    AwaitDatabase,
     /// The failure is recorded.
     GiveUp { class: FailureClass, code: &'static str, reason: String, stops_run: bool },
 }
@@ -46,9 +51,13 @@ pub(crate) fn next_step(not_stored: &NotStored, cause: Cause, attempt: u32, jitt
                 stops_run: false,
             };
         }
+        NotStored::NoDatabase => return NextStep::AwaitDatabase,
         NotStored::Failed(error) => error,
         NotStored::Products(error) => error,
     };
+    if matches!(error, FetchError::Database(error) if error.class() != FailureClass::Permanent) {
+        return NextStep::AwaitDatabase;
+    }
     let not_found = matches!(error, FetchError::Ghl(error) if error.is_not_found());
     let wait = match error.class() {
         _ if error.stops_run() => None,
@@ -84,6 +93,33 @@ impl Retries {
         task.message_ids.clone()
     }
 
+    /// Sends the messages of tasks again that the database has kept from being done. Returns those to hand back: SQS doesn't
+    /// take them either, or they have waited for too long.
+    async fn await_database(&self, tasks: Vec<Task>) -> Vec<String> {
+        let (bulk, orders): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_bulk);
+        let mut hand_back = Vec::new();
+        for (queue, tasks) in [(&self.orders, orders), (&self.bulk, bulk)] {
+            let messages = tasks.iter().map(Task::same_message).collect();
+            match queue.postpone(messages, Timestamp::now(), fastrand::f64(), self.pace).await {
+                Ok(impatient) => hand_back.extend(
+                    impatient
+                        .into_iter()
+                        .filter_map(|index| tasks.get(index))
+                        .flat_map(|task| task.message_ids.clone()),
+                ),
+                Err(error) => {
+                    tracing::error!(
+                        orders = tasks.len(),
+                        error = telemetry::chain(&error),
+                        "Orders that wait for the database could not be resent"
+                    );
+                    hand_back.extend(tasks.into_iter().flat_map(|task| task.message_ids));
+                }
+            }
+        }
+        hand_back
+    }
+
     /// Retries or records each order. Returns the messages to hand back because neither was possible.
     pub(crate) async fn handle(
         &self,
@@ -92,10 +128,15 @@ impl Retries {
         not_stored: Vec<(Task, NotStored)>,
     ) -> Vec<String> {
         let (mut hand_back, mut given_up, mut stopping) = (Vec::new(), Vec::new(), None);
+        let mut waiting = Vec::new();
         for (task, problem) in not_stored {
             match next_step(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
                 NextStep::Retry { wait, attempt } => {
                     hand_back.extend(self.later(&task, attempt, wait).await);
+                }
+                NextStep::AwaitDatabase => {
+                    tracing::warn!(order_id = %task.message.order_id, "An order waits for the database");
+                    waiting.push(task);
                 }
                 NextStep::GiveUp { class, code, reason, stops_run } => {
                     let OrderMessage { order_id, run_id, attempt, .. } = &task.message;
@@ -133,20 +174,25 @@ impl Retries {
                 attempts: task.message.attempt,
             })
             .collect();
-        if failures.is_empty() {
-            return hand_back;
-        }
-        match database.record_failures(&failures).await {
-            Ok(recorded) => {
-                metrics::count(Metric::OrdersFailed, failures.len());
-                metrics::count(Metric::FailuresRecorded, failures.len());
-                publisher.publish_granted(database, recorded.publication.as_ref()).await;
+        if !failures.is_empty() {
+            match database.record_failures(&failures).await {
+                Ok(recorded) => {
+                    metrics::count(Metric::OrdersFailed, failures.len());
+                    metrics::count(Metric::FailuresRecorded, failures.len());
+                    publisher.publish_granted(database, recorded.publication.as_ref()).await;
+                }
+                Err(error) => {
+                    tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");
+                    let tasks = given_up.into_iter().map(|(task, ..)| task);
+                    match error.class() {
+                        // What it refuses, a dead letter may still tell of.
+                        FailureClass::Permanent => hand_back.extend(tasks.flat_map(|task| task.message_ids)),
+                        FailureClass::Transient | FailureClass::Auth => waiting.extend(tasks),
+                    }
+                }
             }
-            Err(error) => {
-                tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");
-                hand_back.extend(given_up.into_iter().flat_map(|(task, ..)| task.message_ids));
-            }
         }
+        hand_back.extend(self.await_database(waiting).await);
         hand_back
     }
 }
@@ -172,6 +218,7 @@ mod tests {
                     Some(wait.as_secs())
                 }
                 NextStep::GiveUp { .. } => None,
+                NextStep::AwaitDatabase => panic!("the database has answered"),
             })
             .collect()
     }
@@ -189,12 +236,26 @@ mod tests {
     fn what_befalls_every_order_stops_the_run() {
         let stops = |not_stored| match next_step(&not_stored, Cause::Run, 1, 0.0, Pace::default()) {
             NextStep::GiveUp { stops_run, reason, .. } => (stops_run, reason),
-            NextStep::Retry { .. } => panic!("given up at once"),
+            other => panic!("given up at once, not {other:?}"),
         };
         assert!(stops(answered(401)).0 && stops(answered(403)).0);
         assert!(!stops(answered(404)).0);
         let (stopped, reason) = stops(NotStored::Failed(FetchError::DailyBudget));
         assert!(stopped && reason.contains("budget") && !reason.contains("token"), "{reason}");
+    }
+
+    #[test]
+    fn an_order_is_not_to_blame_for_the_database() {
+        let refused = |status| {
+            let error = database::Error::Refused { function: "f", status, sqlstate: "-".into(), hint: None };
+            NotStored::Failed(FetchError::Database(error))
+        };
+        for not_stored in [NotStored::NoDatabase, refused(503), refused(401)] {
+            let step = next_step(&not_stored, Cause::Run, 5, 0.0, Pace::default());
+            assert_eq!(step, NextStep::AwaitDatabase);
+        }
+        let step = next_step(&refused(404), Cause::Run, 1, 0.0, Pace::default());
+        assert!(matches!(step, NextStep::GiveUp { .. }), "a missing migration won't go away: {step:?}");
     }
 
     #[test]

@@ -13,10 +13,10 @@ mod failed;
 mod worker;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::Duration;
 
 use failed::Retries;
-use lambda_runtime::{Context, LambdaEvent, service_fn};
+use lambda_runtime::{LambdaEvent, service_fn};
 use orders::Products;
 use queues::Queue;
 use queues::batch::SqsEvent;
@@ -57,8 +57,9 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         settle,
     };
     let handle = async |event: LambdaEvent<SqsEvent>| {
-        let work = worker.handle(event.payload, deadline(&event.context));
-        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await)
+        let ends_at = event.context.deadline();
+        let work = deadline::in_time(ends_at, worker.handle(event.payload, deadline::before(ends_at, RESERVE)));
+        Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await?)
     };
     lambda_runtime::run(service_fn(handle)).await
 }
@@ -67,8 +68,3 @@ async fn start() -> Result<(), lambda_runtime::Error> {
 const SETTLE: Duration = Duration::from_millis(500);
 /// Nothing new starts within this time before Lambda ends the invocation: calls in flight may take their whole time-out.
 const RESERVE: Duration = Duration::from_secs(30);
-
-fn deadline(context: &Context) -> Instant {
-    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-    Instant::now() + left.saturating_sub(RESERVE)
-}

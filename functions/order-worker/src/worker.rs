@@ -73,12 +73,13 @@ impl Worker {
 
     /// Syncs orders of one lane and run. Returns the messages to hand back.
     async fn sync(&self, lane: Lane, tasks: Vec<Task>, deadline: Instant) -> Vec<String> {
-        let (tasks, mut hand_back) = self.not_yet_served(tasks).await;
+        let mut not_stored = Vec::new();
+        let (tasks, mut hand_back) = self.not_yet_served(tasks, &mut not_stored).await;
         let wanted = tasks.iter().map(|task| &task.message);
         let wanted =
             wanted.map(|message| FetchOrder { id: message.order_id.clone(), run_id: message.run_id.clone() }).collect();
         let fetched = self.fetcher.fetch_all(&self.database, wanted, lane, deadline).await;
-        let (mut read, mut not_stored) = (Vec::new(), Vec::new());
+        let mut read = Vec::new();
         for (order, fetched) in fetched {
             let asked = |task: &&Task| task.message.order_id == order.id && task.message.run_id == order.run_id;
             let Some(task) = tasks.iter().find(asked) else { continue };
@@ -97,7 +98,11 @@ impl Worker {
 
     /// Drops the webhooks' orders that a fetch has served which was granted after the webhook was sent, and postpones those
     /// that another worker is fetching. Returns the tasks to fetch and the messages to hand back.
-    async fn not_yet_served(&self, tasks: Vec<Task>) -> (Vec<Task>, Vec<String>) {
+    async fn not_yet_served(
+        &self,
+        tasks: Vec<Task>,
+        not_stored: &mut Vec<(Task, NotStored)>,
+    ) -> (Vec<Task>, Vec<String>) {
         let (named, mut to_fetch): (Vec<_>, Vec<_>) =
             tasks.into_iter().partition(|task| task.message.cause == Cause::Webhook && task.sent_at.is_some());
         if named.is_empty() {
@@ -106,7 +111,7 @@ impl Worker {
         let notices: Vec<_> = named
             .iter()
             .filter_map(|task| {
-                let (order_id, first_try) = (task.message.order_id.clone(), task.message.attempt == 1);
+                let (order_id, first_try) = (task.message.order_id.clone(), task.is_first_try());
                 Some(Notice { order_id, sent_at: task.sent_at?, received_at: task.received_at, first_try })
             })
             .collect();
@@ -117,22 +122,32 @@ impl Worker {
                     error = telemetry::chain(&error),
                     "Database connection error: the webhooks' orders will be retried"
                 );
-                return (to_fetch, named.into_iter().flat_map(|task| task.message_ids).collect());
+                not_stored.extend(named.into_iter().map(|task| (task, NotStored::NoDatabase)));
+                return (to_fetch, Vec::new());
             }
         };
         let (mut hand_back, mut settled_at) = (Vec::new(), plan.now);
+        let mut due: Vec<Task> = Vec::new();
         for task in named {
             if plan.served.contains(&task.message.order_id) {
+                if plan.due.contains(&task.message.order_id) {
+                    due.push(task);
+                }
                 continue;
             }
             if plan.busy.contains(&task.message.order_id) {
                 hand_back.extend(self.retries.later(&task, task.message.attempt, BUSY_RETRY_AFTER).await);
                 continue;
             }
-            if let (1, Some(sent_at)) = (task.message.attempt, task.sent_at) {
+            if let (true, Some(sent_at)) = (task.is_first_try(), task.sent_at) {
                 settled_at = settled_at.max(sent_at.saturating_add(self.settle).unwrap_or(sent_at));
             }
             to_fetch.push(task);
+        }
+        if !due.is_empty() {
+            let messages = due.iter().map(|task| task.message.clone().into_ticket_message(Change::Written)).collect();
+            let message_ids = due.into_iter().flat_map(|task| task.message_ids).collect();
+            hand_back.extend(self.hand_over(messages, message_ids).await);
         }
         let wait = Duration::try_from(settled_at.duration_since(plan.now)).unwrap_or_default();
         tokio::time::sleep(wait.min(self.settle)).await;
@@ -178,14 +193,17 @@ impl Worker {
                 // One record that the database refuses must not take the others with it.
                 let mut hand_back = Vec::new();
                 for one in prepared {
-                    hand_back.extend(match self.upsert(std::slice::from_ref(&one)).await {
-                        Ok(hand_back) => hand_back,
+                    match self.upsert(std::slice::from_ref(&one)).await {
+                        Ok(ids) => hand_back.extend(ids),
                         Err(error) => refused(vec![one], &error, not_stored),
-                    });
+                    }
                 }
                 hand_back
             }
-            Err(error) => refused(prepared, &error, not_stored),
+            Err(error) => {
+                refused(prepared, &error, not_stored);
+                Vec::new()
+            }
             Ok(hand_back) => hand_back,
         }
     }
@@ -214,30 +232,31 @@ impl Worker {
                 handed_over.extend(task.message_ids.iter().cloned());
             }
         }
-        let hand_back = match self.tickets.send_all(&messages).await {
-            Ok(()) => Vec::new(),
-            Err(error) => {
-                tracing::error!(error = telemetry::chain(&error), "Orders could not be handed over to tickets");
-                handed_over
-            }
-        };
+        let hand_back = self.hand_over(messages, handed_over).await;
         self.publisher.publish_granted(&self.database, upserts.publication.as_ref()).await;
         Ok(hand_back)
     }
+
+    /// Hands orders over to `tickets`. Returns `message_ids`, those to hand back, if SQS didn't take all of them.
+    async fn hand_over(&self, messages: Vec<TicketMessage>, message_ids: Vec<String>) -> Vec<String> {
+        match self.tickets.send_all(&messages).await {
+            Ok(()) => Vec::new(),
+            Err(error) => {
+                tracing::error!(error = telemetry::chain(&error), "Orders could not be handed over to tickets");
+                message_ids
+            }
+        }
+    }
 }
 
-/// Orders that the database didn't store: recorded as failed if it refuses them, handed back if it can't be reached.
-fn refused(
-    prepared: Vec<(Task, OrderUpsert)>,
-    error: &database::Error,
-    not_stored: &mut Vec<(Task, NotStored)>,
-) -> Vec<String> {
-    if error.class() == FailureClass::Permanent {
-        not_stored.extend(prepared.into_iter().map(|(task, _)| (task, NotStored::Refused(error.to_string()))));
-        return Vec::new();
+/// Orders that the database didn't store: recorded as failed if it refuses them, tried again if it can't be reached.
+fn refused(prepared: Vec<(Task, OrderUpsert)>, error: &database::Error, not_stored: &mut Vec<(Task, NotStored)>) {
+    let permanent = error.class() == FailureClass::Permanent;
+    if !permanent {
+        let order_id = if let [(task, _)] = prepared.as_slice() { Some(task.message.order_id.as_str()) } else { None };
+        let (orders, error) = (prepared.len(), telemetry::chain(error));
+        tracing::error!(order_id, orders, error, "Database connection error: the orders will be retried");
     }
-    let order_id = if let [(task, _)] = prepared.as_slice() { Some(task.message.order_id.as_str()) } else { None };
-    let (orders, error) = (prepared.len(), telemetry::chain(error));
-    tracing::error!(order_id, orders, error, "Database connection error: the orders will be retried");
-    prepared.into_iter().flat_map(|(task, _)| task.message_ids).collect()
+    let problem = || if permanent { NotStored::Refused(error.to_string()) } else { NotStored::NoDatabase };
+    not_stored.extend(prepared.into_iter().map(|(task, _)| (task, problem())));
 }

@@ -17,10 +17,10 @@ mod schedule;
 mod worker;
 
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use domain::run::{LONGEST_LISTING, PULSE_EVERY};
-use lambda_runtime::{Context, LambdaEvent, service_fn};
+use lambda_runtime::{LambdaEvent, service_fn};
 use queues::Queue;
 use runs::Publisher;
 use serde_json::Value;
@@ -56,22 +56,19 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         publisher: Publisher::connect(&config, &publisher_config),
     };
     let handle = async |event: LambdaEvent<Value>| {
-        let work = worker.handle(event.payload, deadline(&event.context));
+        let ends_at = event.context.deadline();
+        let latest = deadline::before(ends_at, RESERVE).min(Instant::now() + LONGEST_LISTING);
+        let work = worker.handle(event.payload, latest);
         let work = async {
             // Only a schedule's failure comes here; Lambda tries the event again.
             work.await.inspect_err(|error| {
                 tracing::error!(error = telemetry::chain(error.as_ref()), "A schedule's event failed");
             })
         };
-        telemetry::invocation(&event.context.request_id, None, work).await
+        telemetry::invocation(&event.context.request_id, None, deadline::in_time(ends_at, work)).await?
     };
     lambda_runtime::run(service_fn(handle)).await
 }
 
 /// Nothing new starts in the last part of an invocation: a call to GHL may take its whole time-out of 20 s.
 const RESERVE: Duration = Duration::from_secs(30);
-
-fn deadline(context: &Context) -> Instant {
-    let left = context.deadline().duration_since(SystemTime::now()).unwrap_or_default();
-    Instant::now() + left.saturating_sub(RESERVE).min(LONGEST_LISTING)
-}

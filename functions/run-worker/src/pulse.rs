@@ -3,18 +3,13 @@
 use std::time::{Duration, Instant};
 
 use domain::run::PULSE_CLAIM;
-use domain::{Cause, Change, Run, RunId, RunKind, RunState};
-use queues::OrderMessage;
+use domain::{Run, RunId, RunKind, RunState};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use status_store::Upload;
 
 use crate::worker::RunWorker;
 
-/// Orders whose tickets have been due for this long are handed over again.
-const DUE_AFTER: Duration = Duration::from_secs(30);
-/// Due orders handed over per pulse.
-const DUE_LIMIT: u32 = 100;
 /// Remembered orders per page of the list of valid orders: the most that `valid_orders` in `listing.sql` looks at.
 const VALID_PAGE: u32 = 10_000;
 
@@ -65,17 +60,7 @@ impl RunWorker {
             return Ok(());
         }
         self.dispatch(run).await?;
-        let due = self.database.due_orders(self.pace.of(DUE_AFTER), DUE_LIMIT).await?;
-        let location_id = self.database.location_id();
-        let messages: Vec<_> = due
-            .into_iter()
-            .map(|due| {
-                let message = OrderMessage::new(location_id.clone(), due.order_id, Cause::Due);
-                OrderMessage { run_id: due.run_id, ..message }.into_ticket_message(Change::Written)
-            })
-            .collect();
-        self.tickets.send_all(&messages).await?;
-        Ok(())
+        self.hand_over_due().await
     }
 
     /// Draws the conclusions from a complete listing: which stored orders it doesn't name, and the list of valid orders. `false` if

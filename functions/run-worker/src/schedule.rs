@@ -30,7 +30,8 @@ impl RunWorker {
         self.publish(started.finished).await;
         match (started.started, started.run, started.pulse) {
             (true, Some(run), Some(pulse)) => {
-                tracing::info!(run_id = %run.run_id, kind = kind.as_str(), "A scheduled run started");
+                // The database may have made it a full run, if that couldn't start when it was due.
+                tracing::info!(run_id = %run.run_id, kind = run.kind.as_str(), "A scheduled run started");
                 self.pulses.send(&self.database, &run.run_id, pulse, Duration::ZERO).await?;
             }
             _ => {
@@ -42,9 +43,10 @@ impl RunWorker {
         Ok(())
     }
 
-    /// Resends a lost pulse, and removes rows that have expired.
+    /// Resends a lost pulse and orders whose tickets are due, and removes rows that have expired.
     async fn watch(&self) -> Result<(), lambda_runtime::Error> {
         self.pulses.snapshot(&self.database, false).await?;
+        self.hand_over_due().await?;
         Ok(self.database.purge(PURGE_LIMIT).await?)
     }
 }

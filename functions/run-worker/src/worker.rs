@@ -5,7 +5,7 @@ use std::time::Duration;
 use database::{Database, RunSettings};
 use domain::failure::Pace;
 use domain::frames::Publication;
-use domain::{Cause, Run, RunKind};
+use domain::{Cause, Change, Run, RunKind};
 use orders::Fetcher;
 use queues::{OrderMessage, Queue, TicketMessage};
 use runs::{Publisher, Pulses};
@@ -26,6 +26,10 @@ pub(crate) struct RunWorker {
 /// A dispatched order without an outcome is dispatched again after this time, which is longer than a worker may hold it and
 /// its retries wait.
 const RESEND_AFTER: Duration = Duration::from_secs(120);
+/// Orders whose tickets have been due for this long are handed over again.
+const DUE_AFTER: Duration = Duration::from_secs(30);
+/// Due orders handed over per pulse, and per watch.
+const DUE_LIMIT: u32 = 100;
 
 impl RunWorker {
     /// Hands recorded orders to the workers, so that at most two windows' worth are under way.
@@ -47,6 +51,20 @@ impl RunWorker {
         }
         // An order whose message isn't sent now is dispatched again after RESEND_AFTER.
         Ok(self.bulk.send_all(&messages).await?)
+    }
+
+    /// Hands over again the orders whose tickets are due.
+    pub(crate) async fn hand_over_due(&self) -> Result<(), lambda_runtime::Error> {
+        let due = self.database.due_orders(self.pace.of(DUE_AFTER), DUE_LIMIT).await?;
+        let location_id = self.database.location_id();
+        let messages: Vec<_> = due
+            .into_iter()
+            .map(|due| {
+                let message = OrderMessage::new(location_id.clone(), due.order_id, Cause::Due);
+                OrderMessage { run_id: due.run_id, ..message }.into_ticket_message(Change::Written)
+            })
+            .collect();
+        Ok(self.tickets.send_all(&messages).await?)
     }
 
     /// Ends a run early; `message` is for an admin, and says what to do.

@@ -1,10 +1,12 @@
 //! One call for the whole batch; order by order only when the database refuses the batch's data.
 
 use database::{Database, Failure, Recorded, ToReconcile};
+use domain::failure::Pace;
 use domain::outcome::Reconciled;
-use domain::{Cause, Change, FailureClass, LocationId, RunId};
-use queues::TicketMessage;
+use domain::{Change, FailureClass, LocationId, RunId};
+use jiff::Timestamp;
 use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_all};
+use queues::{Queue, TicketMessage};
 use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
@@ -12,17 +14,28 @@ use telemetry::metrics::{self, Metric};
 pub(crate) struct Tickets {
     pub(crate) database: Database,
     pub(crate) publisher: Publisher,
+    /// The function's own queue, where messages wait for the database.
+    pub(crate) queue: Queue<TicketMessage>,
+    /// How long they wait, relative to the designed times.
+    pub(crate) pace: Pace,
 }
 
 /// One order's tickets, requested by one or more messages.
 struct Task {
-    order: ToReconcile,
-    cause: Cause,
+    message: TicketMessage,
     message_ids: Vec<String>,
 }
 
+impl Task {
+    fn order(&self) -> ToReconcile {
+        let TicketMessage { order_id, run_id, change, attempt, .. } = self.message.clone();
+        ToReconcile { order_id, run_id, change, attempts: attempt }
+    }
+}
+
 impl Tickets {
-    /// Handles a batch. Hands back only what failed because the database couldn't be reached.
+    /// Handles a batch. What the database keeps from being done waits in a new message; handed back is what can't be read, and
+    /// what SQS doesn't take.
     pub(crate) async fn handle(&self, event: SqsEvent) -> BatchItemFailures {
         measure_age(&event);
         let (received, unreadable) = receive_all::<TicketMessage>(&event);
@@ -37,9 +50,15 @@ impl Tickets {
         match self.reconcile(&tasks).await {
             Ok(()) => {}
             Err(error) if error.class() == FailureClass::Permanent => {
+                let mut waiting = Vec::new();
                 for task in tasks {
-                    hand_back.extend(self.reconcile_one(task).await);
+                    match self.reconcile_one(&task).await {
+                        Ok(()) => {}
+                        Err(error) if error.class() == FailureClass::Permanent => hand_back.extend(task.message_ids),
+                        Err(_) => waiting.push(task),
+                    }
                 }
+                hand_back.extend(self.await_database(waiting).await);
             }
             Err(error) => {
                 tracing::error!(
@@ -47,14 +66,34 @@ impl Tickets {
                     error = telemetry::chain(&error),
                     "Database connection error: the tickets will be retried"
                 );
-                hand_back.extend(tasks.into_iter().flat_map(|task| task.message_ids));
+                hand_back.extend(self.await_database(tasks).await);
             }
         }
         failures(hand_back)
     }
 
+    /// Sends the messages again, to be handled in some seconds. Returns those to hand back.
+    async fn await_database(&self, tasks: Vec<Task>) -> Vec<String> {
+        let messages = tasks.iter().map(|task| task.message.clone()).collect();
+        match self.queue.postpone(messages, Timestamp::now(), fastrand::f64(), self.pace).await {
+            Ok(impatient) => impatient
+                .into_iter()
+                .filter_map(|index| tasks.get(index))
+                .flat_map(|task| task.message_ids.clone())
+                .collect(),
+            Err(error) => {
+                tracing::error!(
+                    orders = tasks.len(),
+                    error = telemetry::chain(&error),
+                    "Tickets that wait for the database could not be resent"
+                );
+                tasks.into_iter().flat_map(|task| task.message_ids).collect()
+            }
+        }
+    }
+
     async fn reconcile(&self, tasks: &[Task]) -> Result<(), database::Error> {
-        let orders: Vec<_> = tasks.iter().map(|task| task.order.clone()).collect();
+        let orders: Vec<_> = tasks.iter().map(Task::order).collect();
         let recorded = self.database.reconcile_tickets(&orders).await?;
         count(&orders, &recorded);
         self.publish(&recorded).await;
@@ -62,35 +101,30 @@ impl Tickets {
     }
 
     /// Reconciles one order alone. If the database refuses it, the failure is recorded.
-    async fn reconcile_one(&self, task: Task) -> Vec<String> {
-        let Err(error) = self.reconcile(std::slice::from_ref(&task)).await else { return Vec::new() };
-        let order_id = task.order.order_id.clone();
-        let run_id = task.order.run_id.as_ref().map(RunId::as_str);
-        tracing::error!(order_id = %order_id, run_id, error = telemetry::chain(&error), "The tickets of an order could not be reconciled");
+    async fn reconcile_one(&self, task: &Task) -> Result<(), database::Error> {
+        let Err(error) = self.reconcile(std::slice::from_ref(task)).await else { return Ok(()) };
+        let TicketMessage { order_id, run_id, cause, attempt, .. } = task.message.clone();
+        let of_run = run_id.as_ref().map(RunId::as_str);
+        tracing::error!(order_id = %order_id, run_id = of_run, error = telemetry::chain(&error), "The tickets of an order could not be reconciled");
         if error.class() != FailureClass::Permanent {
-            return task.message_ids;
+            return Err(error);
         }
         let failure = Failure {
             order_id,
-            run_id: task.order.run_id,
-            cause: task.cause,
+            run_id,
+            cause,
             class: FailureClass::Permanent,
             code: "tickets_refused",
             reason: format!("The tickets could not be reconciled: {error}"),
-            attempts: task.order.attempts,
+            attempts: attempt,
         };
-        match self.database.record_failures(std::slice::from_ref(&failure)).await {
-            Ok(recorded) => {
-                metrics::count(Metric::OrdersFailed, 1);
-                metrics::count(Metric::FailuresRecorded, 1);
-                self.publish(&recorded).await;
-                Vec::new()
-            }
-            Err(error) => {
-                tracing::error!(order_id = %failure.order_id, error = telemetry::chain(&error), "A failure could not be recorded");
-                task.message_ids
-            }
-        }
+        let recorded = self.database.record_failures(std::slice::from_ref(&failure)).await.inspect_err(|error| {
+            tracing::error!(order_id = %failure.order_id, error = telemetry::chain(error), "A failure could not be recorded");
+        })?;
+        metrics::count(Metric::OrdersFailed, 1);
+        metrics::count(Metric::FailuresRecorded, 1);
+        self.publish(&recorded).await;
+        Ok(())
     }
 
     async fn publish(&self, recorded: &Recorded) {
@@ -112,19 +146,16 @@ fn count(orders: &[ToReconcile], recorded: &Recorded) {
 fn tasks(received: Vec<Received<TicketMessage>>, ours: &LocationId) -> (Vec<Task>, Vec<String>) {
     let (mut tasks, mut refused): (Vec<Task>, Vec<String>) = (Vec::new(), Vec::new());
     for Received { message_id, message, .. } in received {
-        let TicketMessage { location_id, order_id, cause, run_id, attempt, change } = message;
-        if location_id != *ours {
-            tracing::warn!(message_id, order_id = %order_id, "{OTHER_LOCATION}");
+        if message.location_id != *ours {
+            tracing::warn!(message_id, order_id = %message.order_id, "{OTHER_LOCATION}");
             refused.push(message_id);
             continue;
         }
-        match tasks.iter_mut().find(|task| task.order.order_id == order_id && task.order.run_id == run_id) {
+        let same =
+            |task: &&mut Task| (&task.message.order_id, &task.message.run_id) == (&message.order_id, &message.run_id);
+        match tasks.iter_mut().find(same) {
             Some(task) => task.message_ids.push(message_id),
-            None => tasks.push(Task {
-                order: ToReconcile { order_id, run_id, change, attempts: attempt },
-                cause,
-                message_ids: vec![message_id],
-            }),
+            None => tasks.push(Task { message, message_ids: vec![message_id] }),
         }
     }
     (tasks, refused)
@@ -132,7 +163,7 @@ fn tasks(received: Vec<Received<TicketMessage>>, ours: &LocationId) -> (Vec<Task
 
 #[cfg(test)]
 mod tests {
-    use domain::OrderId;
+    use domain::{Cause, OrderId};
     use queues::OrderMessage;
     use serde_json::json;
     use telemetry::metrics::Collector;

@@ -10,9 +10,12 @@ use queues::{OrderMessage, Queue};
 use serde_json::json;
 use settings::{Env, Secret, SettingsError};
 use telemetry::metrics::{self, Metric};
+use tokio::time::timeout;
 
 /// Largest body, in bytes. An order with hundreds of items is below 200 KB.
 const MAX_BODY_BYTES: usize = 256 * 1024;
+/// Longest wait until the answer: if Lambda stopped the function after its 10 s, GHL would get a 5xx, which it never repeats.
+const ANSWER_WITHIN: Duration = Duration::from_secs(7);
 /// GHL tries again about ten minutes after a 429.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
@@ -72,7 +75,10 @@ pub(crate) struct Webhook {
 impl Webhook {
     /// Accepts, ignores or refuses; the refusals are counted here by their reason.
     pub(crate) async fn handle(&self, request: Request) -> Result<Response, ApiError> {
-        let answer = self.accept(request).await;
+        let answer = timeout(ANSWER_WITHIN, self.accept(request)).await;
+        // Some of its orders may be queued by now; queueing them twice does no harm.
+        let answer =
+            answer.unwrap_or_else(|_elapsed| Err(try_again().caused_by("SSM or SQS did not answer within 7 s")));
         if let Err(refusal) = &answer {
             let reason = match refusal.status() {
                 StatusCode::UNAUTHORIZED => "unverified",
@@ -168,6 +174,66 @@ mod tests {
     fn a_malformed_key_stops_the_function_by_name() {
         let error = Verification::from_env(&Env::of([("WEBHOOK_PUBLIC_KEYS", "AAAA")])).err().unwrap();
         assert!(error.to_string().contains("WEBHOOK_PUBLIC_KEYS"), "{error}");
+    }
+
+    /// A port that takes connections, as the system does for it, and never answers; and its URL.
+    fn silent() -> (std::net::TcpListener, String) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        (listener, url)
+    }
+
+    /// Its clients have no time-out of their own, so that the handler's is tested.
+    fn webhook(secret: Option<Secret>, sqs_url: &str) -> Webhook {
+        let sqs = aws_sdk_sqs::Config::builder()
+            .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .region(aws_sdk_sqs::config::Region::new("us-east-1"))
+            .credentials_provider(aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "test"))
+            .endpoint_url(sqs_url)
+            .build();
+        Webhook {
+            verification: Verification {
+                public_keys: String::new(),
+                secret,
+                secret_header: "x-webhook-secret".to_owned(),
+            },
+            location_id: LocationId::try_new("loc").unwrap(),
+            orders: Queue::new(aws_sdk_sqs::Client::from_conf(sqs), format!("{sqs_url}/000000000000/orders")),
+        }
+    }
+
+    fn in_ssm(ssm_url: &str) -> Secret {
+        let ssm = aws_sdk_ssm::Config::builder()
+            .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+            .region(aws_sdk_ssm::config::Region::new("us-east-1"))
+            .credentials_provider(aws_sdk_ssm::config::Credentials::new("test", "test", None, None, "test"))
+            .endpoint_url(ssm_url)
+            .build();
+        Secret::parameter("WEBHOOK_SHARED_SECRET", "/secret", aws_sdk_ssm::Client::from_conf(ssm))
+    }
+
+    #[tokio::test]
+    async fn when_ssm_or_sqs_hangs_the_answer_is_429_within_eight_seconds() {
+        let (_listener, url) = silent();
+        let secret = "an invented secret";
+        let body =
+            json!({"location": {"id": "loc"}, "customData": {"order_id": "660000000000000000000001"}}).to_string();
+        let ssm_hangs = webhook(Some(in_ssm(&url)), &url);
+        let sqs_hangs = webhook(Some(Secret::fixed("WEBHOOK_SHARED_SECRET", secret)), &url);
+        for (what, webhook) in [("SSM", ssm_hangs), ("SQS", sqs_hangs)] {
+            let mut request = with(&body, "application/json");
+            request.headers_mut().insert("x-webhook-secret", secret.parse().unwrap());
+            // Nothing else can happen, so the clock goes to the next time-out at once.
+            tokio::time::pause();
+            let begun = tokio::time::Instant::now();
+            let answering = timeout(Duration::from_secs(60), http_api::respond(webhook.handle(request), "req-1"));
+            let answer = answering.await.unwrap_or_else(|_| panic!("{what} hangs, and there is no answer"));
+            let took = begun.elapsed();
+            tokio::time::resume();
+            assert_eq!(answer.status(), 429, "{what}");
+            assert_eq!(answer.headers()["retry-after"], "60", "{what}");
+            assert!(took >= ANSWER_WITHIN && took <= Duration::from_secs(8), "{what}: {took:?}");
+        }
     }
 
     #[tokio::test]

@@ -1,5 +1,7 @@
 //! What happens at `$connect`, `$disconnect` and for each message.
 
+use std::time::Duration;
+
 use caller::Caller;
 use database::Database;
 use domain::frames;
@@ -8,8 +10,14 @@ use push::Pusher;
 use runs::Pulses;
 use serde_json::{Value, json};
 use settings::{Env, SettingsError};
+use tokio::time::timeout;
 
 use crate::event::{Answer, Event, Message};
+
+/// Longest wait until the answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(8);
+/// Longest wait for telling the client that there is none.
+const REFUSE_WITHIN: Duration = Duration::from_secs(5);
 
 /// How many dashboards may be open.
 #[derive(Clone, Copy)]
@@ -60,7 +68,7 @@ impl Socket {
     pub(crate) async fn handle(&self, event: Event) -> Result<Answer, lambda_runtime::Error> {
         let connection_id = &event.request_context.connection_id;
         let status_code = match event.request_context.route_key.as_str() {
-            "$connect" => match self.connect(&event).await {
+            "$connect" => match in_time(self.connect(&event)).await {
                 Ok(()) => 200,
                 Err(refusal) => refusal.status,
             },
@@ -69,8 +77,10 @@ impl Socket {
                 200
             }
             _ => {
-                if let Err(refusal) = self.answer(&event).await {
-                    self.refuse(connection_id, &refusal).await;
+                if let Err(refusal) = in_time(self.answer(&event)).await
+                    && timeout(REFUSE_WITHIN, self.refuse(connection_id, &refusal)).await.is_err()
+                {
+                    tracing::warn!(code = refusal.code, "A refusal took too long and was given up");
                 }
                 200
             }
@@ -160,6 +170,14 @@ impl Socket {
             tracing::warn!(error = telemetry::chain(&error), "A closed connection could not be removed");
         }
     }
+}
+
+/// The client learns that its request can't be served while there is still time to tell it.
+async fn in_time(work: impl Future<Output = Result<(), Refusal>>) -> Result<(), Refusal> {
+    timeout(ANSWER_WITHIN, work).await.unwrap_or_else(|_elapsed| {
+        tracing::error!("Database connection error: a dashboard's request took too long");
+        Err(NO_DATABASE)
+    })
 }
 
 /// The caller, unless the session has ended. The gateway repeats what the authorizer said at `$connect`.

@@ -34,7 +34,8 @@ async fn start() -> Result<(), Error> {
         Socket { limits: ConnectionLimits::from_env(&env)?, database, pusher: Pusher::new(&config, &endpoint), pulses };
     let handle = async |event: LambdaEvent<Event>| {
         let gateway_id = event.payload.request_context.request_id.clone();
-        telemetry::invocation(&event.context.request_id, Some(&gateway_id), socket.handle(event.payload)).await
+        let work = deadline::in_time(event.context.deadline(), socket.handle(event.payload));
+        telemetry::invocation(&event.context.request_id, Some(&gateway_id), work).await?
     };
     lambda_runtime::run(service_fn(handle)).await
 }

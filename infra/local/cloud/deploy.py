@@ -153,6 +153,7 @@ class Cloud:
         return {"Bucket": CODE_BUCKET, "Key": key}
 
     def create_stack(self, name: str, template: dict, parameters: list) -> None:
+        self.forget_stack(name)
         self.s3.put_object(Bucket=CODE_BUCKET, Key="template.json", Body=json.dumps(template).encode())
         self.cloudformation.create_stack(
             StackName=name,
@@ -170,6 +171,13 @@ class Cloud:
                 break
             time.sleep(0.1)
         sys.exit(f"the stack is {status}:\n" + "\n".join(self.failures(name)))
+
+    def forget_stack(self, name: str) -> None:
+        """A neighbour that was stopped has left its stack in the account."""
+        stacks = self.cloudformation.describe_stacks()["Stacks"]
+        if any(stack["StackName"] == name for stack in stacks):
+            self.cloudformation.delete_stack(StackName=name)
+            self.cloudformation.get_waiter("stack_delete_complete").wait(StackName=name, WaiterConfig={"Delay": 1})
 
     def failures(self, name: str) -> list:
         events = self.cloudformation.describe_stack_events(StackName=name)["StackEvents"]

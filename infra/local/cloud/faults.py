@@ -2,8 +2,8 @@
 
 `POST /_local/faults` orders one, `GET` lists them with their counts, `DELETE` ends them all. A fault is
 
-    {"service": "sqs" | "s3" | "connections",
-     "kind": "refuse" | "delay" | "hold" | "late" | "drop_once" | "duplicate",
+    {"service": "sqs" | "ssm" | "s3" | "connections",
+     "kind": "refuse" | "hang" | "delay" | "hold" | "late" | "drop_once" | "duplicate",
      "queue": "tickets", "method": "PUT", "seconds": 2, "times": 3}
 
 `queue` (sqs: the start of the queue's name without the stack's) and `method` (s3) narrow it; without `times` it stays.
@@ -12,6 +12,7 @@ For SQS it befalls SendMessageBatch, the only call by which the functions send.
 | kind | what the caller sees |
 |---|---|
 | `refuse` | 503 |
+| `hang` | no answer until so many seconds after the first call that met it; whoever still waits then is served, and nothing hangs any more |
 | `delay` | the right answer, so many seconds late; what it does is done before |
 | `hold` | the right answer, so many seconds late; what it does is done after |
 | `late` | sqs: success, and the messages arrive so many seconds later (at most 900) than they should |
@@ -21,6 +22,8 @@ For SQS it befalls SendMessageBatch, the only call by which the functions send.
 
 import asyncio
 import json
+import math
+import time
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -69,6 +72,8 @@ class Call:
         if target == "AmazonSQS.SendMessageBatch":
             self.service = "sqs"
             self.queue = json.loads(self.body)["QueueUrl"].rsplit("/", 1)[-1].lower()
+        elif target.startswith("AmazonSSM."):
+            self.service = "ssm"
         elif "/@connections/" in self.scope["path"]:
             self.service = "connections"
         elif "/s3/aws4_request" in headers.get("authorization", ""):
@@ -112,9 +117,16 @@ class Call:
         return status, b"".join(parts)
 
 
+    async def gone(self):
+        """Returns once the caller has given up."""
+        while (await self.receive())["type"] != "http.disconnect":
+            pass
+
+
 def due(call):
     for fault in faults:
         fits = fault["service"] == call.service and fault.get("times") != 0
+        fits = fits and time.monotonic() < fault.get("until", math.inf)
         fits = fits and fault.get("method", call.method) == call.method
         # Names of queues read <stack>-<logical id>-<random>: "tickets" is in ghl-sync-ticketsqueue-..., and the dead letters'
         # queue has a word more.
@@ -123,6 +135,8 @@ def due(call):
             fits = fits and f"-{wanted.replace('-', '')}queue-" in f"-{call.queue}-"
         if fits:
             fault["count"] = fault.get("count", 0) + 1
+            if fault["kind"] == "hang":
+                fault.setdefault("until", time.monotonic() + fault["seconds"])
             if "times" in fault:
                 fault["times"] -= 1
             return fault
@@ -133,6 +147,8 @@ async def befall(fault, call, send):
     kind = fault["kind"]
     if kind == "refuse":
         await respond(send, 503, {"__type": "ServiceUnavailable", "message": "refused by a fault"})
+    elif kind == "hang":
+        await hang(fault, call, send)
     elif kind == "hold":
         await asyncio.sleep(fault["seconds"])
         await call.pass_on(send)
@@ -147,6 +163,18 @@ async def befall(fault, call, send):
         await call.pass_on(send)
     elif kind == "drop_once":
         await drop_once(fault, call, send)
+
+
+async def hang(fault, call, send):
+    """What nobody waits for any more isn't done."""
+    gone = asyncio.ensure_future(call.gone())
+    # In steps, since faults that are ended let everybody go on.
+    while fault in faults and time.monotonic() < fault["until"] and not gone.done():
+        await asyncio.wait([gone], timeout=min(0.1, max(0, fault["until"] - time.monotonic())))
+    if gone.done():
+        return
+    gone.cancel()
+    await call.pass_on(send)
 
 
 async def late(fault, call, send):
@@ -182,17 +210,18 @@ async def control(scope, receive, send):
         if problem:
             return await respond(send, 400, {"error": problem})
         faults.append(fault)
-    await respond(send, 200, {"faults": [{k: v for k, v in fault.items() if k != "seen"} for fault in faults]})
+    shown = [{k: v for k, v in fault.items() if k not in ("seen", "until")} for fault in faults]
+    await respond(send, 200, {"faults": shown})
 
 
 def wrong(fault):
-    if fault.get("service") not in ("sqs", "s3", "connections"):
-        return "service must be sqs, s3 or connections"
-    if fault.get("kind") not in ("refuse", "delay", "hold", "late", "drop_once", "duplicate"):
-        return "kind must be refuse, delay, hold, late, drop_once or duplicate"
+    if fault.get("service") not in ("sqs", "ssm", "s3", "connections"):
+        return "service must be sqs, ssm, s3 or connections"
+    if fault.get("kind") not in ("refuse", "hang", "delay", "hold", "late", "drop_once", "duplicate"):
+        return "kind must be refuse, hang, delay, hold, late, drop_once or duplicate"
     if fault["kind"] in ("late", "drop_once", "duplicate") and fault["service"] != "sqs":
         return f"{fault['kind']} is for sqs"
-    if fault["kind"] in ("delay", "hold") and not isinstance(fault.get("seconds"), (int, float)):
+    if fault["kind"] in ("hang", "delay", "hold") and not isinstance(fault.get("seconds"), (int, float)):
         return "seconds is missing"
     if fault["kind"] == "late" and not isinstance(fault.get("seconds"), int):
         return "seconds must be a whole number"

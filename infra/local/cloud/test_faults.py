@@ -25,11 +25,14 @@ class Faults(unittest.TestCase):
         """Status and JSON of the answer."""
         return asyncio.run(self.called(method, path, body, headers))
 
-    async def called(self, method, path, body, headers):
+    async def called(self, method, path, body, headers, gives_up_after=60):
         scope = {"type": "http", "method": method, "path": path, "headers": list(headers)}
+        given = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive():
-            return {"type": "http.request", "body": body, "more_body": False}
+            if not given:
+                await asyncio.sleep(gives_up_after)
+            return given.pop() if given else {"type": "http.disconnect"}
 
         messages = []
 
@@ -37,16 +40,20 @@ class Faults(unittest.TestCase):
             messages.append(message)
 
         await self.app(scope, receive, send)
-        return messages[0]["status"], json.loads(messages[1]["body"])
+        return (messages[0]["status"], json.loads(messages[1]["body"])) if messages else None
 
     def order(self, **fault):
         status, answer = self.call("POST", faults.PATH, json.dumps(fault).encode())
         self.assertEqual(status, 200, answer)
 
     def send(self, *bodies, queue="ghl-sync-TicketsQueue-1a2b"):
+        return asyncio.run(self.sending(*bodies, queue=queue))
+
+    async def sending(self, *bodies, queue="ghl-sync-TicketsQueue-1a2b", gives_up_after=60):
         entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
         request = {"QueueUrl": f"http://127.0.0.1/000000000000/{queue}", "Entries": entries}
-        return self.call("POST", "/", json.dumps(request).encode(), [(b"x-amz-target", b"AmazonSQS.SendMessageBatch")])
+        target = [(b"x-amz-target", b"AmazonSQS.SendMessageBatch")]
+        return await self.called("POST", "/", json.dumps(request).encode(), target, gives_up_after)
 
     def test_without_faults_everything_passes(self):
         self.assertEqual(self.send("a")[0], 200)
@@ -105,6 +112,39 @@ class Faults(unittest.TestCase):
             self.assertGreaterEqual(time.monotonic() - started, 0.19)
             self.assertEqual(self.sent, ["a"])
 
+    def test_what_hangs_answers_nobody_until_it_is_over(self):
+        self.order(service="sqs", kind="hang", seconds=0.5)
+
+        async def look():
+            begun = time.monotonic()
+            first = asyncio.create_task(self.sending("a"))
+            # It counts from the first call.
+            await asyncio.sleep(0.2)
+            gave_up, second = await asyncio.gather(self.sending("b", gives_up_after=0.1), self.sending("c"))
+            answers = (await first)[0], second[0], gave_up
+            return answers, time.monotonic() - begun, (await self.sending("d"))[0]
+
+        answers, took, later = asyncio.run(look())
+        self.assertEqual((answers, later), ((200, 200, None), 200))
+        self.assertGreaterEqual(took, 0.49)
+        self.assertEqual(sorted(self.sent), ["a", "c", "d"], "what nobody waits for isn't done")
+
+    def test_what_hangs_goes_on_once_its_fault_is_ended(self):
+        self.order(service="sqs", kind="hang", seconds=60)
+
+        async def look():
+            calling = asyncio.create_task(self.sending("a"))
+            await asyncio.sleep(0.05)
+            await self.called("DELETE", faults.PATH, b"", [])
+            return (await calling)[0]
+
+        self.assertEqual(asyncio.run(asyncio.wait_for(look(), 10)), 200)
+
+    def test_ssm_by_its_target(self):
+        self.order(service="ssm", kind="refuse")
+        self.assertEqual(self.call("POST", "/", b"{}", [(b"x-amz-target", b"AmazonSSM.GetParameter")])[0], 503)
+        self.assertEqual(self.send("a")[0], 200)
+
     def test_s3_by_its_signature_and_method(self):
         self.order(service="s3", kind="refuse", method="PUT")
         signed = [(b"authorization", b"AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request, ...")]
@@ -114,7 +154,7 @@ class Faults(unittest.TestCase):
 
     def test_what_is_no_fault_is_named(self):
         for fault, word in [({"service": "ec2"}, "service"), ({"service": "s3", "kind": "drop_once"}, "sqs"),
-                            ({"service": "s3", "kind": "delay"}, "seconds"),
+                            ({"service": "s3", "kind": "delay"}, "seconds"), ({"service": "ssm", "kind": "hang"}, "seconds"),
                             ({"service": "sqs", "kind": "late", "seconds": 0.5}, "whole")]:
             status, answer = self.call("POST", faults.PATH, json.dumps(fault).encode())
             self.assertEqual(status, 400)

@@ -3,11 +3,12 @@
 -- themselves follow in tickets.sql.
 
 -- What webhooks' orders need: nothing (served: a fetch was granted after the message was sent), patience (busy: somebody is
--- fetching it just now), or a fetch, which this caller claims. So a burst of webhooks for one order costs one fetch.
+-- fetching it just now), or a fetch, which this caller claims. So a burst of webhooks for one order costs one fetch. What is
+-- served and still has its tickets due (`due`) is handed over to them again: whoever stored it may have died before it did.
 --
 -- A grant's time is this server's, a message's the queue's. The message was received before now, so this server's clock is
 -- ahead of the queue's by at most now - received_at; 2 s are allowed where that isn't known or is more.
--- request: {location_id, claim_ms, orders: [{order_id, sent_at, received_at?, first_try}]} -> {served, busy, now}
+-- request: {location_id, claim_ms, orders: [{order_id, sent_at, received_at?, first_try}]} -> {served, due, busy, now}
 -- Locks: order memory by order_id.
 create or replace function public.plan_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -18,6 +19,7 @@ declare
   v_ids text[];
   v_now timestamptz;
   v_served jsonb;
+  v_due jsonb;
   v_busy jsonb;
 begin
   select coalesce(array_agg(distinct o ->> 'order_id'), '{}') into v_ids
@@ -52,7 +54,10 @@ begin
     coalesce(jsonb_agg(order_id order by order_id) filter (where is_busy and not coalesce(is_served, false)), '[]')
   into v_served, v_busy
   from judged;
-  return jsonb_build_object('served', v_served, 'busy', v_busy, 'now', v_now);
+  select coalesce(jsonb_agg(order_id order by order_id), '[]') into v_due
+  from public.ghl_qr_orders
+  where order_id in (select jsonb_array_elements_text(v_served)) and tickets_due is not null;
+  return jsonb_build_object('served', v_served, 'due', v_due, 'busy', v_busy, 'now', v_now);
 end
 $$;
 

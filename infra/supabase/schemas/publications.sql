@@ -152,6 +152,27 @@ $$;
 revoke all on function public.confirm_publication(jsonb) from public, anon, authenticated;
 grant execute on function public.confirm_publication(jsonb) to service_role;
 
+-- Raises the counter of sequence numbers to a published one that is above it: after the database was restored from a backup it
+-- would count again what dashboards and the status document have seen already, and be ignored by them.
+-- request: {location_id, seq} -> {raised}
+-- Locks: the location's row.
+create or replace function public.raise_seq(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_seq bigint := (sync_internal.required(request, 'seq'))::bigint;
+begin
+  -- Browsers count exactly up to 2^53: what is above was never ours.
+  update public.sync_locations set seq = v_seq
+  where location_id = v_location and seq < v_seq and v_seq < 9007199254740992;
+  return jsonb_build_object('raised', found);
+end
+$$;
+
+revoke all on function public.raise_seq(jsonb) from public, anon, authenticated;
+grant execute on function public.raise_seq(jsonb) to service_role;
+
 -- The order of the states of a run: a late confirmation of an earlier state doesn't replace a later one.
 create or replace function sync_internal.state_rank(state text) returns int
 language sql immutable

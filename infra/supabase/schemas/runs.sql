@@ -9,6 +9,7 @@
 --   daily_reserve?}
 --   -> {started: true, run, pulse, finished} | {started: false, reason, run, retry_after_seconds, finished?}
 -- `finished`: the last publication of the run before, if it was this call that found it over; to be published first.
+-- A scheduled incremental run becomes a full one if the last full one couldn't start when it was due.
 -- Locks: the advisory lock 'start', the newest run, the location's row, older runs not announced, the new run.
 create or replace function public.start_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -39,6 +40,10 @@ begin
       return sync_internal.not_started(v_reason, v_run);
     end if;
     v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
+  end if;
+  if v_kind = 'incremental' and request ->> 'requested_by' = 'schedule' and sync_internal.owes_full_run(v_location)
+    and not sync_internal.lacks_daily_budget(v_location, 'full', (request ->> 'daily_reserve')::int) then
+    v_kind := 'full';
   end if;
   if sync_internal.lacks_daily_budget(v_location, v_kind, (request ->> 'daily_reserve')::int) then
     return sync_internal.not_started('daily_budget', v_run) || jsonb_build_object('finished', v_finished);
@@ -233,6 +238,19 @@ $$;
 revoke all on function sync_internal.lacks_daily_budget(text, text, int) from public, anon, authenticated;
 grant execute on function sync_internal.lacks_daily_budget(text, text, int) to service_role;
 
+-- Whether the schedule's last full run wasn't started, and none was since.
+create or replace function sync_internal.owes_full_run(p_location text) returns boolean
+language sql stable
+as $$
+  select coalesce((
+    select state = 'Skipped' from public.sync_runs
+    where location_id = p_location and kind = 'full'
+    order by started_at desc, run_id desc limit 1), false)
+$$;
+
+revoke all on function sync_internal.owes_full_run(text) from public, anon, authenticated;
+grant execute on function sync_internal.owes_full_run(text) to service_role;
+
 -- A scheduled start that was not made, so that the list of runs says why.
 -- request: {location_id, kind, reason} -> {}
 -- Locks nothing but the row it adds.
@@ -334,8 +352,10 @@ $$;
 revoke all on function sync_internal.end_cooldown(uuid) from public, anon, authenticated;
 grant execute on function sync_internal.end_cooldown(uuid) to service_role;
 
--- Ends a run before its last outcome, on account of an error or because it was cancelled.
--- request: {location_id, run_id, state: "Error"|"Cancelled", code, message} -> {ended, run, publication}
+-- Ends a run before its last outcome, on account of an error or because it was cancelled. If it is on account of a pulse that
+-- failed for good, `dead_pulse` is its number (null: not known): a run that has had another since goes on.
+-- request: {location_id, run_id, state: "Error"|"Cancelled", code, message, dead_pulse?, pulse_lost_after_ms?}
+--   -> {ended, run, publication}
 -- Locks: the run, the location's row.
 create or replace function public.end_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -351,7 +371,8 @@ begin
   end if;
   select * into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
-  if found then
+  if found and not (request ? 'dead_pulse' and sync_internal.lives_after(v_run, (request ->> 'dead_pulse')::bigint,
+    sync_internal.milliseconds(coalesce((request ->> 'pulse_lost_after_ms')::numeric, 30000)))) then
     v_ended := sync_internal.break_off(v_run.run_id, request ->> 'state', request ->> 'code', request ->> 'message');
     v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
     select * into v_run from public.sync_runs where run_id = v_run.run_id;
@@ -362,6 +383,19 @@ $$;
 
 revoke all on function public.end_run(jsonb) from public, anon, authenticated;
 grant execute on function public.end_run(jsonb) to service_role;
+
+-- Whether a run has a pulse of its own after one that failed for good: a later number, or, if the dead one's isn't known, a
+-- sign of life within p_lost_after.
+create or replace function sync_internal.lives_after(
+  p_run public.sync_runs, p_dead_pulse bigint, p_lost_after interval
+) returns boolean
+language sql volatile
+as $$
+  select coalesce(p_run.pulse > p_dead_pulse, p_run.last_pulse_at > clock_timestamp() - p_lost_after, false)
+$$;
+
+revoke all on function sync_internal.lives_after(public.sync_runs, bigint, interval) from public, anon, authenticated;
+grant execute on function sync_internal.lives_after(public.sync_runs, bigint, interval) to service_role;
 
 -- Cancels whatever run of the location is syncing, for somebody who doesn't know its id.
 -- request: {location_id, requested_by} -> {cancelled, run|null, publication}

@@ -9,6 +9,7 @@ use crate::account;
 use crate::develop::drive::{self, Mode};
 use crate::develop::migration::{self, MigrationCommand};
 use crate::develop::stack::options::StackOptions;
+use crate::develop::test::Setting;
 use crate::develop::test::suites::Suite;
 use crate::develop::test::wanted::{Wanted, Word, word};
 use crate::develop::{bench, demo, sam_local, test, up};
@@ -53,6 +54,9 @@ enum XtaskCommand {
         /// Concurrent executions of the local AWS account; a new one has ten
         #[arg(long, default_value_t = account::SMALLEST, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
         concurrency: u32,
+        /// The stacks' databases are in another region: each call takes 40 ms, at times 300 ms, now and then 2 s
+        #[arg(long)]
+        far: bool,
     },
     /// Run every function in a container with `sam local` and check every route; needs Docker
     SamLocal {
@@ -110,12 +114,14 @@ pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         XtaskCommand::Up(options) => up::run(&options),
         XtaskCommand::Demo { stack, exit } => demo::run(&stack, exit),
-        XtaskCommand::Test { words, port_base, concurrency } => test::run(&Wanted::of(&words)?, port_base, concurrency),
+        XtaskCommand::Test { words, port_base, concurrency, far } => {
+            test::run(&Wanted::of(&words)?, port_base, Setting { concurrency, far })
+        }
         XtaskCommand::SamLocal { stay: true, port_base } => {
             sam_local::stay(port_base.unwrap_or(StackOptions::PORT_BASE))
         }
         XtaskCommand::SamLocal { stay: false, port_base } => {
-            test::run(&Wanted::all_of(Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE), account::SMALLEST)
+            test::run(&Wanted::all_of(Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE), Setting::default())
         }
         XtaskCommand::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
         XtaskCommand::Sync { mode } => drive::sync(mode),

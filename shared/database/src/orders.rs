@@ -99,8 +99,11 @@ pub struct Notice {
 /// What is to be done about notices.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Plan {
-    /// A fetch was granted after they were sent: nothing is left to do.
+    /// A fetch was granted after they were sent: nothing is left to do, but for [`Self::due`].
     pub served: Vec<OrderId>,
+    /// Those served whose tickets are still due: whoever stored them may have died before handing them over.
+    #[serde(default)]
+    pub due: Vec<OrderId>,
     /// Another worker is fetching them now: retry a little later.
     pub busy: Vec<OrderId>,
     /// The database's time.

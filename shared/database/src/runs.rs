@@ -293,6 +293,26 @@ impl Database {
         self.call("end_run", request).await
     }
 
+    /// Ends a run whose pulse failed for good, unless it has had another since: a newer one than `dead_pulse`, or, where that
+    /// isn't known, any within `pulse_lost_after`.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn end_run_of_dead_pulse(
+        &self,
+        run_id: &RunId,
+        dead_pulse: Option<i64>,
+        pulse_lost_after: Duration,
+        code: &str,
+        message: &str,
+    ) -> Result<EndedRun, Error> {
+        let request = json!({
+            "run_id": run_id, "state": RunState::Error, "code": code, "message": message, "dead_pulse": dead_pulse,
+            "pulse_lost_after_ms": pulse_lost_after.as_millis() as u64,
+        });
+        self.call("end_run", request).await
+    }
+
     /// Cancels the location's current run.
     ///
     /// # Errors
@@ -308,6 +328,18 @@ impl Database {
     pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<(), Error> {
         let request = json!({ "run_id": run_id, "seq": seq, "state": state });
         self.call::<Value>("confirm_publication", request).await.map(drop)
+    }
+
+    /// Raises the location's sequence numbers to a published one. Whether they were below it.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn raise_seq(&self, published: i64) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            raised: bool,
+        }
+        Ok(self.call::<Answer>("raise_seq", json!({ "seq": published })).await?.raised)
     }
 
     /// The current state; with `next_seq` under a sequence number of its own, to be sent as a frame.

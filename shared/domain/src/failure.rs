@@ -32,9 +32,16 @@ impl FailureClass {
 /// most, and a retry of the run or `redrive` covers longer outages.
 pub const MAX_ATTEMPTS: u32 = 5;
 
-/// Receives before a message becomes a dead letter: `maxReceiveCount` of the template. Five receives, six minutes
-/// apart for most queues, cover an outage of about half an hour.
+/// Receives before a message becomes a dead letter: `maxReceiveCount` of the template. Receives count crashes, what can't be read,
+/// and a database that stays away for longer than [`OUTAGE_PATIENCE`].
 pub const MAX_RECEIVES: u32 = 5;
+
+/// For so long a message that the database keeps from its work is sent again and again, without losing an attempt. After
+/// that it is handed back to its queue, where receives count.
+pub const OUTAGE_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+/// The longest wait of [`retry_outage`]: with the receiving, work goes on well within 10 s after the database is back.
+const LONGEST_OUTAGE_WAIT: Duration = Duration::from_secs(5);
 
 /// When an order named by a webhook can't be found yet: wait this long before attempt 2, 3, 4 and 5 (GHL may take minutes).
 pub const NOT_READABLE_YET: [Duration; MAX_ATTEMPTS as usize - 1] =
@@ -82,9 +89,28 @@ pub fn retry_not_found(attempt: u32) -> Option<Duration> {
     NOT_READABLE_YET.get(attempt.saturating_sub(1) as usize).copied()
 }
 
+/// The wait before a message is tried again which the database has kept from its work for `since`, or `None` after
+/// [`OUTAGE_PATIENCE`]. `jitter` in `0.0..=1.0` spreads the messages of an outage over the second half of the wait, which grows
+/// from 1 s to 5 s.
+#[must_use]
+pub fn retry_outage(since: Duration, jitter: f64) -> Option<Duration> {
+    if since >= OUTAGE_PATIENCE {
+        return None;
+    }
+    let full = (since / 2).clamp(Duration::from_secs(1), LONGEST_OUTAGE_WAIT);
+    Some(full.mul_f64(0.5 + jitter.clamp(0.0, 1.0) / 2.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_outage_is_waited_for_in_seconds_and_not_for_ever() {
+        let wait = |since_s| retry_outage(Duration::from_secs(since_s), 1.0).map(|wait| wait.as_secs());
+        assert_eq!([0, 3, 8, 60, 899, 900].map(wait), [Some(1), Some(1), Some(4), Some(5), Some(5), None]);
+        assert_eq!(retry_outage(Duration::from_secs(60), 0.0), Some(Duration::from_millis(2500)));
+    }
 
     #[test]
     fn back_off_grows_and_ends() {

@@ -126,6 +126,12 @@ impl ApiError {
             .retry_after(Duration::from_secs(5))
     }
 
+    /// 503 `timed_out`: a dependency doesn't answer. What was requested may still have been done.
+    pub fn timed_out() -> Self {
+        let message = "It took too long, and may or may not have been done: please check, then try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "timed_out", message).retry_after(Duration::from_secs(5))
+    }
+
     /// 500 `internal`: a mistake of ours.
     pub fn internal(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let message = "Something went wrong on our side; the logs have it under this request id";

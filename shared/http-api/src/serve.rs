@@ -1,12 +1,14 @@
-use std::{convert::Infallible, error::Error, panic::AssertUnwindSafe};
+use std::{convert::Infallible, error::Error, panic::AssertUnwindSafe, time::Instant};
 
 use futures::FutureExt;
 use lambda_http::{Request, RequestExt, service_fn};
+use tokio::time::timeout_at;
 
 use crate::response::{Response, with_security_headers};
 use crate::{ApiError, request};
 
-/// Answers the gateway's requests with `handler` until Lambda stops the process.
+/// Answers the gateway's requests with `handler` until Lambda stops the process. A request that isn't done when Lambda is
+/// about to end its invocation is answered `timed_out`.
 ///
 /// # Errors
 /// When Lambda's runtime API can't be reached.
@@ -17,14 +19,26 @@ where
 {
     lambda_http::run(service_fn(|request: Request| {
         let request_id = request::id(&request).to_owned();
-        let lambda_id = request.lambda_context_ref().map(|context| context.request_id.clone()).unwrap_or_default();
-        let handling = handler(request);
+        let context = request.lambda_context_ref();
+        let lambda_id = context.map(|context| context.request_id.clone()).unwrap_or_default();
+        let latest = context.map(|context| deadline::before(context.deadline(), deadline::RESERVE));
+        // Boxed: each layer around a future doubles its size.
+        let handling = in_time(latest, Box::pin(handler(request)));
         async move {
             let responding = respond(handling, &request_id);
             Ok::<_, Infallible>(telemetry::invocation(&lambda_id, Some(&request_id), responding).await)
         }
     }))
     .await
+}
+
+async fn in_time(
+    latest: Option<Instant>,
+    handling: impl Future<Output = Result<Response, ApiError>>,
+) -> Result<Response, ApiError> {
+    let Some(latest) = latest else { return handling.await };
+    let handled = timeout_at(latest.into(), handling).await;
+    handled.unwrap_or_else(|_elapsed| Err(ApiError::timed_out().caused_by(deadline::TimeIsUp)))
 }
 
 /// The answer to one request: what the handler makes, or the documented error body if it fails or panics. Failures of
@@ -58,6 +72,8 @@ fn causes(error: &(dyn Error + 'static)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::Value;
 
     use super::*;
@@ -68,6 +84,17 @@ mod tests {
         assert_eq!(answer.status(), 500);
         let body: Value = serde_json::from_slice(answer.body()).unwrap();
         assert_eq!((&body["code"], &body["requestId"]), (&Value::from("internal"), &Value::from("req-1")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_is_answered_before_lambda_ends_it() {
+        let (begun, time_left) = (tokio::time::Instant::now(), Duration::from_secs(29));
+        let latest = Instant::now() + time_left;
+        let answer = respond(in_time(Some(latest), std::future::pending()), "req-1").await;
+        assert!(begun.elapsed() <= time_left + Duration::from_millis(10), "{:?}", begun.elapsed());
+        let body: Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!((answer.status().as_u16(), &body["code"]), (503, &Value::from("timed_out")));
+        assert_eq!(answer.headers()["retry-after"], "5");
     }
 
     #[tokio::test]

@@ -4,6 +4,7 @@ use std::fmt;
 
 pub use aws_lambda_events::sqs::{SqsBatchResponse as BatchItemFailures, SqsEvent, SqsMessage};
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use telemetry::metrics::{self, Metric};
 use thiserror::Error;
@@ -80,9 +81,10 @@ pub fn receive_all<T: DeserializeOwned>(event: &SqsEvent) -> (Vec<Received<T>>, 
     (read, unreadable)
 }
 
-/// Records the age of the oldest message of a batch, by queue. A batch comes from one queue.
+/// Records the age of the oldest message of a batch, by queue. A batch comes from one queue. One that was sent again on account
+/// of the database is as old as its wait.
 pub fn measure_age(event: &SqsEvent) {
-    let sent = event.records.iter().filter_map(|record| Some((time(record, SENT_AT)?, queue_of(record)))).min();
+    let sent = event.records.iter().filter_map(|record| Some((waits_since(record)?, queue_of(record)))).min();
     let Some((sent_at, queue)) = sent else { return };
     let age = Timestamp::now().duration_since(sent_at).as_secs_f64();
     metrics::value_by(Metric::OldestMessageSeconds, &[queue], age.max(0.0));
@@ -95,6 +97,18 @@ pub fn failures<I: Into<String>>(message_ids: impl IntoIterator<Item = I>) -> Ba
         answer.add_failure(id);
     }
     answer
+}
+
+/// Since when a message waits to be handled.
+fn waits_since(record: &SqsMessage) -> Option<Timestamp> {
+    #[derive(Deserialize)]
+    struct Since {
+        waiting_since_ms: Option<i64>,
+    }
+    let sent_at = time(record, SENT_AT)?;
+    let since = serde_json::from_str(record.body.as_deref().unwrap_or_default()).ok();
+    let since = since.and_then(|Since { waiting_since_ms }| Timestamp::from_millisecond(waiting_since_ms?).ok());
+    Some(since.map_or(sent_at, |since| since.min(sent_at)))
 }
 
 /// The name of the queue it came from: the last part of the queue's ARN.
@@ -178,6 +192,19 @@ mod tests {
         counted.scope(async { measure_age(&event()) }).await;
         counted.scope(async { measure_age(&SqsEvent::default()) }).await;
         assert_eq!(counted.counted(Metric::OldestMessageSeconds, &["runs"]), 1);
+    }
+
+    #[test]
+    fn what_waits_for_the_database_is_as_old_as_its_wait() {
+        let mut record = event().records.remove(0);
+        let since = |record: &SqsMessage| waits_since(record).unwrap().as_millisecond();
+        assert_eq!(since(&record), 1_750_000_000_123);
+        for (waiting_since_ms, expected) in
+            [(1_740_000_000_000_i64, 1_740_000_000_000), (1_760_000_000_000, 1_750_000_000_123)]
+        {
+            record.body = Some(json!({"pulse": "x", "waiting_since_ms": waiting_since_ms}).to_string());
+            assert_eq!(since(&record), expected);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `messages` | [`OrderMessage`], [`TicketMessage`], [`RunMessage`] |
+//! | `outage` | [`Queue::postpone`]: work goes on when the database is back |
 //! | `subject` | [`Subject`]: what a message is about, of whatever version |
 //! | `queue` | [`Queue`]: sends one message or many |
 //! | [`batch`] | what a Lambda receives from a queue, and the messages it hands back |
@@ -16,13 +17,15 @@
 pub mod batch;
 mod messages;
 #[cfg(feature = "sqs")]
+mod outage;
+#[cfg(feature = "sqs")]
 mod queue;
 #[cfg(feature = "sqs")]
 mod subject;
 
 #[cfg(feature = "sqs")]
 pub use aws_sdk_sqs::Client;
-pub use messages::{OrderMessage, RunMessage, TicketMessage};
+pub use messages::{OrderMessage, RunMessage, TicketMessage, Waiting};
 #[cfg(feature = "sqs")]
 pub use queue::{MAX_DELAY, Queue, QueueError, client};
 #[cfg(feature = "sqs")]

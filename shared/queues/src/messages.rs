@@ -27,6 +27,15 @@ pub struct OrderMessage {
         with = "millisecond::optional"
     )]
     pub noticed_at: Option<Timestamp>,
+    /// Since when the database has kept the work on it from being done (in ms since the Unix epoch on the wire), where it is
+    /// sent again for that reason: no attempt is lost, but the patience is not endless.
+    #[serde(
+        rename = "waiting_since_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millisecond::optional"
+    )]
+    pub waiting_since: Option<Timestamp>,
 }
 
 /// In `tickets`: bring this order's tickets into step with its row.
@@ -46,6 +55,15 @@ pub struct TicketMessage {
     pub attempt: u32,
     /// What the upsert did to the row; for the counts only.
     pub change: Change,
+    /// Since when the database has kept the work on it from being done (in ms since the Unix epoch on the wire), where it is
+    /// sent again for that reason: no attempt is lost, but the patience is not endless.
+    #[serde(
+        rename = "waiting_since_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millisecond::optional"
+    )]
+    pub waiting_since: Option<Timestamp>,
 }
 
 /// In `runs`: one pulse of a run.
@@ -57,12 +75,53 @@ pub struct RunMessage {
     pub run_id: RunId,
     /// The pulse's number: a redelivered older pulse loses the compare-and-set on it and ends.
     pub pulse: i64,
+    /// Since when the database has kept the work on it from being done (in ms since the Unix epoch on the wire), where it is
+    /// sent again for that reason: no attempt is lost, but the patience is not endless.
+    #[serde(
+        rename = "waiting_since_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millisecond::optional"
+    )]
+    pub waiting_since: Option<Timestamp>,
+}
+
+/// A message that may have to wait for the database.
+pub trait Waiting: Clone {
+    /// Since when it has waited.
+    fn waiting_since(&mut self) -> &mut Option<Timestamp>;
+}
+
+impl Waiting for OrderMessage {
+    fn waiting_since(&mut self) -> &mut Option<Timestamp> {
+        &mut self.waiting_since
+    }
+}
+
+impl Waiting for TicketMessage {
+    fn waiting_since(&mut self) -> &mut Option<Timestamp> {
+        &mut self.waiting_since
+    }
+}
+
+impl Waiting for RunMessage {
+    fn waiting_since(&mut self) -> &mut Option<Timestamp> {
+        &mut self.waiting_since
+    }
 }
 
 impl OrderMessage {
     /// The first try of an order.
     pub fn new(location_id: LocationId, order_id: OrderId, cause: Cause) -> Self {
-        Self { location_id, order_id, cause, run_id: None, attempt: first_attempt(), noticed_at: None }
+        Self {
+            location_id,
+            order_id,
+            cause,
+            run_id: None,
+            attempt: first_attempt(),
+            noticed_at: None,
+            waiting_since: None,
+        }
     }
 
     /// The same order, asked for by a run.
@@ -74,8 +133,8 @@ impl OrderMessage {
 
     /// What to hand over to `tickets` once the row is in step.
     pub fn into_ticket_message(self, change: Change) -> TicketMessage {
-        let Self { location_id, order_id, cause, run_id, attempt, noticed_at: _ } = self;
-        TicketMessage { location_id, order_id, cause, run_id, attempt, change }
+        let Self { location_id, order_id, cause, run_id, attempt, noticed_at: _, waiting_since: _ } = self;
+        TicketMessage { location_id, order_id, cause, run_id, attempt, change, waiting_since: None }
     }
 }
 
@@ -106,7 +165,11 @@ mod tests {
         assert_eq!(serde_json::to_value(&message).unwrap(), wire);
         wire["change"] = json!("stale");
         assert_eq!(serde_json::to_value(message.into_ticket_message(Change::Stale)).unwrap(), wire);
-        let pulse = RunMessage { location_id, run_id, pulse: 3 };
-        assert_eq!(serde_json::to_value(pulse).unwrap(), json!({"location_id": "loc", "run_id": "r1", "pulse": 3}));
+        let mut pulse = RunMessage { location_id, run_id, pulse: 3, waiting_since: None };
+        let mut wire = json!({"location_id": "loc", "run_id": "r1", "pulse": 3});
+        assert_eq!(serde_json::to_value(&pulse).unwrap(), wire);
+        pulse.waiting_since = noticed_at;
+        wire["waiting_since_ms"] = json!(1_750_000_000_123_i64);
+        assert_eq!(serde_json::to_value(&pulse).unwrap(), wire);
     }
 }

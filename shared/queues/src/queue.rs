@@ -79,8 +79,11 @@ impl<T: Serialize> Queue<T> {
         self.send_all_after(messages, Duration::ZERO).await
     }
 
-    /// Sends all messages, each to be received after `delay` (whole seconds, at most [`MAX_DELAY`]).
-    async fn send_all_after(&self, messages: &[T], delay: Duration) -> Result<(), QueueError> {
+    /// Sends all messages, each to be received after `delay` (whole seconds, at most [`MAX_DELAY`]). Their order isn't kept.
+    ///
+    /// # Errors
+    /// [`QueueError`] if SQS didn't take each of them; the others are sent all the same.
+    pub async fn send_all_after(&self, messages: &[T], delay: Duration) -> Result<(), QueueError> {
         // Rounded up: a deliberate wait must not become none.
         let delay = i32::try_from(delay.min(MAX_DELAY).as_millis().div_ceil(1000)).unwrap_or(i32::MAX);
         let mut bodies = Vec::with_capacity(messages.len());
@@ -166,14 +169,14 @@ impl<T> fmt::Debug for Queue<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, retry::RetryConfig};
     use serde_json::{Value, json};
     use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::method};
 
     use super::*;
 
-    fn queue(server: &MockServer) -> Queue<Value> {
+    pub(crate) fn client_of(server: &MockServer) -> Client {
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
             .region(Region::new("us-east-1"))
@@ -181,7 +184,11 @@ mod tests {
             .retry_config(RetryConfig::disabled())
             .endpoint_url(server.uri())
             .build();
-        Queue::new(Client::from_conf(config), format!("{}/000000000000/orders", server.uri()))
+        Client::from_conf(config)
+    }
+
+    fn queue(server: &MockServer) -> Queue<Value> {
+        Queue::new(client_of(server), format!("{}/000000000000/orders", server.uri()))
     }
 
     /// Takes every entry of a batch but those whose body holds one of `refused`.

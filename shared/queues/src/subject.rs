@@ -22,6 +22,8 @@ pub enum Subject {
         location_id: LocationId,
         /// The run.
         run_id: RunId,
+        /// The pulse's number, where it is one.
+        pulse: Option<i64>,
     },
 }
 
@@ -32,7 +34,7 @@ struct Ids {
     order_id: Option<OrderId>,
     #[serde(default)]
     run_id: Id<RunId>,
-    pulse: Option<IgnoredAny>,
+    pulse: Option<Id<i64>>,
 }
 
 /// An id, or something else: an order counts as one without a run then.
@@ -41,6 +43,15 @@ struct Ids {
 enum Id<T> {
     Readable(T),
     Unreadable(IgnoredAny),
+}
+
+impl<T> Id<T> {
+    fn readable(self) -> Option<T> {
+        match self {
+            Self::Readable(id) => Some(id),
+            Self::Unreadable(_) => None,
+        }
+    }
 }
 
 impl<T> Default for Id<T> {
@@ -54,13 +65,10 @@ impl Subject {
     #[must_use]
     pub fn of(record: &SqsMessage) -> Option<Self> {
         let Ids { location_id, order_id, run_id, pulse } = serde_json::from_str(record.body.as_deref()?).ok()?;
-        let run_id = match run_id {
-            Id::Readable(run_id) => Some(run_id),
-            Id::Unreadable(_) => None,
-        };
+        let run_id = run_id.readable();
         match (order_id, run_id, pulse) {
             (Some(order_id), run_id, _) => Some(Self::Order { location_id, order_id, run_id }),
-            (None, Some(run_id), Some(_)) => Some(Self::Run { location_id, run_id }),
+            (None, Some(run_id), Some(pulse)) => Some(Self::Run { location_id, run_id, pulse: pulse.readable() }),
             (None, ..) => None,
         }
     }

@@ -1,10 +1,12 @@
 //! Publishing progress: the status document is written to S3, and frames are posted to every dashboard, when the database grants it.
 
+use std::time::Duration;
+
 use database::Database;
 use domain::frames::Publication;
 use domain::{Run, RunState};
 use push::Pusher;
-use status_store::StatusStore;
+use status_store::{PutOutcome, StatusStore};
 use telemetry::metrics::{self, Metric};
 
 /// Where progress is published.
@@ -15,6 +17,9 @@ pub struct PublisherConfig {
     /// `WEBSOCKET_ENDPOINT`; without it there are no frames.
     pub endpoint: Option<String>,
 }
+
+/// Longest publication: a bucket or a WebSocket API that hangs must not take the time of the sync that is published.
+const PUBLISH_WITHIN: Duration = Duration::from_secs(10);
 
 /// Publishes progress. A failure here never fails a sync.
 pub struct Publisher {
@@ -49,16 +54,32 @@ impl Publisher {
         self.pusher.as_ref()
     }
 
-    /// Publishes what was granted, and confirms it to the database. `false` if the document couldn't be written: the grant then
-    /// stays unconfirmed, and the run's next pulse publishes again.
+    /// Publishes what was granted, and confirms it to the database, within 10 s. `false` if the document couldn't be written: the
+    /// grant then stays unconfirmed, and the run's next pulse publishes again.
     pub async fn publish(&self, database: &Database, publication: &Publication) -> bool {
+        let published = tokio::time::timeout(PUBLISH_WITHIN, self.announce(database, publication)).await;
+        published.unwrap_or_else(|_elapsed| {
+            tracing::warn!(run_id = %publication.run.run_id, "A publication took too long and was given up");
+            false
+        })
+    }
+
+    async fn announce(&self, database: &Database, publication: &Publication) -> bool {
         let announcement = publication.announce();
         let run_id = &publication.run.run_id;
         let (stored, ()) =
             tokio::join!(self.store.put_status(&announcement.status), self.post(database, &announcement.frames));
-        if let Err(error) = stored {
-            tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "The status document could not be written");
-            return false;
+        match stored {
+            Ok(PutOutcome::Written) => {}
+            Ok(PutOutcome::Superseded(published)) => {
+                if self.outruns_database(database, published).await {
+                    return false;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "The status document could not be written");
+                return false;
+            }
         }
         match database.confirm_publication(run_id, announcement.seq, publication.run.state).await {
             Ok(()) => {
@@ -68,6 +89,26 @@ impl Publisher {
             Err(error) => {
                 tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "A publication could not be confirmed");
                 false
+            }
+        }
+    }
+
+    /// Whether a published number is above all that the database has given out. Then the database was restored from a backup, and
+    /// its numbers go on above the published one.
+    async fn outruns_database(&self, database: &Database, published: i64) -> bool {
+        match database.raise_seq(published).await {
+            Ok(raised) => {
+                if raised {
+                    tracing::warn!(
+                        seq = published,
+                        "The published status is newer than the database; the sequence numbers go on above it"
+                    );
+                }
+                raised
+            }
+            Err(error) => {
+                tracing::warn!(error = telemetry::chain(&error), "The sequence numbers could not be compared");
+                true
             }
         }
     }
@@ -129,24 +170,56 @@ fn measure_end(run: &Run) {
 
 #[cfg(test)]
 mod tests {
+    use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
     use serde_json::json;
 
     use super::*;
 
-    /// How often a run in this state is measured as `Completed`, as `Error`, and as a failure.
-    async fn measured(state: &str, announced: Option<&str>) -> (u64, u64, u64) {
+    fn run(state: &str, announced: Option<&str>) -> Run {
         let ended_at = (state != "Syncing").then_some("2026-05-01T10:01:15Z");
-        let run = serde_json::from_value(json!({
+        let run = json!({
             "run_id": "r1", "location_id": "loc", "kind": "full", "state": state, "started_at": "2026-05-01T10:00:00Z",
             "ended_at": ended_at, "listing": {}, "listing_complete": true, "listed": 0, "synced": 0, "failed": 0,
             "skipped": 0, "unchanged": 0, "tickets_total": 0, "tickets_checked": 0, "ticket_types": 0,
             "tickets_added": 0, "tickets_cancelled": 0, "pulse": 1, "announced_state": announced,
             "now": "2026-05-01T10:01:16Z",
-        }));
+        });
+        serde_json::from_value(run).unwrap()
+    }
+
+    /// How often a run in this state is measured as `Completed`, as `Error`, and as a failure.
+    async fn measured(state: &str, announced: Option<&str>) -> (u64, u64, u64) {
         let counted = metrics::Collector::default();
-        counted.scope(async { measure_end(&run.unwrap()) }).await;
+        counted.scope(async { measure_end(&run(state, announced)) }).await;
         let of = |state: &str| counted.counted(Metric::RunSeconds, &["full", state]);
         (of("Completed"), of("Error"), counted.counted(Metric::FailuresRecorded, &[]))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_hangs_holds_a_publication_up_for_ten_seconds() {
+        // Takes connections, as the system does for it, and never answers: as the bucket, the WebSocket API and the database.
+        let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let config = aws_config::SdkConfig::builder()
+            .behavior_version(aws_config::BehaviorVersion::latest())
+            .region(aws_config::Region::new("us-east-1"))
+            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
+            .endpoint_url(&url)
+            .build();
+        let publisher_config = PublisherConfig { bucket: "status".to_owned(), endpoint: Some(format!("{url}/live")) };
+        let publisher = Publisher::connect(&config, &publisher_config);
+        let key = ("SUPABASE_SERVICE_ROLE_KEY", "invented");
+        let env = settings::Env::of([("SUPABASE_URL", url.as_str()), key, ("GHL_LOCATION_ID", "loc")]);
+        let database = wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap();
+        let publication = Publication {
+            location_id: domain::LocationId::try_new("loc").unwrap(),
+            seq_first: 1,
+            run: run("Syncing", None),
+        };
+        let begun = tokio::time::Instant::now();
+        let publishing = tokio::time::timeout(6 * PUBLISH_WITHIN, publisher.publish(&database, &publication));
+        assert!(!publishing.await.unwrap(), "it can't have been written");
+        assert_eq!(begun.elapsed().as_secs(), PUBLISH_WITHIN.as_secs());
     }
 
     #[tokio::test]

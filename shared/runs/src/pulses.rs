@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use database::{Database, Snapshot};
 use domain::RunId;
+use domain::failure::Pace;
+use jiff::Timestamp;
 use queues::{Queue, QueueError, RunMessage};
 
 /// Where pulses are sent, and when one counts as lost.
@@ -31,7 +33,19 @@ impl Pulses {
         wait: Duration,
     ) -> Result<(), QueueError> {
         let (location_id, run_id) = (database.location_id().clone(), run_id.clone());
-        self.queue.send(&RunMessage { location_id, run_id, pulse }, wait).await
+        self.queue.send(&RunMessage { location_id, run_id, pulse, waiting_since: None }, wait).await
+    }
+
+    /// Sends the pulse after one that the database has kept from its work, to be handled in some seconds. `false` if the run has
+    /// waited for the database for too long: nothing was sent then.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    pub async fn postpone(&self, failed: RunMessage, pace: Pace) -> Result<bool, QueueError> {
+        // A number more: the failed pulse may have been claimed by a call whose answer was lost.
+        let next = RunMessage { pulse: failed.pulse.saturating_add(1), ..failed };
+        let impatient = self.queue.postpone(vec![next], Timestamp::now(), fastrand::f64(), pace).await?;
+        Ok(impatient.is_empty())
     }
 
     /// The current state. If the run has lost its pulse, a new one is sent. With `next_seq` the snapshot has a sequence number

@@ -5,9 +5,13 @@ use aws_config::{
     timeout::TimeoutConfig,
 };
 
+/// Longest call to AWS, all its attempts included: shorter than any function may take, so that a function can still answer when
+/// AWS hangs.
+const CALL_TIMEOUT: Duration = Duration::from_secs(7);
+
 /// Region and credentials from the environment, as Lambda sets them. A call gives up connecting after 2 s, an attempt
-/// after 5 s, and the whole call after 3 attempts or 15 s, so that a function whose dependency hangs can still say so
-/// before its own time is up. `AWS_ENDPOINT_URL` is the SDK's own variable for a local cloud; empty counts as absent.
+/// after 5 s, and the whole call after 3 attempts or 7 s. `AWS_ENDPOINT_URL` is the SDK's own variable for a local cloud;
+/// empty counts as absent.
 ///
 /// Make it once per process and pass it on.
 pub async fn aws_config() -> SdkConfig {
@@ -18,7 +22,7 @@ pub async fn aws_config() -> SdkConfig {
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(2))
                 .operation_attempt_timeout(Duration::from_secs(5))
-                .operation_timeout(Duration::from_secs(15))
+                .operation_timeout(CALL_TIMEOUT)
                 .build(),
         );
     if std::env::var("AWS_ENDPOINT_URL").is_ok_and(|url| url.trim().is_empty()) {
@@ -30,4 +34,15 @@ pub async fn aws_config() -> SdkConfig {
         return config.build();
     }
     loader.load().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_ends_by_itself_however_often_it_is_tried() {
+        let config = aws_config().await;
+        assert_eq!(config.timeout_config().unwrap().operation_timeout(), Some(CALL_TIMEOUT));
+    }
 }

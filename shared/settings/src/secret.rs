@@ -6,11 +6,15 @@ use std::{
 
 use secrecy::SecretString;
 use tokio::sync::{Mutex, OnceCell};
+use tokio::time::timeout;
 
 use crate::{Env, SettingsError, aws_config};
 
 /// How long a value read from SSM is used before it is read again.
 const FRESH: Duration = Duration::from_secs(5 * 60);
+
+/// Longest wait for a value that is read again while the old one can stay in use.
+const READ_AGAIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// [`Secret::refresh`] reads no more often than this, so that a burst of refused calls makes one read.
 const REFRESH_AT_MOST_EVERY: Duration = Duration::from_secs(5);
@@ -58,8 +62,15 @@ impl Secret {
         Self { name: name.into(), origin: Origin::Value(SecretString::from(value.into())) }
     }
 
-    /// The value, at most 5 minutes old. If it can't be read again, the old value stays in use, so that an
-    /// outage of SSM doesn't stop a warm function.
+    /// A secret at this parameter, read by this client, for tests.
+    pub fn parameter(name: &str, parameter: &str, ssm: aws_sdk_ssm::Client) -> Self {
+        let ssm = Arc::new(OnceCell::new_with(Some(ssm)));
+        let origin = Origin::Parameter { parameter: parameter.into(), ssm, read: Arc::default() };
+        Self { name: name.into(), origin }
+    }
+
+    /// The value, at most 5 minutes old. If it can't be read again within a second, the old value stays in use, so that an
+    /// outage of SSM neither stops nor delays a warm function.
     ///
     /// # Errors
     /// [`SettingsError::SecretUnreadable`] or [`SettingsError::SecretEmpty`] if it was never read.
@@ -87,10 +98,13 @@ impl Secret {
             return Ok(last.value.clone());
         }
         let client = ssm.get_or_init(|| async { aws_sdk_ssm::Client::new(&aws_config().await) }).await;
-        let value = match (self.read_parameter(client, parameter).await, read.as_ref()) {
-            (Ok(value), _) => value,
-            (Err(_), Some(last)) if keep_on_failure => last.value.clone(),
-            (Err(error), _) => return Err(error),
+        let reading = self.read_parameter(client, parameter);
+        let value = match read.as_ref().filter(|_| keep_on_failure) {
+            Some(last) => match timeout(READ_AGAIN_WITHIN, reading).await {
+                Ok(Ok(value)) => value,
+                Ok(Err(_)) | Err(_) => last.value.clone(),
+            },
+            None => reading.await?,
         };
         *read = Some(Read { at: Instant::now(), value: value.clone() });
         Ok(value)
@@ -183,6 +197,21 @@ mod tests {
         assert_eq!(secret.not_older_than(Duration::ZERO, true).await.unwrap().expose_secret(), "old");
         let error = secret.not_older_than(Duration::ZERO, false).await.unwrap_err();
         assert!(error.to_string().starts_with("TOKEN_PARAMETER names the SSM parameter /ghl-sync/token"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_stale_value_is_used_on_when_ssm_hangs() {
+        let server = MockServer::start().await;
+        parameter("old").up_to_n_times(1).mount(&server).await;
+        let secret = Secret::required(&env_with_ssm(&server), "TOKEN").unwrap();
+        secret.get().await.unwrap();
+        Mock::given(header("x-amz-target", "AmazonSSM.GetParameter"))
+            .respond_with(ResponseTemplate::new(200).set_delay(Duration::from_secs(20)))
+            .mount(&server)
+            .await;
+        tokio::time::pause();
+        let reading = timeout(2 * READ_AGAIN_WITHIN, secret.not_older_than(Duration::ZERO, true));
+        assert_eq!(reading.await.unwrap().unwrap().expose_secret(), "old");
     }
 
     #[tokio::test]

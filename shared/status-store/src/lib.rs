@@ -30,8 +30,8 @@ pub struct StatusStore {
 pub enum PutOutcome {
     /// It is the published one now.
     Written,
-    /// A status with the same or a newer `seq` is published already, and stays.
-    Superseded,
+    /// A status with the same or a newer `seq`, this one, is published already, and stays.
+    Superseded(i64),
 }
 
 impl StatusStore {
@@ -49,8 +49,8 @@ impl StatusStore {
         for round in 0..ROUNDS {
             let current = self.bucket.read(STATUS_OBJECT).await?;
             let published_seq = current.as_ref().and_then(|current| seq_of(current.status.as_ref()?));
-            if published_seq.is_some_and(|published_seq| published_seq >= seq) {
-                return Ok(PutOutcome::Superseded);
+            if let Some(published_seq) = published_seq.filter(|published_seq| *published_seq >= seq) {
+                return Ok(PutOutcome::Superseded(published_seq));
             }
             let put = self.bucket.put(STATUS_OBJECT, status.to_string().into_bytes());
             let put = match current.and_then(|current| current.etag) {

@@ -85,8 +85,8 @@ async fn the_newest_seq_stands() {
     let (server, store) = with(&bucket).await;
     assert_eq!(store.get_status().await.unwrap(), None);
     assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), PutOutcome::Written);
-    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), PutOutcome::Superseded);
-    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), PutOutcome::Superseded);
+    assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), PutOutcome::Superseded(5));
+    assert_eq!(store.put_status(&json!({"seq": 5})).await.unwrap(), PutOutcome::Superseded(5));
     assert_eq!(store.put_status(&json!({"seq": 9})).await.unwrap(), PutOutcome::Written);
     assert_eq!(store.get_status().await.unwrap(), Some(json!({"seq": 9})));
     let requests = server.received_requests().await.unwrap();
@@ -101,7 +101,7 @@ async fn a_rival_is_compared_with_anew() {
     assert_eq!(store.put_status(&json!({"seq": 4})).await.unwrap(), PutOutcome::Written);
     assert_eq!(bucket.seq(), Some(4));
     bucket.rivals.lock().unwrap().push(json!({"seq": 8}));
-    assert_eq!(store.put_status(&json!({"seq": 7})).await.unwrap(), PutOutcome::Superseded);
+    assert_eq!(store.put_status(&json!({"seq": 7})).await.unwrap(), PutOutcome::Superseded(8));
     assert_eq!(bucket.seq(), Some(8));
 }
 

@@ -6,14 +6,17 @@
 //! | module | reads |
 //! |---|---|
 //! | `template` | [`Template`]: sections of `template.yaml` and the numbers in them |
+//! | `code` | [`Code`]: times in Rust that no other crate can use |
 //! | `sql` | [`Sql`]: numbers in the files of `infra/supabase/schemas` |
 #![allow(clippy::panic, clippy::expect_used, reason = "a number that can't be found is a test that fails")]
 
+mod code;
 mod sql;
 mod template;
 
 use std::path::{Path, PathBuf};
 
+pub use code::Code;
 pub use sql::Sql;
 pub use template::{Section, Template};
 
@@ -31,3 +34,5 @@ fn leading_number(text: &str) -> Option<f64> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod time_outs;

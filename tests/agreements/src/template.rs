@@ -96,6 +96,17 @@ impl<'a> Section<'a> {
         found.first().map(|number| *number as u64)
     }
 
+    /// The word behind a text of this section.
+    ///
+    /// # Panics
+    /// If the text isn't there.
+    #[must_use]
+    pub fn word(self, before: &str) -> &'a str {
+        let rest = self.0.split_once(before).map(|(_, rest)| rest);
+        let word = rest.and_then(|rest| rest.split(|c: char| !c.is_ascii_alphanumeric() && c != '-').next());
+        word.unwrap_or_else(|| panic!("template.yaml has no {before:?} where it is looked for"))
+    }
+
     /// The names of this section that end so.
     #[must_use]
     pub fn names(self, end: &str) -> Vec<&'a str> {

@@ -11,6 +11,16 @@ use wiremock::{
 
 use super::*;
 
+fn aws_config(url: &str) -> SdkConfig {
+    let credentials = Credentials::new("test", "test", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("us-east-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .endpoint_url(url)
+        .build()
+}
+
 /// One server that is the database, the gateway's `@connections` and SQS.
 async fn world() -> (MockServer, Socket) {
     let server = MockServer::start().await;
@@ -20,13 +30,7 @@ async fn world() -> (MockServer, Socket) {
         ("SUPABASE_SERVICE_ROLE_KEY", "invented"),
         ("GHL_LOCATION_ID", "loc"),
     ]);
-    let credentials = Credentials::new("test", "test", None, None, "test");
-    let config = SdkConfig::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("us-east-1"))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .endpoint_url(&url)
-        .build();
+    let config = aws_config(&url);
     let socket = Socket {
         limits: ConnectionLimits::from_env(&env).unwrap(),
         database: wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap(),
@@ -74,6 +78,41 @@ async fn connecting_registers_the_caller() {
         (&json!("c1"), &json!("u1"), &json!("admin"))
     );
     assert_eq!(request["expires_at"], "2100-01-01T00:00:00Z");
+}
+
+#[tokio::test]
+async fn a_client_learns_that_the_database_hangs_before_lambda_stops_the_function() {
+    let (_server, mut socket) = world().await;
+    // Takes connections, as the system does for it, and never answers.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let key = ("SUPABASE_SERVICE_ROLE_KEY", "invented");
+    let env = Env::of([("SUPABASE_URL", url.as_str()), key, ("GHL_LOCATION_ID", "loc")]);
+    socket.database = wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap();
+    tokio::time::pause();
+    let begun = tokio::time::Instant::now();
+    assert_eq!(socket.handle(event("$connect", "")).await.unwrap(), Answer { status_code: 503 });
+    assert!(begun.elapsed() < ANSWER_WITHIN + Duration::from_millis(10), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_refusal_is_given_up_when_the_connection_hangs_too() {
+    let (_server, mut socket) = world().await;
+    // Takes connections, as the system does for it, and never answers: as the database and the gateway.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let key = ("SUPABASE_SERVICE_ROLE_KEY", "invented");
+    let env = Env::of([("SUPABASE_URL", url.as_str()), key, ("GHL_LOCATION_ID", "loc")]);
+    socket.database = wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap();
+    socket.pusher = Pusher::new(&aws_config(&url), &format!("{url}/live"));
+    for message in [r#"{"action": "status"}"#, "no message of ours"] {
+        tokio::time::pause();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(socket.handle(event("$default", message)).await.unwrap(), Answer { status_code: 200 });
+        let took = begun.elapsed();
+        tokio::time::resume();
+        assert!(took <= ANSWER_WITHIN + REFUSE_WITHIN + Duration::from_millis(10), "{message}: {took:?}");
+    }
 }
 
 #[tokio::test]

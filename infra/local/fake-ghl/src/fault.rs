@@ -10,6 +10,7 @@ use axum::{
 use futures::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{connection::Cut, error::GhlError, id::Id};
 
@@ -46,6 +47,9 @@ pub struct Rule {
     pub times: Option<u64>,
     /// How they fail.
     pub fault: Fault,
+    /// When [`Fault::Hang`] is over, once it has begun.
+    #[serde(skip)]
+    pub(crate) hangs_until: Option<Instant>,
 }
 
 /// A way to fail.
@@ -67,6 +71,11 @@ pub enum Fault {
     Reset,
     /// The right answer, so many milliseconds late.
     Delay {
+        /// Milliseconds.
+        ms: u64,
+    },
+    /// No answer until so many milliseconds after the first call that met it; whoever still waits then is served, and later calls at once.
+    Hang {
         /// Milliseconds.
         ms: u64,
     },
@@ -106,6 +115,14 @@ pub(crate) fn due(rules: &mut [Rule], endpoint: Endpoint, order_id: Option<Id>) 
             rule.skip -= 1;
             continue;
         }
+        if let Fault::Hang { ms } = rule.fault {
+            let now = Instant::now();
+            let until = *rule.hangs_until.get_or_insert(now + Duration::from_millis(ms));
+            if until <= now {
+                continue;
+            }
+            return Some(Fault::Delay { ms: until.duration_since(now).as_millis() as u64 });
+        }
         rule.times = rule.times.map(|times| times - 1);
         return Some(rule.fault.clone());
     }
@@ -123,7 +140,7 @@ impl Fault {
                 }
                 StatusCode::NO_CONTENT.into_response()
             }
-            Self::Delay { ms } => {
+            Self::Delay { ms } | Self::Hang { ms } => {
                 tokio::time::sleep(Duration::from_millis(ms)).await;
                 answer.await
             }
@@ -196,6 +213,21 @@ mod tests {
         assert!(!call(Endpoint::Detail, None) && !call(Endpoint::List, Some(id)));
         let calls: Vec<bool> = (0..4).map(|_| call(Endpoint::Detail, Some(id))).collect();
         assert_eq!(calls, [false, true, true, false]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hang_is_over_for_all_at_once() {
+        let mut rules = [rule(r#"{"endpoint":"list","fault":{"kind":"hang","ms":20000}}"#)];
+        tokio::time::advance(Duration::from_secs(60)).await;
+        let mut waits = Vec::new();
+        for _ in 0..3 {
+            waits.push(match due(&mut rules, Endpoint::List, None) {
+                Some(Fault::Delay { ms }) => ms,
+                _ => 0,
+            });
+            tokio::time::advance(Duration::from_secs(15)).await;
+        }
+        assert_eq!(waits, [20_000, 5_000, 0], "from the first call on");
     }
 
     #[test]

@@ -9,12 +9,16 @@
 //! | `POST /auth/v1/token?grant_type=password` | signs one of the demo users in ([`auth`]) |
 //! | `POST /auth/v1/token?grant_type=refresh_token` | renews a session ([`auth`]) |
 //! | `GET /auth/v1/.well-known/jwks.json` | no keys: the demo tokens are HS256 |
-//! | `GET`, `PUT`, `DELETE /_control` | makes the database slow or unreachable, for tests ([`control`]) |
+//! | `GET`, `PUT`, `DELETE /_control` | makes the database slow, unreachable, silent or forgetful, for tests ([`control`]) |
+//!
+//! With `--far` the database is in another region ([`distance`]).
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod auth;
+mod connection;
 mod control;
 mod cors;
+mod distance;
 mod proxy;
 
 use std::sync::Arc;
@@ -22,12 +26,12 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use axum::Router;
 use axum::routing::{any, get, post};
-use axum::serve::ListenerExt;
 use clap::Parser;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::auth::{Auth, User};
+use crate::connection::{Connection, PromptListener};
 use crate::control::{Calls, Faults};
 use crate::proxy::Proxy;
 
@@ -46,6 +50,9 @@ struct Options {
     /// Users who may sign in: email:password:role:id, separated by commas
     #[arg(long, env = "DEMO_USERS", hide_env_values = true, value_delimiter = ',')]
     demo_users: Vec<User>,
+    /// The database is in another region: 40 ms away, at times 300 ms, now and then 2 s
+    #[arg(long)]
+    far: bool,
 }
 
 #[tokio::main]
@@ -54,25 +61,22 @@ async fn main() -> Result<()> {
     let address = format!("127.0.0.1:{}", options.port);
     let listener = TcpListener::bind(&address).await.with_context(|| format!("can't listen on {address}"))?;
     let auth = Auth::new(&options.jwt_secret, &format!("http://{address}"), options.demo_users);
-    let app = router(Arc::new(auth), Arc::new(Proxy::new(&options.postgrest_url)?));
+    let app = router(Arc::new(auth), Arc::new(Proxy::new(&options.postgrest_url)?), options.far);
 
     let mut stop = signal(SignalKind::terminate())?;
     let stopped = async move {
         stop.recv().await;
     };
-    // Without this an answer's second packet waits 40 ms for the client's acknowledgement.
-    let listener = listener.tap_io(|connection| {
-        let _ = connection.set_nodelay(true);
-    });
+    let listener = PromptListener(listener);
     // Kept connections would hold up a graceful shutdown: a stopped server drops them.
     tokio::select! {
-        served = axum::serve(listener, app) => served.context("the server failed"),
+        served = axum::serve(listener, app.into_make_service_with_connect_info::<Connection>()) => served.context("the server failed"),
         () = stopped => Ok(()),
     }
 }
 
-fn router(auth: Arc<Auth>, proxy: Arc<Proxy>) -> Router {
-    let (faults, calls) = (Arc::new(Faults::default()), Arc::new(Calls::default()));
+fn router(auth: Arc<Auth>, proxy: Arc<Proxy>, far: bool) -> Router {
+    let (faults, calls) = (Arc::new(Faults::new(far)), Arc::new(Calls::default()));
     let counted = get(control::calls).delete(control::forget_calls).with_state(Arc::clone(&calls));
     let control = get(control::show).put(control::set).delete(control::clear).with_state(Arc::clone(&faults));
     let rest = any(proxy::forward).with_state((proxy, faults, calls));

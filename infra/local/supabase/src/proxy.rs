@@ -1,18 +1,22 @@
 //! Passes calls on to PostgREST.
 
+use std::io;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use axum::Json;
-use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use futures::stream;
+use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::json;
 
+use crate::connection::Connection;
 use crate::control::{Calls, Faults};
 
 const PREFIX: &str = "/rest/v1";
@@ -41,10 +45,16 @@ impl Proxy {
 
 pub(crate) async fn forward(
     State((proxy, faults, calls)): State<(Arc<Proxy>, Arc<Faults>, Arc<Calls>)>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
     mut request: Request,
 ) -> Response {
-    calls.count(request.uri().path().trim_start_matches(PREFIX));
-    tokio::time::sleep(faults.latency()).await;
+    let path = request.uri().path().trim_start_matches(PREFIX).to_owned();
+    calls.count(&path);
+    tokio::time::sleep(faults.wait(connection.is_new())).await;
+    if let Some(until) = faults.hangs_until() {
+        // A caller that gives up takes this call with it: nothing is done for it later.
+        tokio::time::sleep_until(until).await;
+    }
     if faults.refuses() {
         return unavailable("refused on request of a test");
     }
@@ -56,10 +66,17 @@ pub(crate) async fn forward(
     match proxy.client.request(request).await {
         Ok(mut response) => {
             response.headers_mut().remove(header::CONNECTION);
-            response.map(Body::new)
+            if faults.loses_answer(&path) { lost(response).await } else { response.map(Body::new) }
         }
         Err(error) => unavailable(&format!("PostgREST can't be reached: {error}")),
     }
+}
+
+/// Ends the connection instead of the answer, once that is there: whatever was to be done has been done.
+async fn lost(answer: Response<Incoming>) -> Response {
+    let _ = axum::body::to_bytes(Body::new(answer.into_body()), usize::MAX).await;
+    let end = stream::once(async { Err::<Bytes, _>(io::Error::from(io::ErrorKind::ConnectionReset)) });
+    Response::new(Body::from_stream(end))
 }
 
 /// As Supabase's gateway does: an API key alone also says who calls.

@@ -1,13 +1,21 @@
 //! The doors, with a tiny server in PostgREST's place.
 
+use std::time::Duration;
+
 use axum::body::{Body, to_bytes};
+use axum::extract::ConnectInfo;
+use axum::extract::connect_info::MockConnectInfo;
 use axum::http::{HeaderMap, Request, StatusCode, Uri};
 use axum::response::Response;
 use jsonwebtoken::{EncodingKey, Header, encode, get_current_timestamp};
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::Instant;
 use tower::ServiceExt;
 
 use super::*;
+use crate::distance::{CONNECTING, SHORTEST};
 
 /// The demo user's.
 const ID: &str = "0b5c9a54-0000-4000-8000-000000000001";
@@ -23,7 +31,9 @@ async fn door() -> Router {
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { axum::serve(listener, Router::new().fallback(echo)).await });
     let users = vec![format!("a@example.com:secret:admin:{ID}").parse().unwrap()];
-    router(Arc::new(Auth::new("key", "http://127.0.0.1:1", users)), Arc::new(Proxy::new(&url).unwrap()))
+    let auth = Auth::new("key", "http://127.0.0.1:1", users);
+    let connection = MockConnectInfo(Connection::default());
+    router(Arc::new(auth), Arc::new(Proxy::new(&url).unwrap()), false).layer(connection)
 }
 
 async fn call(door: &Router, method: &str, path: &str, body: &str) -> Response {
@@ -113,4 +123,72 @@ async fn a_test_can_take_the_database_away_and_give_it_back() {
     assert_eq!(call(&door, "GET", "/rest/v1/x", "").await.status(), StatusCode::SERVICE_UNAVAILABLE);
     call(&door, "DELETE", "/_control", "").await;
     assert_eq!(call(&door, "GET", "/rest/v1/x", "").await.status(), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_far_database_takes_its_time_until_it_is_near_again() {
+    let door = door().await;
+    let took = async || {
+        let begun = Instant::now();
+        assert_eq!(call(&door, "GET", "/rest/v1/x", "").await.status(), StatusCode::OK);
+        begun.elapsed()
+    };
+    call(&door, "PUT", "/_control", r#"{"far": true}"#).await;
+    // The test's one connection is new once.
+    assert!(took().await >= CONNECTING + SHORTEST);
+    // What else is ordered leaves it where it is.
+    let shown = json_of(call(&door, "PUT", "/_control", r#"{"latencyMs": 1}"#).await).await;
+    assert_eq!(shown["far"], true);
+    assert!(took().await >= SHORTEST + Duration::from_millis(1));
+    let shown = json_of(call(&door, "DELETE", "/_control", "").await).await;
+    assert_eq!(shown["far"], false, "as at the start");
+}
+
+#[tokio::test]
+async fn each_connection_is_new_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let asked = |ConnectInfo(connection): ConnectInfo<Connection>| async move {
+        if connection.is_new() { StatusCode::CREATED } else { StatusCode::OK }
+    };
+    let app = Router::new().fallback(asked).into_make_service_with_connect_info::<Connection>();
+    tokio::spawn(async move { axum::serve(PromptListener(listener), app).await });
+    let mut statuses = Vec::new();
+    for calls in [2, 1] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        for _ in 0..calls {
+            stream.write_all(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+            let mut answer = Vec::new();
+            while !answer.ends_with(b"\r\n\r\n") {
+                answer.push(stream.read_u8().await.unwrap());
+            }
+            statuses.push(String::from_utf8(answer[9..12].to_vec()).unwrap());
+        }
+    }
+    assert_eq!(statuses, ["201", "200", "201"]);
+}
+
+#[tokio::test]
+async fn a_test_can_let_the_database_hang() {
+    let (door, begun) = (door().await, Instant::now());
+    call(&door, "PUT", "/_control", r#"{"hangForMs": 300}"#).await;
+    assert_eq!(call(&door, "GET", "/rest/v1/x", "").await.status(), StatusCode::OK, "who waits is served");
+    assert!(begun.elapsed() >= Duration::from_millis(300));
+    call(&door, "PUT", "/_control", r#"{"hangForMs": 60000}"#).await;
+    let gives_up = tokio::time::timeout(Duration::from_millis(50), call(&door, "GET", "/rest/v1/x", "")).await;
+    assert!(gives_up.is_err());
+    call(&door, "DELETE", "/_control", "").await;
+    call(&door, "GET", "/rest/v1/x", "").await;
+}
+
+#[tokio::test]
+async fn an_answer_gets_lost_after_all_was_done() {
+    let door = door().await;
+    call(&door, "PUT", "/_control", r#"{"loseAnswers": {"/rpc/x": 1}}"#).await;
+    assert_eq!(json_of(call(&door, "POST", "/rest/v1/rpc/y", "1").await).await["body"], "1");
+    let lost = call(&door, "POST", "/rest/v1/rpc/x", "1").await;
+    to_bytes(lost.into_body(), 65_536).await.unwrap_err();
+    assert_eq!(json_of(call(&door, "POST", "/rest/v1/rpc/x", "1").await).await["body"], "1", "once");
+    let left = json_of(call(&door, "GET", "/_control", "").await).await;
+    assert_eq!(left["loseAnswers"], json!({ "/rpc/x": 0 }));
 }

@@ -48,8 +48,8 @@ impl Stack {
         let lock = place.lock()?;
         // Left behind by a stack that was killed.
         let _ = fs::remove_file(place.stack_file());
-        let ports = Ports::from(options.port_base)?;
-        ports.require_free()?;
+        let ports = Ports::of(options)?;
+        ports.require_free(options)?;
         setup::for_stack(place)?;
         build::all(place)?;
         if options.by_sam {
@@ -62,9 +62,11 @@ impl Stack {
         if options.reset {
             postgres.wipe()?;
         }
-        let cloud = Cloud::new(place, ports.gateway, options.concurrency);
+        let cloud = Cloud::new(place, &ports, options);
         let mut starting = Starting { place, options, ports: &ports, keys: &keys, services: Services::default() };
-        cloud.start(&mut starting.services)?;
+        if options.account_of.is_none() {
+            cloud.start(&mut starting.services)?;
+        }
         starting.database(&postgres, durability)?;
         starting.postgrest()?;
         starting.supabase()?;

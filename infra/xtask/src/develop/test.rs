@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`wanted`] | what the command line asks for |
 //! | [`lanes`] | which suites run beside each other, each lane on a stack of its own |
+//! | [`far`] | a database in another region, for a while |
 //! | [`report`] | what all suites counted and took |
 //! | [`suites`] | the suites, and how to read what their runners print |
 //! | [`output`] | what a suite printed |
 
+mod far;
 mod lanes;
 mod output;
 mod report;
@@ -22,9 +24,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use self::far::Far;
 use self::output::judge;
 use self::report::Report;
 use self::wanted::Wanted;
+use crate::account;
 use crate::database::postgres::{Durability, Postgres, debian_15};
 use crate::develop::sam_local::SamLocal;
 use crate::develop::sam_local::docker::Docker;
@@ -47,9 +51,31 @@ const FAULT_STACKS: u16 = 3;
 const PORTS_OF_A_STACK: u16 = 10;
 const CHROMIUM: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 
-pub(crate) fn run(wanted: &Wanted, port_base: u16, concurrency: u32) -> Result<ExitCode> {
+/// The world of the tests' stacks.
+#[derive(Clone, Copy)]
+pub(crate) struct Setting {
+    /// Of the account's executions.
+    pub(crate) concurrency: u32,
+    /// Whether the database is in another region.
+    pub(crate) far: bool,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { concurrency: account::SMALLEST, far: false }
+    }
+}
+
+impl Setting {
+    /// How a stack is made in it.
+    fn stack(self, port_base: u16) -> StackOptions {
+        StackOptions { port_base, reset: true, concurrency: self.concurrency, far: self.far, ..StackOptions::default() }
+    }
+}
+
+pub(crate) fn run(wanted: &Wanted, port_base: u16, setting: Setting) -> Result<ExitCode> {
     let report = Report::default();
-    let mut runner = Runner::new(Place::test()?, port_base, concurrency, wanted.names.clone());
+    let mut runner = Runner::new(Place::test()?, port_base, setting, wanted.names.clone());
     for group in lanes::of(wanted) {
         match group.as_slice() {
             [lane] => runner.run_lane(lane, &report)?,
@@ -65,8 +91,8 @@ struct Runner {
     names: Vec<String>,
     place: Place,
     port_base: u16,
-    /// Of the stacks' accounts.
-    concurrency: u32,
+    /// Of the stacks.
+    setting: Setting,
     /// Started by the first suite that needs it, shared by the next.
     stack: Option<Stack>,
     kind: Kind,
@@ -79,12 +105,12 @@ struct Runner {
 }
 
 impl Runner {
-    const fn new(place: Place, port_base: u16, concurrency: u32, names: Vec<String>) -> Self {
+    const fn new(place: Place, port_base: u16, setting: Setting, names: Vec<String>) -> Self {
         Self {
             names,
             place,
             port_base,
-            concurrency,
+            setting,
             stack: None,
             kind: Kind::Ordinary,
             was_used: false,
@@ -173,8 +199,12 @@ impl Runner {
         if let Some(sam) = &sam {
             sam.tell(&mut command);
         }
+        let far = if suite == Suite::Far { Some(Far::begin(&self.stack(Kind::Ordinary)?)?) } else { None };
         let mut counts = run_suite(&self.place, suite, command)?;
-        drop(sam);
+        if far.is_some() && self.names.is_empty() {
+            counts += self.benchmark_far()?;
+        }
+        drop((far, sam));
         if suite == Suite::Traces {
             counts += self.traces_beside()?;
         }
@@ -189,6 +219,15 @@ impl Runner {
         let counts = run_suite(&self.place, suite, command);
         drop(stack);
         counts
+    }
+
+    /// The benchmark's small part, on the stack that is there.
+    fn benchmark_far(&mut self) -> Result<Counts> {
+        let mut command = Suite::Counts.command(&self.place);
+        command.arg("--far").env("STACK_JSON", self.stack(Kind::Ordinary)?);
+        let log = self.place.log("test-far-benchmark")?;
+        let ended = run_within(Some(Suite::Far.limit()), &log, command, &mut |_| {})?;
+        judge(Suite::Counts, &log, ended)
     }
 
     /// On a Postgres of its own: the local stack's, or another one's programs.
@@ -224,13 +263,7 @@ impl Runner {
         for number in 1..=FAULT_STACKS {
             let place = if number == 1 { self.place.clone() } else { Place::test_beside(number)? };
             let port_base = self.ports_of(number)?;
-            let options = StackOptions {
-                port_base,
-                reset: true,
-                brisk: true,
-                concurrency: self.concurrency,
-                ..StackOptions::default()
-            };
+            let options = StackOptions { brisk: true, ..self.setting.stack(port_base) };
             lanes.push(Stack::start(&place, &options, Durability::Scratch)?);
         }
         let command = |filters: &[&str], stack: &Stack| -> Result<(PathBuf, Command)> {
@@ -287,12 +320,9 @@ impl Runner {
         }
         if self.stack.is_none() {
             let options = StackOptions {
-                port_base: self.port_base,
-                reset: true,
                 brisk: kind == Kind::Brisk,
                 by_sam: kind == Kind::BySam,
-                concurrency: self.concurrency,
-                ..StackOptions::default()
+                ..self.setting.stack(self.port_base)
             };
             let _ = fs::remove_file(self.place.log("answers")?);
             self.stack = Some(Stack::start(&self.place, &options, Durability::Scratch)?);

@@ -11,21 +11,25 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::develop::build;
+use crate::develop::stack::options::StackOptions;
+use crate::develop::stack::starting::Ports;
 use crate::place::Place;
 use crate::process::{output_of, tied};
 use crate::services::Services;
 use crate::setup;
 
 const START_UP: Duration = Duration::from_secs(30);
-/// Chosen, so that the URLs stay the same: eight hexadecimal digits each. `sam deploy` leaves the choice to the cloud.
-const HTTP_API_ID: &str = "a0000001";
-const WEBSOCKET_API_ID: &str = "a0000002";
 
 pub(crate) struct Cloud {
     place: Place,
     port: u16,
     /// Of the account's executions at a time.
     concurrency: u32,
+    /// What our stack is called in it.
+    stack: String,
+    /// Chosen, so that the URLs stay the same: eight hexadecimal digits each. `sam deploy` leaves the choice to the cloud.
+    http_api_id: String,
+    websocket_api_id: String,
 }
 
 /// The functions' variables of a brisk stack: everything in about a fifth of the time.
@@ -50,8 +54,17 @@ pub(crate) struct Deployed {
 }
 
 impl Cloud {
-    pub(crate) fn new(place: &Place, port: u16, concurrency: u32) -> Self {
-        Self { place: place.clone(), port, concurrency }
+    pub(crate) fn new(place: &Place, ports: &Ports, options: &StackOptions) -> Self {
+        // A neighbour's are told apart by its ports.
+        let number = options.account_of.map_or(0, |_| options.port_base);
+        Self {
+            place: place.clone(),
+            port: ports.gateway,
+            concurrency: options.concurrency,
+            stack: options.stack_name(),
+            http_api_id: format!("a{number:06x}1"),
+            websocket_api_id: format!("a{number:06x}2"),
+        }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -115,7 +128,7 @@ impl Cloud {
     pub(crate) fn deploy(
         &self,
         parameters: &[(&str, String)],
-        secrets: &[(&str, &str)],
+        secrets: &[(String, &str)],
         brisk: bool,
         by_sam: bool,
     ) -> Result<Deployed> {
@@ -124,10 +137,10 @@ impl Cloud {
             "endpoint": self.endpoint(),
             "template": self.place.project("template.yaml"),
             "binaries": build::binaries(&self.place),
-            "stack": "ghl-sync",
+            "stack": self.stack,
             "parameters": parameters.iter().cloned().collect::<BTreeMap<_, _>>(),
-            "secrets": secrets.iter().copied().collect::<BTreeMap<_, _>>(),
-            "api_ids": { "HttpApi": HTTP_API_ID, "WebSocketApi": WEBSOCKET_API_ID },
+            "secrets": secrets.iter().cloned().collect::<BTreeMap<_, _>>(),
+            "api_ids": { "HttpApi": self.http_api_id, "WebSocketApi": self.websocket_api_id },
             "environment": {
                 "WEBSOCKET_ENDPOINT": websocket_url.replace("ws://", "http://"),
                 "WEBSOCKET_URL": websocket_url,

@@ -27,6 +27,9 @@ pub(crate) struct StackOptions {
     /// Keep this stack's state apart, in target/local/stacks/NAME: for one beside another, with another --port-base
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
+    /// Deploy to the local AWS account of the stack with this --port-base, beside that one, as ghl-sync-NAME
+    #[arg(long, value_name = "P", requires = "name", conflicts_with = "by_sam")]
+    pub(crate) account_of: Option<u16>,
     /// Start with an empty database
     #[arg(long)]
     pub(crate) reset: bool,
@@ -36,6 +39,9 @@ pub(crate) struct StackOptions {
     /// Concurrent executions of the local AWS account; a new one has ten
     #[arg(long, default_value_t = account::SMALLEST, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) concurrency: u32,
+    /// The database is in another region: each call takes 40 ms, at times 300 ms, now and then 2 s
+    #[arg(long)]
+    pub(crate) far: bool,
     /// Shorten every wait (cool-down, retries, GHL's window, time-outs), as the fault tests do
     #[arg(long)]
     pub(crate) brisk: bool,
@@ -46,6 +52,14 @@ pub(crate) struct StackOptions {
 
 impl StackOptions {
     pub(crate) const PORT_BASE: u16 = 8400;
+
+    /// What it is called in its account, and how its secrets' names begin after a slash.
+    pub(crate) fn stack_name(&self) -> String {
+        match (&self.name, self.account_of) {
+            (Some(name), Some(_)) => format!("ghl-sync-{name}"),
+            _ => "ghl-sync".to_owned(),
+        }
+    }
 
     /// Where the stack's state is.
     pub(crate) fn place(&self) -> Result<Place> {
@@ -62,9 +76,11 @@ impl Default for StackOptions {
             ghl_latency_ms: 0,
             port_base: Self::PORT_BASE,
             name: None,
+            account_of: None,
             reset: false,
             original: false,
             concurrency: account::SMALLEST,
+            far: false,
             brisk: false,
             by_sam: false,
         }

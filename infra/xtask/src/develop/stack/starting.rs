@@ -50,9 +50,17 @@ impl Ports {
         })
     }
 
+    /// Those of a stack made like that: its account may be another one's.
+    pub(crate) fn of(options: &StackOptions) -> Result<Self> {
+        let own = Self::from(options.port_base)?;
+        Ok(Self { gateway: options.account_of.unwrap_or(own.gateway), ..own })
+    }
+
     /// Those of the stack.
-    pub(crate) fn require_free(&self) -> Result<()> {
-        require_free(self.gateway, "local cloud")?;
+    pub(crate) fn require_free(&self, options: &StackOptions) -> Result<()> {
+        if options.account_of.is_none() {
+            require_free(self.gateway, "local cloud")?;
+        }
         require_free(self.postgres, "Postgres")?;
         require_free(self.postgrest, "PostgREST")?;
         require_free(self.supabase, "local Supabase")?;
@@ -124,6 +132,7 @@ impl Starting<'_> {
         command
             .args(["--port", &self.ports.supabase.to_string()])
             .args(["--postgrest-url", &format!("http://127.0.0.1:{}", self.ports.postgrest)])
+            .args(self.options.far.then_some("--far"))
             // By the environment, not by arguments: those stand in the list of processes.
             .env("JWT_SECRET", &keys.jwt_secret)
             .env(
@@ -183,7 +192,6 @@ impl Starting<'_> {
             ("GhlApiBaseUrl", ghl.url.clone()),
             ("SupabaseUrl", self.supabase_url()),
             ("SupabaseAnonKey", self.keys.api_key("anon")?),
-            ("SupabaseJwtSecretParameter", "/ghl-sync/supabase-jwt-secret".to_owned()),
             ("WebhookPublicKeys", self.keys.webhook_public_key()?),
             ("AllowedOrigins", format!("http://127.0.0.1:{0},http://localhost:{0}", self.ports.gateway)),
             ("SchedulesEnabled", "false".to_owned()),
@@ -194,12 +202,16 @@ impl Starting<'_> {
         parameters.extend(Concurrency::of(self.options.concurrency).parameters());
         let service_key = self.keys.api_key("service_role")?;
         let secrets = [
-            ("/ghl-sync/ghl-access-token", ghl.token.as_str()),
-            ("/ghl-sync/supabase-service-role-key", &service_key),
-            ("/ghl-sync/webhook-shared-secret", &self.keys.webhook_secret),
-            ("/ghl-sync/ws-ticket-secret", &self.keys.ws_ticket_secret),
-            ("/ghl-sync/supabase-jwt-secret", &self.keys.jwt_secret),
+            ("GhlAccessTokenParameter", "ghl-access-token", ghl.token.as_str()),
+            ("SupabaseServiceRoleKeyParameter", "supabase-service-role-key", &service_key),
+            ("WebhookSharedSecretParameter", "webhook-shared-secret", &self.keys.webhook_secret),
+            ("WsTicketSecretParameter", "ws-ticket-secret", &self.keys.ws_ticket_secret),
+            ("SupabaseJwtSecretParameter", "supabase-jwt-secret", &self.keys.jwt_secret),
         ];
+        // With names of its own each, so that two stacks can stand in one account.
+        let named = |secret: &str| format!("/{}/{secret}", self.options.stack_name());
+        parameters.extend(secrets.map(|(parameter, secret, _)| (parameter, named(secret))));
+        let secrets: Vec<(String, &str)> = secrets.iter().map(|(_, secret, value)| (named(secret), *value)).collect();
         cloud.wait_until_ready(&mut self.services)?;
         let deployed = cloud.deploy(&parameters, &secrets, self.options.brisk, self.options.by_sam)?;
         self.services.check()?;

@@ -14,9 +14,10 @@ use crate::place::Place;
 use crate::process::step;
 use crate::setup;
 
-/// The suites of a lane follow each other; the first lane is the one whose traces are looked at in full.
+/// The suites of a lane follow each other; the first lane is the one whose traces are looked at in full. The browser's ends first,
+/// and its stack is there.
 const LANES: [&[Suite]; 3] =
-    [&[Suite::EndToEnd], &[Suite::Browser], &[Suite::Counts, Suite::Database, Suite::Database15]];
+    [&[Suite::EndToEnd], &[Suite::Browser, Suite::Far], &[Suite::Counts, Suite::Database, Suite::Database15]];
 
 /// The wanted suites in groups that follow each other; the lanes of a group run beside each other.
 pub(super) fn of(wanted: &Wanted) -> Vec<Vec<Vec<Suite>>> {
@@ -50,7 +51,7 @@ impl Runner {
         self.beside.clear();
         for number in 2..=u16::try_from(lanes.len())? {
             let place = Place::test_beside(number)?;
-            self.beside.push(Self::new(place, self.ports_of(number)?, self.concurrency, Vec::new()));
+            self.beside.push(Self::new(place, self.ports_of(number)?, self.setting, Vec::new()));
         }
         let mut others = std::mem::take(&mut self.beside);
         // A stack's servers end with the thread that started them: this one, which stays. All stacks start before any test, since a

@@ -36,6 +36,8 @@ pub(crate) enum Suite {
     EndToEnd,
     /// The dashboard in a real Chromium
     Browser,
+    /// End-to-end tests, and the benchmark's small part, with a database that is far: each call takes 40 ms, at times 300 ms, now and then 2 s
+    Far,
     /// What end-to-end and browser have left: nobody's data in logs and answers, no permission that isn't needed
     Traces,
     /// What happens when GHL, the database, the cloud or a worker fails; all cases in CI or with TEST_ALL=1, else a minute's worth
@@ -73,7 +75,7 @@ impl Suite {
     /// The stack it runs on, if any.
     pub(crate) fn stack(self) -> Option<Kind> {
         match self {
-            Self::EndToEnd | Self::Browser | Self::Traces => Some(Kind::Ordinary),
+            Self::EndToEnd | Self::Browser | Self::Far | Self::Traces => Some(Kind::Ordinary),
             Self::Faults => Some(Kind::Brisk),
             Self::SamDeploy | Self::SamLocal => Some(Kind::BySam),
             // The last three have a stack and databases of their own.
@@ -126,6 +128,14 @@ impl Suite {
             // One stack, one run at a time: these tests follow each other.
             Self::EndToEnd => cargo(&["--workspace", "--test", "end_to_end", "--", "--test-threads=1"]),
             Self::Browser => cargo(&["--workspace", "--test", "browser", "--", "--test-threads=1"]),
+            // What passes many calls of the database, each in another way; the runner moves the database.
+            Self::Far => cargo(
+                &[
+                    &["--workspace", "--test", "end_to_end", "--", "--test-threads=1"][..],
+                    &["far::", "full::", "gate::", "incremental::", "webhooks::a_signed", "webhooks::a_burst"],
+                ]
+                .concat(),
+            ),
             Self::Traces => cargo(&["--workspace", "--test", "traces"]),
             // Each case takes a while: what it showed is printed at once.
             Self::Faults => cargo(&["--workspace", "--test", "faults", "--", "--test-threads=1", "--nocapture"]),
@@ -175,6 +185,7 @@ impl Suite {
             | Self::Database
             | Self::Database15
             | Self::Browser
+            | Self::Far
             | Self::SamDeploy
             | Self::SamLocal => 25,
             Self::EndToEnd => 30,

@@ -1,0 +1,41 @@
+use std::time::Duration;
+
+use crate::{leading_number, text};
+
+/// A file of Rust, as text: what a binary keeps to itself can't be used from here.
+#[derive(Debug)]
+pub struct Code {
+    path: String,
+    text: String,
+}
+
+impl Code {
+    /// The file at this path of the repository.
+    ///
+    /// # Panics
+    /// If it can't be read.
+    #[must_use]
+    pub fn read(path: &str) -> Self {
+        Self { path: path.to_owned(), text: text(path) }
+    }
+
+    /// A constant in whole seconds.
+    ///
+    /// # Panics
+    /// If the file has no such constant.
+    #[must_use]
+    pub fn seconds(&self, name: &str) -> Duration {
+        let before = format!("const {name}: Duration = Duration::from_secs(");
+        let seconds = self.text.split(&before).nth(1).and_then(leading_number);
+        seconds.map_or_else(
+            || panic!("{} has no {name} in seconds: where does it stand now?", self.path),
+            Duration::from_secs_f64,
+        )
+    }
+
+    /// Whether this text stands in it.
+    #[must_use]
+    pub fn says(&self, text: &str) -> bool {
+        self.text.contains(text)
+    }
+}
