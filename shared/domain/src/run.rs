@@ -96,7 +96,7 @@ pub enum NotStarted {
     Cooldown,
     /// A scheduled run's calls are over half of what is left of the day's budget.
     DailyBudget,
-    /// No order of the run failed.
+    /// No order of the run failed, or was left.
     NothingToRetry,
     /// There is no such run to retry.
     UnknownRun,
