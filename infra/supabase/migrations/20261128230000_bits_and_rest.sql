@@ -53,6 +53,7 @@ declare
   v_ids text[];
   v_now timestamptz;
   v_served jsonb;
+  v_due jsonb;
   v_busy jsonb;
 begin
   select coalesce(array_agg(distinct o ->> 'order_id'), '{}') into v_ids
@@ -87,7 +88,10 @@ begin
     coalesce(jsonb_agg(order_id order by order_id) filter (where is_busy and not coalesce(is_served, false)), '[]')
   into v_served, v_busy
   from judged;
-  return jsonb_build_object('served', v_served, 'busy', v_busy, 'now', v_now);
+  select coalesce(jsonb_agg(order_id order by order_id), '[]') into v_due
+  from public.ghl_qr_orders
+  where order_id in (select jsonb_array_elements_text(v_served)) and tickets_due is not null;
+  return jsonb_build_object('served', v_served, 'due', v_due, 'busy', v_busy, 'now', v_now);
 end
 $function$;
 
@@ -248,6 +252,10 @@ begin
       return sync_internal.not_started(v_reason, v_run);
     end if;
     v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
+  end if;
+  if v_kind = 'incremental' and request ->> 'requested_by' = 'schedule' and sync_internal.owes_full_run(v_location)
+    and not sync_internal.lacks_daily_budget(v_location, 'full', (request ->> 'daily_reserve')::int) then
+    v_kind := 'full';
   end if;
   if sync_internal.lacks_daily_budget(v_location, v_kind, (request ->> 'daily_reserve')::int) then
     return sync_internal.not_started('daily_budget', v_run) || jsonb_build_object('finished', v_finished);
