@@ -16,6 +16,7 @@
 //! | `adoption` | tickets of the original app |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
 //! | `growth` | what runs leave in the database |
+//! | `million` | no statement grows with the orders |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
 //! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
@@ -52,6 +53,7 @@ mod limits;
 mod listing;
 mod migrating;
 mod migrations;
+mod million;
 mod notices;
 mod orders;
 mod postgrest;
