@@ -58,7 +58,8 @@ begin
       -- A retry that broke off while it took orders is begun again, as any other kind.
       v_kind := v_old.kind;
       v_retry_of := coalesce(v_old.retry_of, v_retry_of);
-    elsif cardinality(v_ids) = 0 and not sync_internal.has_rest(v_retry_of) then
+    end if;
+    if v_kind = 'retry' and cardinality(v_ids) = 0 and not sync_internal.has_rest(v_retry_of) then
       return sync_internal.not_started('nothing_to_retry', v_old);
     end if;
   end if;
