@@ -299,6 +299,11 @@ async fn the_rest_of_a_large_run_is_taken_in_portions() {
     );
     let twice = format!("select count(*) - count(distinct order_id) from sync_outcomes where run_id = '{third}'");
     assert_eq!(database.value(&twice).await, 0);
+
+    // Once the rows are purged nobody knows the rest, and a retry of nothing would never end.
+    database.call("cancel_run", json!({})).await;
+    database.execute(&format!("delete from sync_outcomes where run_id = '{first}'")).await;
+    assert_eq!(retry(&database, second).await["reason"], "nothing_to_retry");
 }
 
 #[tokio::test]
