@@ -107,7 +107,7 @@ async fn half_done(timed: &mut Timed) -> String {
                from sync_outcomes) as o"
         ))
         .await;
-    timed.database.execute("vacuum analyze sync_outcomes; vacuum analyze sync_runs").await;
+    timed.database.execute("vacuum analyze").await;
     run_id
 }
 
@@ -238,6 +238,8 @@ async fn with_bits(timed: &mut Timed) {
     let skips = timed.call("reports, one list", "get_run", json!({"run_id": run_id, "only": "skips"})).await;
     assert_eq!(skips["skips"][0]["order_id"], id(STORED), "{skips}");
     assert_eq!(valid_orders(timed, "valid list, by bits", &run_id).await, STORED);
+    let ended = timed.call("pulse", "begin_pulse", json!({"run_id": run_id, "pulse": 1, "claim_ms": 0})).await;
+    assert_eq!(ended["run"]["state"], "Completed");
 }
 
 /// Forgets it all again.

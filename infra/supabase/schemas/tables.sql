@@ -322,7 +322,7 @@ revoke all on sequence public.sync_outcomes_position_seq from public, anon, auth
 grant usage on sequence public.sync_outcomes_position_seq to service_role;
 
 -- What the listing alone decided of a remembered order: a bit of a run, in a row of 8,192 orders by their numbers. Written only
--- under the run's row lock. Half of each page stays free, so that the next page of a listing is written in the same place.
+-- under the run's row lock. Two rows' space of each page stays free, so that the next page of a listing is written in the same place.
 create table public.sync_run_bits (
   run_id uuid not null references public.sync_runs (run_id) on delete cascade,
   -- The orders with the numbers block * 8192 to block * 8192 + 8191.
@@ -332,7 +332,7 @@ create table public.sync_run_bits (
   -- Known not to be a valid order. Null: none.
   skipped bytea,
   primary key (run_id, block)
-) with (fillfactor = 50);
+) with (fillfactor = 70);
 
 alter table public.sync_run_bits enable row level security;
 revoke all on public.sync_run_bits from public, anon, authenticated;
