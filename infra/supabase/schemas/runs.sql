@@ -141,14 +141,18 @@ grant execute on function public.take_rest(jsonb) to service_role;
 -- Takes what failed in the run that this retry repeats, and what that run didn't attempt: of its next 10,000 outcomes, so that no
 -- statement grows with the run. The caller holds the run's row lock.
 create or replace function sync_internal.take_rest(p_run uuid) returns void
-language sql
+language plpgsql
 as $$
+declare
+  v_portion constant int := 10000;
+  v_run public.sync_runs;
+begin
+  select * into v_run from public.sync_runs where run_id = p_run;
+  -- By variables, so that no more than the portion is read: joined to the run's row, all of the old run's outcomes would be.
   with portion as materialized (
-    select o.order_id, o.outcome
-    from public.sync_runs r
-    join public.sync_outcomes o on o.run_id = r.retry_of and o.order_id > coalesce(r.taken_until, '')
-    where r.run_id = p_run
-    order by o.order_id limit 10000
+    select order_id, outcome from public.sync_outcomes
+    where run_id = v_run.retry_of and order_id > coalesce(v_run.taken_until, '')
+    order by order_id limit v_portion
   ), taken as (
     insert into public.sync_outcomes (run_id, order_id)
     select p_run, order_id from portion where outcome is null or outcome = 'failed' order by order_id
@@ -158,9 +162,10 @@ as $$
   update public.sync_runs as r
   set listed = r.listed + (select count(*) from taken),
     taken_until = coalesce((select max(order_id) from portion), r.taken_until),
-    listing_complete = (select count(*) < 10000 from portion),
+    listing_complete = (select count(*) < v_portion from portion),
     version = r.version + 1, last_progress_at = clock_timestamp()
-  where r.run_id = p_run
+  where r.run_id = p_run;
+end
 $$;
 
 revoke all on function sync_internal.take_rest(uuid) from public, anon, authenticated;
