@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::harness::{LOCATION, TestDatabase};
+use crate::harness::{LOCATION, TestDatabase, alone};
 use crate::orders::start;
 
 const STAMP: &str = "2026-03-01T09:00:00Z";
@@ -100,6 +100,7 @@ async fn runs_in_which_nothing_changed_leave_next_to_nothing() {
 #[tokio::test]
 #[ignore = "takes minutes: cargo xtask test database growth -- --ignored --nocapture"]
 async fn a_day_of_runs_over_a_hundred_thousand_orders_leaves_less_than_five_megabytes() {
+    let _alone = alone().await;
     for remembered in [Remembered::AsListed, Remembered::AtRandom] {
         let grown = growth(100_000, remembered, 96, 4).await;
         assert!(grown < 5_000_000, "{grown} bytes");

@@ -24,7 +24,9 @@ create table if not exists public.sync_run_bits (
   unchanged bytea,
   skipped bytea,
   primary key (run_id, block)
-) with (fillfactor = 70);
+);
+
+alter table public.sync_run_bits alter column unchanged set storage main, alter column skipped set storage main;
 
 alter table public.sync_run_bits enable row level security;
 
@@ -316,7 +318,9 @@ CREATE OR REPLACE FUNCTION sync_internal.has_rest(p_run uuid)
  STABLE
 AS $function$
   select exists (select from public.sync_outcomes where run_id = p_run and outcome = 'failed')
-    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null)
+    -- Two questions, since there is an index for each.
+    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null and dispatched_at is null)
+    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null and dispatched_at is not null)
 $function$;
 
 CREATE OR REPLACE FUNCTION public.take_rest(request jsonb)
@@ -552,9 +556,9 @@ begin
     where not t.is_bit
     on conflict do nothing
   ), blocks as materialized (
-    select number / 8192 as block,
-      array_agg((number % 8192)::int) filter (where decision = 'unchanged') as unchanged,
-      array_agg((number % 8192)::int) filter (where decision = 'skip') as skipped
+    select number / 16384 as block,
+      array_agg((number % 16384)::int) filter (where decision = 'unchanged') as unchanged,
+      array_agg((number % 16384)::int) filter (where decision = 'skip') as skipped
     from triaged where is_bit group by 1
   ), noted as (
     insert into public.sync_run_bits as b (run_id, block, unchanged, skipped)
@@ -590,7 +594,7 @@ begin
   if p_bits is null then
     return v_row;
   end if;
-  v_row := coalesce(v_row, decode(repeat('00', 1024), 'hex'));
+  v_row := coalesce(v_row, decode(repeat('00', 2048), 'hex'));
   foreach v_bit in array p_bits loop
     v_row := set_bit(v_row, v_bit, 1);
   end loop;
@@ -603,7 +607,7 @@ CREATE OR REPLACE FUNCTION sync_internal.has_bit(p_row bytea, p_number bigint)
  LANGUAGE sql
  IMMUTABLE
 AS $function$
-  select p_row is not null and get_bit(p_row, p_number % 8192) = 1
+  select p_row is not null and get_bit(p_row, p_number % 16384) = 1
 $function$;
 
 CREATE OR REPLACE FUNCTION sync_internal.why_skipped(p_code text)
@@ -654,9 +658,12 @@ begin
     cross join products p
     left join public.sync_order_memory m on m.location_id = p_run.location_id and m.order_id = l.order_id
     left join public.ghl_qr_orders o on o.order_id = l.order_id and o.location_id = p_run.location_id
-    left join public.sync_outcomes c on c.run_id = p_run.run_id and c.order_id = l.order_id
-    left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = m.number / 8192
-    where c.order_id is null
+    -- Limited, so that each is looked up by its key: joined at once, all of the run's outcomes would be read.
+    left join lateral (
+      select true as has_row from public.sync_outcomes c
+      where c.run_id = p_run.run_id and c.order_id = l.order_id limit 1) as outcome on true
+    left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = m.number / 16384
+    where outcome.has_row is null
       and not coalesce(sync_internal.has_bit(b.unchanged, m.number) or sync_internal.has_bit(b.skipped, m.number), false)
   ), decided as (
     select k.*,
@@ -733,7 +740,7 @@ begin
     left join lateral (
       select sync_internal.has_bit(b.unchanged, m.number) or sync_internal.has_bit(b.skipped, m.number) as is_listed
       from public.sync_order_memory m
-      join public.sync_run_bits b on b.run_id = p_run and b.block = m.number / 8192
+      join public.sync_run_bits b on b.run_id = p_run and b.block = m.number / 16384
       where m.location_id = v_run.location_id and m.order_id = p.order_id limit 1) as bit on true
     where p.is_expected and outcome.is_listed is null and not coalesce(bit.is_listed, false)
   )
@@ -773,6 +780,56 @@ AS $function$
     and not (p_run.not_listed ->> 'done')::boolean
 $function$;
 
+CREATE OR REPLACE FUNCTION public.dispatch_orders(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
+declare
+  v_location text := sync_internal.location(request);
+  v_run uuid;
+  v_silent_since timestamptz := clock_timestamp()
+    - sync_internal.milliseconds((sync_internal.required(request, 'resend_after_ms'))::numeric);
+  v_outstanding int;
+  v_ids jsonb;
+begin
+  select run_id into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location and state = 'Syncing'
+  for update;
+  if not found then
+    return jsonb_build_object('order_ids', '[]'::jsonb, 'outstanding', 0);
+  end if;
+
+  select count(*) into v_outstanding from public.sync_outcomes
+  where run_id = v_run and outcome is null and dispatched_at > v_silent_since;
+
+  with candidates as (
+    (select run_id, order_id, position from public.sync_outcomes
+      where run_id = v_run and outcome is null and dispatched_at <= v_silent_since
+      order by dispatched_at limit 1000)
+    union all
+    (select run_id, order_id, position from public.sync_outcomes
+      where run_id = v_run and outcome is null and dispatched_at is null
+      order by position limit 1000)
+  ), chosen as (
+    select run_id, order_id, position from candidates order by position
+    limit greatest(least((sync_internal.required(request, 'max_outstanding'))::int - v_outstanding,
+      sync_internal.page_limit(request)), 0)
+  ), dispatched as (
+    -- By both parts of the key from `chosen`: with v_run here, all of the run's outcomes would be compared with what is chosen
+    -- as long as the planner doesn't know the run yet.
+    update public.sync_outcomes as o set dispatched_at = clock_timestamp()
+    from chosen c where o.run_id = c.run_id and o.order_id = c.order_id
+    returning o.order_id, o.position
+  )
+  select coalesce(jsonb_agg(order_id order by position), '[]') into v_ids from dispatched;
+  return jsonb_build_object(
+    'order_ids', v_ids, 'outstanding', v_outstanding + jsonb_array_length(v_ids));
+end
+$function$;
+
 CREATE OR REPLACE FUNCTION public.valid_orders(request jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -804,7 +861,7 @@ begin
       where c.run_id = v_run and c.order_id = p.order_id limit 1) as outcome on true
     left join lateral (
       select sync_internal.has_bit(b.unchanged, p.number) or sync_internal.has_bit(b.skipped, p.number) as is_listed
-      from public.sync_run_bits b where b.run_id = v_run and b.block = p.number / 8192 limit 1) as bit on true);
+      from public.sync_run_bits b where b.run_id = v_run and b.block = p.number / 16384 limit 1) as bit on true);
 end
 $function$;
 
@@ -943,7 +1000,7 @@ begin
   select min(block), max(block) into v_first, v_last
   from public.sync_run_bits where run_id = p_run.run_id and skipped is not null;
   -- In one piece, so that each remembered order's bit is at hand: its row would be looked up a million times otherwise.
-  select string_agg(coalesce(b.skipped, decode(repeat('00', 1024), 'hex')), '' order by n.block) into v_bits
+  select string_agg(coalesce(b.skipped, decode(repeat('00', 2048), 'hex')), '' order by n.block) into v_bits
   from generate_series(v_first, v_last) as n (block)
   left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = n.block;
 
@@ -958,8 +1015,8 @@ begin
       (select m.order_id, null, 'no_valid_product', sync_internal.why_skipped('no_valid_product'), 0, null
         from public.sync_order_memory m
         where v_bits is not null and m.location_id = p_run.location_id and m.order_id > p_after
-          and case when m.number between v_first * 8192 and v_last * 8192 + 8191
-            then get_bit(v_bits, m.number - v_first * 8192) = 1 end
+          and case when m.number between v_first * 16384 and v_last * 16384 + 16383
+            then get_bit(v_bits, m.number - v_first * 16384) = 1 end
         order by m.order_id limit p_limit)
       order by order_id limit p_limit
     ) as page);

@@ -87,9 +87,9 @@ begin
     where not t.is_bit
     on conflict do nothing
   ), blocks as materialized (
-    select number / 8192 as block,
-      array_agg((number % 8192)::int) filter (where decision = 'unchanged') as unchanged,
-      array_agg((number % 8192)::int) filter (where decision = 'skip') as skipped
+    select number / 16384 as block,
+      array_agg((number % 16384)::int) filter (where decision = 'unchanged') as unchanged,
+      array_agg((number % 16384)::int) filter (where decision = 'skip') as skipped
     from triaged where is_bit group by 1
   ), noted as (
     insert into public.sync_run_bits as b (run_id, block, unchanged, skipped)
@@ -127,7 +127,7 @@ begin
   if p_bits is null then
     return v_row;
   end if;
-  v_row := coalesce(v_row, decode(repeat('00', 1024), 'hex'));
+  v_row := coalesce(v_row, decode(repeat('00', 2048), 'hex'));
   foreach v_bit in array p_bits loop
     v_row := set_bit(v_row, v_bit, 1);
   end loop;
@@ -142,7 +142,7 @@ grant execute on function sync_internal.with_bits(bytea, int[]) to service_role;
 create or replace function sync_internal.has_bit(p_row bytea, p_number bigint) returns boolean
 language sql immutable
 as $$
-  select p_row is not null and get_bit(p_row, p_number % 8192) = 1
+  select p_row is not null and get_bit(p_row, p_number % 16384) = 1
 $$;
 
 revoke all on function sync_internal.has_bit(bytea, bigint) from public, anon, authenticated;
@@ -200,9 +200,12 @@ begin
     cross join products p
     left join public.sync_order_memory m on m.location_id = p_run.location_id and m.order_id = l.order_id
     left join public.ghl_qr_orders o on o.order_id = l.order_id and o.location_id = p_run.location_id
-    left join public.sync_outcomes c on c.run_id = p_run.run_id and c.order_id = l.order_id
-    left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = m.number / 8192
-    where c.order_id is null
+    -- Limited, so that each is looked up by its key: joined at once, all of the run's outcomes would be read.
+    left join lateral (
+      select true as has_row from public.sync_outcomes c
+      where c.run_id = p_run.run_id and c.order_id = l.order_id limit 1) as outcome on true
+    left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = m.number / 16384
+    where outcome.has_row is null
       and not coalesce(sync_internal.has_bit(b.unchanged, m.number) or sync_internal.has_bit(b.skipped, m.number), false)
   ), decided as (
     select k.*,
@@ -286,7 +289,7 @@ begin
     left join lateral (
       select sync_internal.has_bit(b.unchanged, m.number) or sync_internal.has_bit(b.skipped, m.number) as is_listed
       from public.sync_order_memory m
-      join public.sync_run_bits b on b.run_id = p_run and b.block = m.number / 8192
+      join public.sync_run_bits b on b.run_id = p_run and b.block = m.number / 16384
       where m.location_id = v_run.location_id and m.order_id = p.order_id limit 1) as bit on true
     where p.is_expected and outcome.is_listed is null and not coalesce(bit.is_listed, false)
   )
@@ -356,20 +359,22 @@ begin
   where run_id = v_run and outcome is null and dispatched_at > v_silent_since;
 
   with candidates as (
-    (select order_id, position from public.sync_outcomes
+    (select run_id, order_id, position from public.sync_outcomes
       where run_id = v_run and outcome is null and dispatched_at <= v_silent_since
       order by dispatched_at limit 1000)
     union all
-    (select order_id, position from public.sync_outcomes
+    (select run_id, order_id, position from public.sync_outcomes
       where run_id = v_run and outcome is null and dispatched_at is null
       order by position limit 1000)
   ), chosen as (
-    select order_id, position from candidates order by position
+    select run_id, order_id, position from candidates order by position
     limit greatest(least((sync_internal.required(request, 'max_outstanding'))::int - v_outstanding,
       sync_internal.page_limit(request)), 0)
   ), dispatched as (
+    -- By both parts of the key from `chosen`: with v_run here, all of the run's outcomes would be compared with what is chosen
+    -- as long as the planner doesn't know the run yet.
     update public.sync_outcomes as o set dispatched_at = clock_timestamp()
-    from chosen c where o.run_id = v_run and o.order_id = c.order_id
+    from chosen c where o.run_id = c.run_id and o.order_id = c.order_id
     returning o.order_id, o.position
   )
   select coalesce(jsonb_agg(order_id order by position), '[]') into v_ids from dispatched;
@@ -412,7 +417,7 @@ begin
       where c.run_id = v_run and c.order_id = p.order_id limit 1) as outcome on true
     left join lateral (
       select sync_internal.has_bit(b.unchanged, p.number) or sync_internal.has_bit(b.skipped, p.number) as is_listed
-      from public.sync_run_bits b where b.run_id = v_run and b.block = p.number / 8192 limit 1) as bit on true);
+      from public.sync_run_bits b where b.run_id = v_run and b.block = p.number / 16384 limit 1) as bit on true);
 end
 $$;
 

@@ -150,7 +150,7 @@ begin
   select min(block), max(block) into v_first, v_last
   from public.sync_run_bits where run_id = p_run.run_id and skipped is not null;
   -- In one piece, so that each remembered order's bit is at hand: its row would be looked up a million times otherwise.
-  select string_agg(coalesce(b.skipped, decode(repeat('00', 1024), 'hex')), '' order by n.block) into v_bits
+  select string_agg(coalesce(b.skipped, decode(repeat('00', 2048), 'hex')), '' order by n.block) into v_bits
   from generate_series(v_first, v_last) as n (block)
   left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = n.block;
 
@@ -165,8 +165,8 @@ begin
       (select m.order_id, null, 'no_valid_product', sync_internal.why_skipped('no_valid_product'), 0, null
         from public.sync_order_memory m
         where v_bits is not null and m.location_id = p_run.location_id and m.order_id > p_after
-          and case when m.number between v_first * 8192 and v_last * 8192 + 8191
-            then get_bit(v_bits, m.number - v_first * 8192) = 1 end
+          and case when m.number between v_first * 16384 and v_last * 16384 + 16383
+            then get_bit(v_bits, m.number - v_first * 16384) = 1 end
         order by m.order_id limit p_limit)
       order by order_id limit p_limit
     ) as page);

@@ -106,7 +106,9 @@ create or replace function sync_internal.has_rest(p_run uuid) returns boolean
 language sql stable
 as $$
   select exists (select from public.sync_outcomes where run_id = p_run and outcome = 'failed')
-    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null)
+    -- Two questions, since there is an index for each.
+    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null and dispatched_at is null)
+    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null and dispatched_at is not null)
 $$;
 
 revoke all on function sync_internal.has_rest(uuid) from public, anon, authenticated;

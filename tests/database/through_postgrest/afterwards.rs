@@ -129,9 +129,9 @@ pub(super) async fn assert_runs_add_up(database: &TestDatabase) {
     assert_none(database, "runs whose counts aren't those of their rows and bits", counted).await;
     let both = "select c.run_id, c.order_id from sync_outcomes c
       join sync_order_memory m using (order_id)
-      join sync_run_bits b on b.run_id = c.run_id and b.block = m.number / 8192
-      where get_bit(coalesce(b.unchanged, b.skipped), m.number % 8192) = 1
-        or get_bit(coalesce(b.skipped, b.unchanged), m.number % 8192) = 1";
+      join sync_run_bits b on b.run_id = c.run_id and b.block = m.number / 16384
+      where get_bit(coalesce(b.unchanged, b.skipped), m.number % 16384) = 1
+        or get_bit(coalesce(b.skipped, b.unchanged), m.number % 16384) = 1";
     assert_none(database, "orders with a row and a bit", both).await;
     let ended = "select run_id, state, listed, synced, failed, skipped from sync_runs
       where state in ('Delay', 'Completed') and listed <> synced + failed + skipped";
