@@ -214,5 +214,5 @@ async fn a_list_is_written_at_once_or_in_parts_and_replaces_the_old_one_when_it_
     assert_eq!(listed(12_345, false).await, 0);
     assert_eq!(listed(400_000, false).await, 3);
     assert_eq!(listed(12_345, true).await, 0);
-    assert_eq!(listed(400_000, true).await, 3);
+    assert_eq!(listed(1_000_000, true).await, 6);
 }
