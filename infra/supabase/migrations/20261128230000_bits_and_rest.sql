@@ -24,7 +24,7 @@ create table if not exists public.sync_run_bits (
   unchanged bytea,
   skipped bytea,
   primary key (run_id, block)
-);
+) with (fillfactor = 50);
 
 alter table public.sync_run_bits alter column unchanged set storage main, alter column skipped set storage main;
 

@@ -322,7 +322,8 @@ revoke all on sequence public.sync_outcomes_position_seq from public, anon, auth
 grant usage on sequence public.sync_outcomes_position_seq to service_role;
 
 -- What the listing alone decided of a remembered order: a bit of a run, in a row of 16,384 orders by their numbers. Written only
--- under the run's row lock. From 2 kB on Postgres compresses a row: one of orders that are all unchanged takes some 100 bytes.
+-- under the run's row lock. From 2 kB on Postgres compresses a row: one of orders that are all unchanged takes some 100 bytes. While
+-- bits of all ages are set, it takes 2 kB: half of each page stays free, so that it is written in the same place again and again.
 create table public.sync_run_bits (
   run_id uuid not null references public.sync_runs (run_id) on delete cascade,
   -- The orders with the numbers block * 16384 to block * 16384 + 16383.
@@ -332,7 +333,7 @@ create table public.sync_run_bits (
   -- Known not to be a valid order. Null: none.
   skipped bytea,
   primary key (run_id, block)
-);
+) with (fillfactor = 50);
 
 -- In the row itself, as it grows: what is stored beside a row is freed by vacuum only.
 alter table public.sync_run_bits alter column unchanged set storage main, alter column skipped set storage main;
