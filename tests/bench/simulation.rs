@@ -6,7 +6,7 @@ use std::collections::{BinaryHeap, VecDeque};
 
 use agreements::Template;
 use database::RunSettings;
-use domain::listing::{Listing, PAGE_SIZE, Page};
+use domain::listing::{Closed, Listing, PAGE_SIZE, Page, Step};
 use domain::rate::CALLS_PER_DAY;
 use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 use rand::rngs::StdRng;
@@ -171,7 +171,7 @@ pub(crate) fn simulate(orders: u64, pace: Pace) -> Simulated {
         now: 0,
         events: BinaryHeap::new(),
         limiter: Limiter::default(),
-        listing: Listing::start(false),
+        listing: Listing::start(false, 0),
         listed: 0,
         pulse_lists_since: 0,
         ended_on: None,
@@ -283,7 +283,7 @@ impl Simulation {
             if self.listing.is_done() {
                 self.after(tomorrow - self.now, Event::ListPage);
             }
-            self.listing = Listing::start(false);
+            self.listing = Listing::start(false, 0);
         }
         self.after(tomorrow - self.now, event);
     }
@@ -308,9 +308,15 @@ impl Simulation {
         if self.pulse_lists_since / DAY_MS < self.now / DAY_MS {
             self.pulse_lists_since = self.now;
         }
-        let (next, issues) = self.listing.after(Page { ids: &ids, total }, listed);
+        let (step, issues) = self.listing.after(Page { ids: &ids, rows: ids.len() as u64, total });
         assert!(issues.is_empty(), "{issues:?}");
-        self.listing = next;
+        self.listing = match step {
+            Step::Read(next) => next,
+            Step::PassOver(pass) => match pass.close_pass(listed) {
+                Closed::Again(again) => panic!("the list stands still: {again:?}"),
+                Closed::Complete(completed) => completed.listing,
+            },
+        };
         // The page, and then the dispatch.
         self.database(1, ids.len());
         self.dispatch();

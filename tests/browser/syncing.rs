@@ -105,6 +105,12 @@ async fn a_sync_is_cancelled_by_keyboard_after_a_confirmation() {
         assert!(page.recorded_text("cancel").await.iter().any(|text| text == "Cancelling…"));
         assert_eq!(focused().await, "start-full", "the cancel button is gone");
         page.until_text("last-run", "Cancelled", A_MOMENT).await;
+
+        page.until("the rest can be synced", A_MOMENT, async || page.is_shown("sync-rest").await).await;
+        page.screenshots("rest").await;
+        page.click("sync-rest").await;
+        page.until_status("Delay", A_RUN).await;
+        page.until("nothing is left", A_MOMENT, async || !page.is_shown("sync-rest").await).await;
         page.assert_clean_console().await;
     })
     .await;

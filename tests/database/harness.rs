@@ -14,6 +14,8 @@ pub(crate) const ORIGINAL_TABLES: &str = include_str!("../../infra/supabase/orig
 
 /// Held while the template is made, whoever makes it: test processes may run side by side.
 const TEMPLATE_LOCK: i64 = 7_266_432_801;
+/// Held by a test that measures.
+const MEASURING_LOCK: i64 = 7_266_432_803;
 
 /// A database of its own, dropped with this value.
 pub(crate) struct TestDatabase {
@@ -161,6 +163,14 @@ impl Drop for TestDatabase {
         });
         dropping.join().ok();
     }
+}
+
+/// For tests that measure: one after the other, whoever runs them, until the connection is dropped. A long transaction of one would
+/// keep the other's rows from being cleaned up.
+pub(crate) async fn alone() -> Client {
+    let admin = connect(None).await;
+    admin.execute("select pg_advisory_lock($1)", &[&MEASURING_LOCK]).await.expect("the lock of tests that measure");
+    admin
 }
 
 /// Calls `public.<function>(request)` and returns its answer.

@@ -32,19 +32,23 @@ async fn seasoned() -> TestDatabase {
 /// Lists the order and says what became of it: fetch, synced, skipped.
 async fn triage(database: &TestDatabase, kind: &str, id: &str, stamp: &str) -> String {
     let run_id = start(database, kind).await;
-    page(database, &run_id, &[(id, stamp)], false).await;
-    let row =
-        database.rows(&format!("select outcome, by_listing, code from sync_outcomes where run_id = '{run_id}'")).await;
-    let fetched = dispatch(database, &run_id).await;
+    let answer = page(database, &run_id, &[(id, stamp)], false).await;
+    decided(database, &run_id, &answer["run"], id).await
+}
+
+/// What became of the only order that the run has listed; ends the run.
+async fn decided(database: &TestDatabase, run_id: &str, run: &Value, id: &str) -> String {
+    let fetched = dispatch(database, run_id).await;
     database.call("cancel_run", json!({})).await;
-    match row[0]["outcome"].as_str() {
-        None => {
+    assert_eq!(run["listed"], 1);
+    match (run["synced"].as_u64(), run["skipped"].as_u64()) {
+        (Some(0), Some(0)) => {
             assert_eq!(fetched, [id]);
             "fetch".to_owned()
         }
-        Some(outcome) => {
+        (synced, _) => {
             assert!(fetched.is_empty());
-            outcome.to_owned()
+            if synced == Some(1) { "synced" } else { "skipped" }.to_owned()
         }
     }
 }
@@ -136,21 +140,158 @@ async fn a_refund_sweep_fetches_only_rows_that_arent_refunded() {
 }
 
 #[tokio::test]
-async fn a_refund_sweep_after_the_listing_opens_the_order_again() {
+async fn what_a_run_has_decided_is_never_opened_again() {
     let database = seasoned().await;
     let run_id = start(&database, "incremental").await;
-    page(&database, &run_id, &[("stored", SAME), ("refunded", SAME)], false).await;
-    let answer = sweep(&database, &run_id, &["stored", "refunded"]).await;
+    page(&database, &run_id, &[("stored", SAME), ("refunded", SAME), ("invalid", SAME)], false).await;
+    let counts = |answer: &Value| {
+        ["listed", "synced", "unchanged", "skipped", "tickets_total"].map(|key| answer["run"][key].clone())
+    };
+    let swept = sweep(&database, &run_id, &["stored", "refunded", "invalid"]).await;
+    assert_eq!((&swept["recorded"], counts(&swept)), (&json!(0), [3, 2, 2, 1, 2].map(|count| json!(count))));
+    let again = page(&database, &run_id, &[("stored", NEWER), ("refunded", NEWER), ("invalid", NEWER)], false).await;
+    assert_eq!((&again["recorded"], counts(&again)), (&json!(0), counts(&swept)));
+    assert_eq!(dispatch(&database, &run_id).await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn what_the_listing_decides_is_a_bit_and_no_row() {
+    let database = seasoned().await;
+    let first = start(&database, "incremental").await;
+    let orders = json!([{"order_id": "stored", "source_updated_at": SAME}, {"order_id": "invalid", "source_updated_at": SAME},
+        {"order_id": "theirs", "foreign": true}, {"order_id": "new", "source_updated_at": SAME}]);
+    let answer = database.call("record_page", json!({"run_id": first, "orders": orders})).await;
     assert_eq!(
-        [
-            &answer["run"]["listed"],
-            &answer["run"]["synced"],
-            &answer["run"]["unchanged"],
-            &answer["run"]["tickets_total"]
-        ],
-        [2, 1, 1, 0]
+        ["listed", "synced", "skipped"].map(|key| answer["run"][key].clone()),
+        [4, 1, 2].map(|count| json!(count))
     );
-    assert_eq!(dispatch(&database, &run_id).await, ["stored"]);
+    let rows = format!(
+        "select coalesce(jsonb_agg(order_id order by order_id), '[]') from sync_outcomes where run_id = '{first}'"
+    );
+    assert_eq!(database.value(&rows).await, json!(["new", "theirs"]), "no row remembers another location's order");
+    let bits = format!(
+        "select jsonb_agg(jsonb_build_array(bit_count(unchanged), bit_count(skipped))) from sync_run_bits where run_id = '{first}'"
+    );
+    assert_eq!(database.value(&bits).await, json!([[1, 1]]));
+    database.call("cancel_run", json!({})).await;
+
+    // A later run has bits of its own, and the older one still names what it skipped.
+    let second = start(&database, "incremental").await;
+    page(&database, &second, &[("stored", SAME)], true).await;
+    for (run_id, named) in [(&first, json!(["invalid", "theirs"])), (&second, json!([]))] {
+        let skips = run(&database, run_id).await["skips"].clone();
+        let ids: Vec<_> = skips.as_array().unwrap().iter().map(|skip| skip["order_id"].clone()).collect();
+        assert_eq!(json!(ids), named, "{skips}");
+    }
+    let skips = run(&database, &first).await["skips"].clone();
+    assert_eq!(
+        (&skips[0]["code"], &skips[0]["reason"]),
+        (&json!("no_valid_product"), &json!("None of its products is in the product list"))
+    );
+}
+
+#[tokio::test]
+async fn remembering_an_order_again_spends_no_number() {
+    let database = seasoned().await;
+    let numbers = "select jsonb_object_agg(order_id, number) from sync_order_memory";
+    let before = database.value(numbers).await;
+    for _ in 0..5 {
+        upsert(&database, order("stored", &[line("p1", "vip", "VIP", 2)])).await;
+    }
+    upsert(&database, order("next", &[])).await;
+    let after = database.value(numbers).await;
+    let highest = before.as_object().unwrap().values().filter_map(Value::as_u64).max();
+    assert_eq!(after["next"].as_u64(), highest.map(|number| number + 1));
+    assert_eq!(after["stored"], before["stored"]);
+}
+
+/// The row says completed, paid, 150.10.
+#[tokio::test]
+async fn a_change_is_seen_in_every_field_that_the_list_shows() {
+    let database = seasoned().await;
+    for (shown, expected) in [
+        (json!({}), "synced"),
+        (json!({"status": "Completed", "payment_status": "PAID", "amount": 150.1}), "synced"),
+        (json!({"status": "refunded"}), "fetch"),
+        (json!({"payment_status": "refunded"}), "fetch"),
+        (json!({"amount": 150.2}), "fetch"),
+        (json!({"status": "completed", "payment_status": "partially_paid", "amount": "150.10"}), "fetch"),
+    ] {
+        let run_id = start(&database, "incremental").await;
+        let listed = with(json!({"order_id": "stored", "source_updated_at": SAME}), shown.clone());
+        let answer = database.call("record_page", json!({"run_id": run_id, "orders": [listed]})).await;
+        assert_eq!(decided(&database, &run_id, &answer["run"], "stored").await, expected, "listed as {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_differs_from_the_order_for_good_is_fetched_once() {
+    let database = seasoned().await;
+    let listed = |shown: Value| with(json!({"order_id": "stored", "source_updated_at": SAME}), shown);
+    for (shown, expected) in [
+        (json!({"payment_status": "Succeeded", "amount": 140}), "fetch"),
+        (json!({"payment_status": "succeeded", "amount": 140.0}), "synced"),
+        (json!({"payment_status": "succeeded"}), "synced"),
+        (json!({"payment_status": "paid", "amount": 150.1}), "synced"),
+        (json!({"payment_status": "refunded", "amount": 140}), "fetch"),
+    ] {
+        let run_id = start(&database, "incremental").await;
+        let answer = database.call("record_page", json!({"run_id": run_id, "orders": [listed(shown.clone())]})).await;
+        if expected == "fetch" {
+            assert_eq!(dispatch(&database, &run_id).await, ["stored"], "listed as {shown}");
+            // The order itself says what it said before.
+            sync_in(&database, &run_id, "stored").await;
+            database.call("cancel_run", json!({})).await;
+        } else {
+            assert_eq!(decided(&database, &run_id, &answer["run"], "stored").await, expected, "listed as {shown}");
+        }
+    }
+}
+
+/// Fetches and reconciles an order of the run.
+async fn sync_in(database: &TestDatabase, run_id: &str, id: &str) {
+    upsert(database, with(order(id, &[line("p1", "vip", "VIP", 2)]), json!({"run_id": run_id}))).await;
+    let handed = json!({"order_id": id, "run_id": run_id, "change": "unchanged", "attempts": 1});
+    database.call("reconcile_tickets", json!({ "orders": [handed] })).await;
+}
+
+#[tokio::test]
+async fn nothing_is_concluded_from_a_short_listing() {
+    let database = seasoned().await;
+    let complete = |run_id: &str, short: bool, deficit: u32| json!({"run_id": run_id, "listing_complete": true, "short": short, "deficit": deficit, "orders": [{"order_id": "new"}]});
+    for (short, reported) in [(true, false), (false, true)] {
+        let run_id = start(&database, "full").await;
+        let answer = database.call("record_page", complete(&run_id, short, 3)).await;
+        assert_eq!((&answer["run"]["listing_short"], &answer["run"]["comparing"]), (&json!(short), &json!(false)));
+        let issues = run(&database, &run_id).await["issues"].clone();
+        assert_eq!(issues[0]["code"] == "orders_not_listed", reported, "{issues}");
+        database.call("cancel_run", json!({})).await;
+    }
+    // The next run knows by how many the last one fell short.
+    let run_id = start(&database, "incremental").await;
+    assert_eq!(run(&database, &run_id).await["run"]["known_deficit"], 3);
+}
+
+#[tokio::test]
+async fn stored_orders_are_compared_with_the_listing_in_portions() {
+    let database = TestDatabase::new().await;
+    let stored = "insert into ghl_qr_orders (order_id, location_id)
+      select lpad(n::text, 6, '0'), $location from generate_series(1, 25000) as n";
+    database.execute(&stored.replace("$location", &format!("'{}'", crate::harness::LOCATION))).await;
+    let run_id = start(&database, "full").await;
+    let answer = page(&database, &run_id, &[("000002", SAME), ("024999", SAME)], true).await;
+    assert_eq!(answer["run"]["comparing"], true);
+    assert_eq!(run(&database, &run_id).await["issues"], json!([]), "not before all are compared");
+    let mut comparing = Vec::new();
+    for _ in 0..3 {
+        comparing.push(database.call("compare_stored", json!({"run_id": run_id})).await["run"]["comparing"].clone());
+    }
+    assert_eq!(comparing, [true, false, false]);
+    let issues = run(&database, &run_id).await["issues"].clone();
+    let message = issues[0]["message"].as_str().unwrap();
+    assert!(message.starts_with("24998 stored order(s) with 0 live ticket(s)"), "{message}");
+    assert!(message.contains(": 000001, 000003, 000004, 000005, 000006, ..."), "{message}");
+    assert_eq!(issues.as_array().unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -178,10 +319,24 @@ async fn valid_orders_come_page_by_page_by_the_products_listed_now() {
     let run_id = start(&database, "full").await;
     page(&database, &run_id, &[("stored", SAME), ("refunded", SAME), ("invalid", SAME), ("never seen", SAME)], true)
         .await;
-    let first = database.call("valid_orders", json!({"run_id": run_id, "limit": 1})).await;
-    assert_eq!(first, json!({"order_ids": ["refunded"], "next": "refunded"}));
-    let rest = database.call("valid_orders", json!({"run_id": run_id, "after": "refunded", "limit": 10})).await;
-    assert_eq!(rest, json!({"order_ids": ["stored"], "next": null}));
+    for limit in [1, 2, 3, 100] {
+        let (mut found, mut after) = (Vec::new(), Value::Null);
+        for _ in 0..20 {
+            let answer = database.call("valid_orders", json!({"run_id": run_id, "after": after, "limit": limit})).await;
+            found.extend(answer["order_ids"].as_array().unwrap().clone());
+            after = answer["next"].clone();
+            if after.is_null() {
+                break;
+            }
+        }
+        assert_eq!((found, after), (vec![json!("refunded"), json!("stored")], Value::Null), "in pages of {limit}");
+    }
+    database.call("cancel_run", json!({})).await;
+    // What the listing decided alone is on the list as well.
+    let run_id = start(&database, "incremental").await;
+    page(&database, &run_id, &[("stored", SAME), ("invalid", SAME)], true).await;
+    let list = database.call("valid_orders", json!({"run_id": run_id, "limit": 100})).await;
+    assert_eq!(list, json!({"order_ids": ["stored"], "next": null}));
 }
 
 #[tokio::test]

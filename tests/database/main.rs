@@ -17,6 +17,8 @@
 //! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
 //! | `adoption` | tickets of the original app |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
+//! | `growth` | what runs leave in the database |
+//! | `million` | no statement grows with the orders |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
 //! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
@@ -43,6 +45,7 @@ mod budget;
 mod catalogues;
 mod clock;
 mod gate;
+mod growth;
 mod harness;
 mod histories;
 mod interleavings;
@@ -53,6 +56,7 @@ mod limits;
 mod listing;
 mod migrating;
 mod migrations;
+mod million;
 mod notices;
 mod orders;
 mod postgrest;

@@ -126,7 +126,7 @@ async fn synced_counts_what_needed_no_write_as_unchanged() {
 }
 
 #[tokio::test]
-async fn ending_early_names_every_open_order() {
+async fn ending_early_leaves_the_rest_not_attempted() {
     for (function, request, state) in [
         ("cancel_run", json!({"requested_by": "admin"}), "Cancelled"),
         (
@@ -145,15 +145,17 @@ async fn ending_early_names_every_open_order() {
         assert_eq!((&answer["run"]["state"], &answer["publication"]["run"]["state"]), (&json!(state), &json!(state)));
 
         let ended = run(&database, &run_id).await;
-        assert_eq!([&ended["run"]["synced"], &ended["run"]["failed"], &ended["run"]["listed"]], [1, 2, 3]);
-        let failures = ended["failures"].as_array().unwrap();
-        assert!(failures.iter().all(|failure| failure["code"] == "not_attempted"));
+        assert_eq!(
+            ["synced", "failed", "not_attempted", "listed"].map(|count| ended["run"][count].clone()),
+            [1, 0, 2, 3].map(|count| json!(count))
+        );
+        assert_eq!(ended["failures"], json!([]), "what wasn't attempted has not failed");
         // Late results change data, never counts; and nothing goes on.
         finish_order(&database, &run_id, "b").await;
         page(&database, &run_id, &[("d", STAMP)], true).await;
         assert_eq!(dispatch(&database, &run_id).await, Vec::<String>::new());
         let later = run(&database, &run_id).await;
-        assert_eq!([&later["run"]["synced"], &later["run"]["listed"]], [1, 3]);
+        assert_eq!([&later["run"]["synced"], &later["run"]["not_attempted"], &later["run"]["listed"]], [1, 2, 3]);
         assert_eq!(later["run"]["state"], state);
         let again = database.call(function, request).await;
         assert!(again["ended"] == false || again["cancelled"] == false, "{again}");
@@ -178,8 +180,8 @@ async fn a_run_without_progress_ends_when_its_lease_is_over() {
     let pulse = json!({"run_id": run_id, "pulse": 2, "claim_ms": 1});
     let ended = database.call("begin_pulse", pulse).await;
     assert_eq!(
-        [&ended["run"]["state"], &ended["run"]["error_code"], &ended["run"]["failed"]],
-        [&json!("Error"), &json!("lease_expired"), &json!(1)]
+        [&ended["run"]["state"], &ended["run"]["error_code"], &ended["run"]["failed"], &ended["run"]["not_attempted"]],
+        [&json!("Error"), &json!("lease_expired"), &json!(0), &json!(1)]
     );
 
     // The next start finds a lost run as well.
@@ -216,6 +218,113 @@ async fn a_retry_takes_the_failed_orders_or_the_named_ones() {
     retry["retry_of"] = Value::Null;
     retry["order_ids"] = json!(["x", "y", "x"]);
     assert_eq!(database.call("start_run", retry).await["run"]["listed"], 2);
+}
+
+/// Starts what syncs the rest of a run, and returns the answer.
+async fn retry(database: &TestDatabase, of: &str) -> Value {
+    database.call("start_run", with(start_request("retry"), json!({"retry_of": of}))).await
+}
+
+#[tokio::test]
+async fn the_rest_of_a_run_that_broke_off_is_what_failed_and_what_wasnt_attempted() {
+    let database = with_stopped_clock().await;
+    let first = start(&database, "full").await;
+    page(&database, &first, &[("a", STAMP), ("b", STAMP), ("c", STAMP), ("d", STAMP)], true).await;
+    finish_order(&database, &first, "a").await;
+    fail_order(&database, &first, "b").await;
+    database.call("cancel_run", json!({})).await;
+
+    let started = retry(&database, &first).await;
+    let run = &started["run"];
+    assert_eq!([&run["kind"], &run["retry_of"]], [&json!("retry"), &json!(first)]);
+    assert_eq!([&run["listed"], &run["total_count"], &run["listing_complete"]], [&json!(3), &json!(3), &json!(true)]);
+    let second = run["run_id"].as_str().unwrap();
+    assert_eq!(dispatch(&database, second).await, ["b", "c", "d"]);
+    for id in ["b", "c", "d"] {
+        finish_order(&database, second, id).await;
+    }
+    pass(&database, 150).await;
+    assert_eq!(retry(&database, second).await["reason"], "nothing_to_retry");
+}
+
+#[tokio::test]
+async fn the_rest_of_a_run_that_broke_off_while_listing_is_a_new_run_of_its_kind() {
+    let database = TestDatabase::new().await;
+    for kind in ["full", "incremental", "valid_list"] {
+        let first = start(&database, kind).await;
+        page(&database, &first, &[("a", STAMP)], false).await;
+        database.call("cancel_run", json!({})).await;
+        let started = retry(&database, &first).await;
+        let run = &started["run"];
+        assert_eq!([&run["kind"], &run["retry_of"]], [&json!(kind), &json!(first)]);
+        assert_eq!([&run["listed"], &run["listing_complete"]], [&json!(0), &json!(false)]);
+        database.call("cancel_run", json!({})).await;
+    }
+}
+
+#[tokio::test]
+async fn the_rest_of_a_large_run_is_taken_in_portions() {
+    let database = TestDatabase::new().await;
+    let first = start(&database, "full").await;
+    database
+        .execute(&format!(
+            "insert into sync_outcomes (run_id, order_id, outcome)
+             select '{first}', lpad(n::text, 6, '0'), case when n % 5 = 0 then 'synced' when n % 5 = 1 then 'failed' end
+             from generate_series(1, 25000) as n;
+             update sync_runs set listed = 25000, synced = 5000, failed = 5000, listing_complete = true"
+        ))
+        .await;
+    database.call("cancel_run", json!({})).await;
+    let started = retry(&database, &first).await;
+    assert_eq!(
+        [&started["run"]["listed"], &started["run"]["total_count"], &started["run"]["listing_complete"]],
+        [&json!(8000), &json!(20000), &json!(false)]
+    );
+    let second = started["run"]["run_id"].as_str().unwrap();
+    let taken = database.call("take_rest", json!({"run_id": second})).await;
+    assert_eq!([&taken["run"]["listed"], &taken["run"]["listing_complete"]], [&json!(16000), &json!(false)]);
+    database.call("cancel_run", json!({})).await;
+
+    // A retry that broke off before it had taken everything is begun again.
+    let again = retry(&database, second).await;
+    assert_eq!([&again["run"]["kind"], &again["run"]["retry_of"]], [&json!("retry"), &json!(first)]);
+    let third = again["run"]["run_id"].as_str().unwrap();
+    for _ in 0..4 {
+        database.call("take_rest", json!({"run_id": third})).await;
+    }
+    let run = run(&database, third).await["run"].clone();
+    assert_eq!(
+        [&run["listed"], &run["listing_complete"], &run["state"]],
+        [&json!(20000), &json!(true), &json!("Syncing")]
+    );
+    let twice = format!("select count(*) - count(distinct order_id) from sync_outcomes where run_id = '{third}'");
+    assert_eq!(database.value(&twice).await, 0);
+
+    // Once the rows are purged nobody knows the rest, and a retry of nothing would never end.
+    database.call("cancel_run", json!({})).await;
+    database.execute(&format!("delete from sync_outcomes where run_id = '{first}'")).await;
+    assert_eq!(retry(&database, second).await["reason"], "nothing_to_retry");
+}
+
+#[tokio::test]
+async fn a_run_gets_pulses_until_its_list_of_valid_orders_is_written() {
+    let database = with_stopped_clock().await;
+    let run_id = start(&database, "full").await;
+    page(&database, &run_id, &[], true).await;
+    pass(&database, 200).await;
+    let pulse = |number: u32| json!({"run_id": run_id, "pulse": number, "claim_ms": 0});
+    let begun = database.call("begin_pulse", pulse(1)).await;
+    assert_eq!((&begun["run"]["state"], &begun["accepted"]), (&json!("Completed"), &json!(true)));
+    let seq = begun["publication"]["seq_first"].clone();
+    database.call("confirm_publication", json!({"run_id": run_id, "seq": seq, "state": "Completed"})).await;
+    assert_eq!(database.call("begin_pulse", pulse(2)).await["accepted"], false, "nothing is left to do");
+
+    let keep = |upload: Value| json!({"run_id": run_id, "upload": upload});
+    database.call("keep_valid_list", keep(json!({"after": "a"}))).await;
+    let begun = database.call("begin_pulse", pulse(2)).await;
+    assert_eq!((&begun["accepted"], &begun["run"]["valid_list"]), (&json!(true), &json!({"after": "a"})));
+    database.call("keep_valid_list", keep(json!({"done": true}))).await;
+    assert_eq!(database.call("begin_pulse", pulse(3)).await["accepted"], false);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use tests::{
     api::As,
     dashboard::Dashboard,
     waiting::{A_MOMENT, A_SMALL_RUN, until},
-    world::{World, assert_adds_up},
+    world::{World, assert_adds_up, not_attempted},
 };
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
@@ -37,18 +37,26 @@ async fn a_cancelled_run_ends_at_once_and_adds_up() {
     let told = dashboard.until_told(&run_id, "Cancelled", A_MOMENT).await;
     let row = world.database.run(&run_id).await;
     assert_adds_up(&row);
-    assert!(row["failed"].as_u64() > Some(20), "it was cancelled in the middle of its work: {row}");
+    let left = not_attempted(&row);
+    assert!(left > 20, "it was cancelled in the middle of its work: {row}");
     assert_eq!((&told["data"]["failedOrders"], &told["data"]["syncInProgress"]), (&row["failed"], &json!(false)));
+    assert_eq!(told["data"]["notAttemptedOrders"], json!(left), "{told}");
     let detail = world.api.run(&run_id).await;
-    let failures = detail["failures"].as_array().unwrap();
-    assert_eq!(failures.len() as u64, row["failed"].as_u64().unwrap(), "each is named");
-    assert!(failures.iter().all(|failure| failure["code"] == "not_attempted"), "{failures:?}");
+    assert_eq!((&detail["run"]["notAttemptedOrders"], &detail["failures"]), (&json!(left), &json!([])), "{detail}");
     world.api.post(As::Admin, CANCEL).await.refused(409, "no_run_in_progress", &[]);
 
     until_answered(&world).await;
     until("empty queues", A_MOMENT, async || world.cloud().is_empty("tickets").await).await;
     assert_eq!(world.database.run(&run_id).await["synced"], row["synced"], "later results change no count");
     assert_eq!(world.status().await["status"], "Cancelled");
+
+    // Nothing cools down after a cancelled run: the rest is synced at once.
+    world.ghl.heal().await;
+    let rest = world.api.start(&format!("/api/qrapp/runs/{run_id}/retry")).await;
+    let rest = world.until_ended(&rest, A_SMALL_RUN).await;
+    assert_eq!((&rest["state"], &rest["retry_of"]), (&json!("Delay"), &json!(run_id)), "{rest}");
+    let orders = if row["listing_complete"] == true { left } else { 32 };
+    assert_eq!(rest["listed"], json!(orders), "{rest}");
 }
 
 #[tokio::test]

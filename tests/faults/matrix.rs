@@ -17,7 +17,7 @@ use crate::{cases, outside};
 const HEAD: &str = "# What happens when something fails
 
 Written by `TEST_ALL=1 cargo xtask test faults`, which plays each case on the local stack and checks after each: the run ended,
-listed = synced + skipped + failed, status document = run row = last frame, and with the fault gone the next run brought every
+listed = synced + skipped + failed + not attempted, status document = run row = last frame, and with the fault gone the next run brought every
 order and ticket in step. With `CI` set it fails if this table says anything else.
 
 | fault | the run ends | orders that fail |
@@ -51,7 +51,7 @@ async fn every_run_ends_right_whatever_fails() {
         };
         println!("{}: {ends}, {failed} failed, {:.1} s", case.name, begun.elapsed().as_secs_f64());
         // How many orders a run had no time for is chance.
-        let failed = case.failed.map_or("the rest of them".to_owned(), |failed| failed.to_string());
+        let failed = case.failed.map_or("the rest isn't attempted".to_owned(), |failed| failed.to_string());
         rows.insert(case.name, format!("| {} | {ends} | {failed} |\n", case.name));
     }
     for outside in outside::all() {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::{
     api::As,
     waiting::{A_MOMENT, until},
-    world::{World, assert_adds_up},
+    world::{World, assert_adds_up, not_attempted},
 };
 
 /// Last frame, published document, HTTP API and run row tell the same numbers.
@@ -37,11 +37,13 @@ pub async fn assert_every_account_agrees(world: &World, run_id: &str, told: &Val
         assert_eq!(told[frame], row[column], "{frame}: frame and row");
         assert_eq!(told[frame], detail["run"][frame], "{frame}: frame and GET runs/{{id}}");
     }
-    for time in ["startTime", "endTime", "totalOrders"] {
-        assert_eq!(told[time], detail["run"][time], "{time}");
+    for field in ["startTime", "endTime", "totalOrders", "notAttemptedOrders"] {
+        assert_eq!(told[field], detail["run"][field], "{field}");
     }
+    assert_eq!(told["notAttemptedOrders"], not_attempted(&row), "notAttemptedOrders: frame and row");
     let count = |key: &str| told[key].as_u64().unwrap();
-    assert_eq!(count("totalOrders"), count("syncedOrders") + count("failedOrders"));
+    let attempted = count("syncedOrders") + count("failedOrders");
+    assert_eq!(count("totalOrders"), attempted + count("notAttemptedOrders"));
     assert_eq!(count("listedOrders"), count("totalOrders") + count("skippedOrders"));
     assert_eq!(detail["skips"].as_array().unwrap().len() as u64, count("skippedOrders"), "each skipped order is named");
     let runs = world.api.get(As::Member, "/api/qrapp/runs?limit=1").await.ok();

@@ -38,6 +38,7 @@ export class Api {
   start = (mode) => this.#call("POST", `api/ghl/orders/sync?${query({ mode })}`);
   cancel = () => this.#call("POST", "api/ghl/orders/sync/cancel");
   syncOrder = (id) => this.#call("POST", `api/ghl/orders/${encodeURIComponent(id)}`);
+  /** Without `orderIds`: what failed in the run or wasn't attempted. */
   retry = (runId, orderIds) => this.#call("POST", `api/qrapp/runs/${encodeURIComponent(runId)}/retry`, { orderIds });
   ticket = () => this.#call("POST", "api/qrapp/ws-ticket");
 

@@ -218,6 +218,9 @@ async function retryAll() {
   });
 }
 
+/** What the last run broke off before it came to it, and what failed in it. */
+const syncRest = () => begin(() => api.retry($("sync-rest").dataset.run));
+
 /** A retry needs a run that it is a retry of; before the first run there is none. */
 async function retryOneByOne(list) {
   for (const failure of list) await retry(failure);
@@ -242,6 +245,7 @@ async function cancel() {
 $("start-full").addEventListener("click", () => begin(() => api.start("full")));
 $("start-incremental").addEventListener("click", () => begin(() => api.start("incremental")));
 $("retry-all").addEventListener("click", retryAll);
+$("sync-rest").addEventListener("click", syncRest);
 $("notice-close").addEventListener("click", () => notice(null));
 $("cancel").addEventListener("click", () => isBlocked($("cancel")) || $("cancel-dialog").showModal());
 $("cancel-no").addEventListener("click", () => $("cancel-dialog").close());

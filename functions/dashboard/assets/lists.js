@@ -12,9 +12,11 @@ function took(run) {
   return run.status !== "Skipped" && run.startTime && run.endTime ? duration(secondsBetween(run.startTime, run.endTime)) : null;
 }
 
-/** The newest run that is over; a start that was skipped is none. */
+/** The newest run that is over, and whether it left orders to be synced; a start that was skipped is none. */
 export function showLastRun(runs) {
   const run = runs.find((run) => isOver(run) && run.status !== "Skipped");
+  $("sync-rest").hidden = !(run?.notAttemptedOrders > 0);
+  $("sync-rest").dataset.run = run?.runId ?? "";
   $("last-run").replaceChildren(...(run ? lastRun(run) : [quiet("No run yet.")]));
 }
 
@@ -27,6 +29,7 @@ function lastRun(run) {
     figures([
       ["Orders in step", count(run.syncedOrders)],
       ["Failed", count(run.failedOrders), run.failedOrders > 0],
+      ...(run.notAttemptedOrders > 0 ? [["Not attempted", count(run.notAttemptedOrders)]] : []),
       ["Skipped", count(run.skippedOrders)],
       ["Tickets", count(run.totalTickets)],
       ["Tickets added", count((run.ticketsAdded ?? 0) + (run.ticketsReinstated ?? 0))],

@@ -10,6 +10,7 @@ const NEW_RUN = {
   listedOrders: 0,
   syncedOrders: 0,
   failedOrders: 0,
+  notAttemptedOrders: 0,
   skippedOrders: 0,
   unchangedOrders: 0,
   totalTickets: 0,

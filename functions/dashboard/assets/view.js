@@ -186,10 +186,15 @@ function sentence(progress, status, wait) {
         ? `${plural(progress.syncedOrders, "order")} in step, ${count(progress.failedOrders)} failed.`
         : `${plural(progress.syncedOrders, "order")} in step.`;
     case "Cancelled":
-      return `Cancelled after ${done}.`;
+      return `Cancelled after ${done}.${notAttempted(progress)}`;
     default:
-      return cause(progress.error);
+      return `${cause(progress.error)}${notAttempted(progress)}`;
   }
+}
+
+function notAttempted(progress) {
+  const { notAttemptedOrders: left } = progress;
+  return left > 0 ? ` ${plural(left, "order")} ${left === 1 ? "wasn't" : "weren't"} attempted.` : "";
 }
 
 function ordersDetail(progress) {

@@ -1,11 +1,13 @@
-//! Listing: page after page within the rate limit, each recorded and dispatched while the next ones are read.
+//! Listing: page after page within the rate limit. The pages that are there are recorded together, and dispatched, while the next
+//! ones are read.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use database::{Lane, PageOrder, PageRecord};
-use domain::listing::{Listing, Page, Phase};
+use domain::listing::{Closed, Completed, Listing, Page, Phase, Step};
 use domain::{FailureClass, Issue, Run, RunKind, RunState, failure};
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
@@ -27,9 +29,12 @@ enum NoPage {
     Failed(FetchError),
 }
 
-/// Pages that are read at the same time. At 400 ms per answer four make ten calls a second, more
-/// than the 8 a second that a run may make. More pages would only wait for the database, which records them one by one.
-const PAGES_AHEAD: usize = 4;
+/// Pages that are read at the same time. While one call records the pages that are there, this many more are read: at 400 ms
+/// per answer and as much per call to the database, they are as many as a run may make.
+const PAGES_AHEAD: usize = 8;
+
+/// Pages that are recorded by one call, so that a call stays short.
+const PAGES_PER_CALL: u32 = 10;
 
 /// Gives pages their slots in the order of the listing. Once a page gets no slot in time, the pages after it don't ask for one:
 /// the next pulse continues at that page, so reading a later one now would be wasted.
@@ -38,38 +43,43 @@ struct SlotOrder {
     closed: Mutex<bool>,
 }
 
-/// Reads the pages that follow, as long as each is likely to be a full one. The answers are handled in the listing's order, so
-/// every decision is the same as if the pages were read one after the other. Only when the listing leaves that path (rows were
-/// lost, GHL refuses the page size) are the pages read ahead discarded.
+/// Reads the pages that follow, as long as GHL counts rows there. The answers are handled in the listing's order, so every decision
+/// is the same as if the pages were read one after the other. Only when the listing leaves that path (a page is shorter than the
+/// longest, rows were lost, GHL refuses the page size) are the pages read ahead discarded.
 struct ReadAhead<'a> {
     worker: &'a RunWorker,
     run: &'a Run,
     deadline: Instant,
+    /// The pages under way and those that are there, in order.
     pages: VecDeque<Listing>,
     slots: Arc<SlotOrder>,
     answers: FuturesOrdered<BoxFuture<'a, Result<OrderPage, NoPage>>>,
+    /// The answers for the first of `pages`.
+    there: VecDeque<Result<OrderPage, NoPage>>,
 }
 
 impl<'a> ReadAhead<'a> {
     fn new(worker: &'a RunWorker, run: &'a Run, deadline: Instant) -> Self {
-        let (pages, answers) = (VecDeque::new(), FuturesOrdered::new());
-        Self { worker, run, deadline, pages, slots: Arc::default(), answers }
+        let (pages, answers, there) = (VecDeque::new(), FuturesOrdered::new(), VecDeque::new());
+        Self { worker, run, deadline, pages, slots: Arc::default(), answers, there }
     }
 
-    /// Makes `listing` the next page to read, and reads ahead as far as `total` rows reach (0: not known yet).
-    fn aim(&mut self, listing: &Listing, total: u64) {
+    /// Makes `listing` the next page to read, and reads ahead as far as GHL's count reaches.
+    fn aim(&mut self, listing: &Listing) {
         if !self.pages.front().is_some_and(|first| first.is_same_page(listing)) {
             self.pages.clear();
+            self.there.clear();
             self.answers = FuturesOrdered::new();
+        } else if let Some(first) = self.pages.front_mut() {
+            // What is known by now: how long pages are, and GHL's count.
+            *first = listing.clone();
         }
         while self.pages.len() < PAGES_AHEAD {
             let next = match self.pages.back() {
-                None => listing.clone(),
-                Some(last) => last.after_full_page(),
+                None => Some(listing.clone()),
+                Some(last) => last.ahead(),
             };
-            if !self.pages.is_empty() && next.offset >= total {
-                break;
-            }
+            let Some(next) = next else { break };
             let (worker, run, deadline) = (self.worker, self.run, self.deadline);
             let (page, slots) = (next.clone(), self.slots.clone());
             self.answers.push_back(async move { worker.page(run, &page, deadline, &slots).await }.boxed());
@@ -80,13 +90,72 @@ impl<'a> ReadAhead<'a> {
     /// The page that [`Self::aim`] was called for. The other pages are read meanwhile.
     async fn next(&mut self) -> Result<OrderPage, NoPage> {
         self.pages.pop_front();
-        self.answers.next().await.unwrap_or(Err(NoPage::Later))
+        match self.there.pop_front() {
+            Some(answer) => answer,
+            None => self.answers.next().await.unwrap_or(Err(NoPage::Later)),
+        }
+    }
+
+    /// The same if it is there already.
+    fn next_now(&mut self) -> Option<Result<OrderPage, NoPage>> {
+        let answer = self.there.pop_front().or_else(|| self.answers.next().now_or_never().flatten())?;
+        self.pages.pop_front();
+        Some(answer)
+    }
+
+    /// Does `work`, and reads on meanwhile.
+    async fn during<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                Some(answer) = self.answers.next() => self.there.push_back(answer),
+            }
+        }
+    }
+}
+
+/// Pages of one phase that were read and are recorded together, and what follows them.
+struct Batch {
+    orders: Vec<PageOrder>,
+    issues: Vec<Issue>,
+    phase: Phase,
+    total: u64,
+    pages: u32,
+}
+
+impl Batch {
+    fn new(phase: Phase) -> Self {
+        Self { orders: Vec::new(), issues: Vec::new(), phase, total: 0, pages: 0 }
+    }
+
+    fn add(&mut self, page: OrderPage, at: &Listing, ours: &str) {
+        if page.unreadable > 0 {
+            let message = format!(
+                "{} rows of the page from row {} have no usable _id and were left out.",
+                page.unreadable, at.offset
+            );
+            self.issues.push(Issue::new("row_unreadable", message));
+        }
+        self.orders.extend(page.orders.into_iter().map(|order| PageOrder {
+            order_id: order.id,
+            source_updated_at: order.updated_at,
+            foreign: order.location_id.is_some_and(|location| location != ours),
+            status: order.status,
+            payment_status: order.payment_status,
+            amount: order.amount,
+        }));
+        (self.total, self.pages) = (page.total, self.pages + 1);
     }
 }
 
 impl RunWorker {
     /// Lists until everything is listed or `deadline` has passed. `false` if the run has ended meanwhile.
     pub(crate) async fn list(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
+        if run.kind == RunKind::Retry {
+            return self.take_rest(run, deadline).await;
+        }
         let sweep = matches!(run.kind, RunKind::Incremental);
         let mut listing = match &run.listing {
             Some(listing) => listing.clone(),
@@ -94,116 +163,136 @@ impl RunWorker {
                 if !self.read_products(run, deadline).await? {
                     return Ok(false);
                 }
-                Listing::start(sweep)
+                Listing::start(sweep, run.known_deficit)
             }
         };
-        let mut issues = Vec::new();
         let mut ahead = ReadAhead::new(self, run, deadline);
-        // Phase and total of this pulse's last page, and the answer for the next page if it was read while that one was recorded.
-        let (mut last, mut answered_early) = (None, None);
         loop {
-            let answer = match answered_early.take() {
-                Some(answer) => answer,
-                None => {
-                    ahead.aim(&listing, total_of(last, &listing));
-                    ahead.next().await
-                }
-            };
-            let page = match answer {
-                Ok(page) => page,
-                Err(NoPage::Later) => {
-                    // Recorded once more without rows, so that the next pulse continues after the last page.
-                    if let Some((_, total)) = last.filter(|(phase, _)| *phase == listing.phase) {
-                        let none = OrderPage { orders: Vec::new(), unreadable: 0, total };
-                        let recorded = self.record(run, &listing, &none, issues).await?;
-                        return Ok(recorded.state == RunState::Syncing);
+            ahead.aim(&listing);
+            let mut answer = Some(ahead.next().await);
+            let mut batch = Batch::new(listing.phase);
+            // Where the pass is over, the last page is read again should this invocation end before that is recorded.
+            let (mut over, mut no_page) = (None, None);
+            while let Some(answered) = answer.take() {
+                let page = match answered {
+                    Ok(page) => page,
+                    Err(why) => {
+                        no_page = Some(why);
+                        break;
                     }
-                    return Ok(true);
-                }
-                Err(NoPage::TooLarge) => match listing.with_small_pages() {
-                    Some(smaller) => {
-                        listing = smaller;
-                        continue;
+                };
+                let ids: Vec<_> = page.orders.iter().map(|order| order.id.to_string()).collect();
+                let rows = (page.orders.len() + page.unreadable) as u64;
+                let (step, issues) = listing.after(Page { ids: &ids, rows, total: page.total });
+                batch.add(page, &listing, self.database.location_id().as_str());
+                batch.issues.extend(issues);
+                match step {
+                    Step::PassOver(pass) => over = Some(pass),
+                    Step::Read(next) => {
+                        let same_phase = next.phase == listing.phase;
+                        listing = next;
+                        ahead.aim(&listing);
+                        if same_phase && batch.pages < PAGES_PER_CALL {
+                            answer = ahead.next_now();
+                        }
                     }
+                }
+            }
+            if batch.pages > 0 {
+                let recording = async {
+                    let recorded = self.record(run, &listing, None, batch).await?;
+                    if recorded.state == RunState::Syncing {
+                        self.dispatch(run).await?;
+                    }
+                    Ok::<_, lambda_runtime::Error>(recorded)
+                };
+                let recorded = ahead.during(recording).await?;
+                if recorded.state != RunState::Syncing {
+                    return Ok(false);
+                }
+                if let Some(pass) = over {
+                    match self.close_pass(run, &pass, recorded.listed).await? {
+                        Some(again) => listing = again,
+                        None => return Ok(true),
+                    }
+                }
+            }
+            match no_page {
+                None => {}
+                Some(NoPage::Later) => return Ok(true),
+                Some(NoPage::TooLarge) => match listing.with_small_pages() {
+                    Some(smaller) => listing = smaller,
                     None => {
                         self.end(run, "ghl_refused", "Listing orders failed: GoHighLevel refuses pages of 50 orders")
                             .await?;
                         return Ok(false);
                     }
                 },
-                Err(NoPage::Failed(error)) => {
+                Some(NoPage::Failed(error)) => {
                     let what = format!("Listing orders failed at the page from row {}", listing.offset);
                     self.end(run, error.code(), &error.reason(&what)).await?;
                     return Ok(false);
                 }
-            };
-            last = Some((listing.phase, page.total));
-            let ids: Vec<_> = page.orders.iter().map(|order| order.id.to_string()).collect();
-            let listed = Page { ids: &ids, total: page.total };
-            let found = std::mem::take(&mut issues);
-            if listing.is_full(listed) {
-                // What follows a full page doesn't depend on the database's counts, so it is read while this page is recorded.
-                let (next, noticed) = listing.after(listed, 0);
-                ahead.aim(&next, total_of(last, &next));
-                let recording = async {
-                    let recorded = self.record(run, &listing, &page, found).await?;
-                    if recorded.state == RunState::Syncing {
-                        self.dispatch(run).await?;
-                    }
-                    Ok::<_, lambda_runtime::Error>(recorded.state)
-                };
-                let (state, answer) = tokio::join!(recording, ahead.next());
-                if state? != RunState::Syncing {
-                    return Ok(false);
-                }
-                (listing, issues, answered_early) = (next, noticed, Some(answer));
-                continue;
             }
-            let recorded = self.record(run, &listing, &page, found).await?;
-            if recorded.state != RunState::Syncing {
-                return Ok(false);
-            }
-            (listing, issues) = listing.after(listed, recorded.listed);
-            if listing.is_done() {
-                let none = OrderPage { orders: Vec::new(), unreadable: 0, total: page.total };
-                let recorded = self.record(run, &listing, &none, issues).await?;
-                return Ok(recorded.state == RunState::Syncing);
-            }
-            self.dispatch(run).await?;
         }
     }
 
-    /// Records a page and where the listing stands, so that a later pulse can continue if this one dies.
+    /// Records that a pass is over: what is listed next, or nothing if the listing is complete.
+    async fn close_pass(
+        &self,
+        run: &Run,
+        pass: &Listing,
+        listed: u64,
+    ) -> Result<Option<Listing>, lambda_runtime::Error> {
+        let mut none = Batch::new(Phase::Orders);
+        none.total = pass.total();
+        match pass.close_pass(listed) {
+            Closed::Again(again) => {
+                self.record(run, &again, None, none).await?;
+                Ok(Some(again))
+            }
+            Closed::Complete(completed) => {
+                if completed.short {
+                    tracing::warn!(run_id = %run.run_id, listed, total = pass.total(), "The listing is short: nothing is concluded from it");
+                }
+                none.issues.clone_from(&completed.issues);
+                self.record(run, &completed.listing, Some(&completed), none).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Records pages and where the listing stands after them, so that a later pulse can continue if this one dies.
     async fn record(
         &self,
         run: &Run,
         listing: &Listing,
-        page: &OrderPage,
-        mut issues: Vec<Issue>,
+        completed: Option<&Completed>,
+        batch: Batch,
     ) -> Result<Run, lambda_runtime::Error> {
-        if page.unreadable > 0 {
-            let message = format!(
-                "{} rows of the page from row {} have no usable _id and were left out.",
-                page.unreadable, listing.offset
-            );
-            issues.push(Issue::new("row_unreadable", message));
-        }
-        let ours = self.database.location_id().as_str();
-        let orders = page
-            .orders
-            .iter()
-            .map(|order| PageOrder {
-                order_id: order.id.clone(),
-                source_updated_at: order.updated_at,
-                foreign: order.location_id.as_deref().is_some_and(|location| location != ours),
-            })
-            .collect();
-        let sweep = listing.phase == Phase::Refunds;
-        let total_count = (!sweep).then_some(page.total);
-        let record = PageRecord { run_id: &run.run_id, listing, total_count, sweep, orders, issues };
+        let sweep = batch.phase == Phase::Refunds;
+        let total_count = (!sweep).then_some(batch.total);
+        let Batch { orders, issues, .. } = batch;
+        let record = PageRecord { run_id: &run.run_id, listing, completed, total_count, sweep, orders, issues };
         let recorded = self.database.record_page(record).await?;
         self.publish(recorded.publication).await;
         Ok(recorded.run)
+    }
+
+    /// Takes the orders that a retry repeats, portion by portion, until all are taken or `deadline` has passed. `false` if the run
+    /// has ended meanwhile.
+    async fn take_rest(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
+        loop {
+            let taken = self.database.take_rest(&run.run_id).await?;
+            self.publish(taken.publication).await;
+            if taken.run.state != RunState::Syncing {
+                return Ok(false);
+            }
+            self.dispatch(run).await?;
+            if taken.run.listing_complete || Instant::now() >= deadline {
+                return Ok(true);
+            }
+        }
     }
 
     /// Reads one page, and retries until it is there, is refused, or has failed as often as is allowed.
@@ -304,9 +393,4 @@ impl RunWorker {
         .await;
         Ok(())
     }
-}
-
-/// How many rows GHL counts in the current phase; 0 before its first page.
-fn total_of(last: Option<(Phase, u64)>, listing: &Listing) -> u64 {
-    last.filter(|(phase, _)| *phase == listing.phase).map_or(0, |(_, total)| total)
 }

@@ -4,11 +4,14 @@ use std::time::{Duration, Instant};
 
 use domain::run::PULSE_CLAIM;
 use domain::{Run, RunId, RunKind, RunState};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use status_store::Upload;
 
 use crate::worker::RunWorker;
 
-/// Order ids per page of the list of valid orders.
-const VALID_PAGE: u32 = 5000;
+/// Remembered orders per page of the list of valid orders: the most that `valid_orders` in `listing.sql` looks at.
+const VALID_PAGE: u32 = 10_000;
 
 impl RunWorker {
     /// Claims the pulse, does what is due, and sends the next one.
@@ -33,15 +36,15 @@ impl RunWorker {
                 Some(self.interval)
             }
             RunState::Delay => {
-                self.write_valid_orders(&run).await?;
+                let concluded = self.conclude(&run, deadline).await?;
                 let left = u64::try_from(run.delay_seconds()).unwrap_or(0);
-                Some(if published { Duration::from_secs(left.max(1)) } else { self.interval })
+                Some(if published && concluded { Duration::from_secs(left.max(1)) } else { self.interval })
             }
             // The end is acknowledged only after it was published. A pulse that came after a short cool-down finds the
-            // list still to be written; writing it again changes nothing.
+            // list still to be written.
             RunState::Completed => {
-                self.write_valid_orders(&run).await?;
-                (!published).then_some(self.interval)
+                let concluded = self.conclude(&run, deadline).await?;
+                (!published || !concluded).then_some(self.interval)
             }
             _ => (!published).then_some(self.interval),
         };
@@ -60,25 +63,66 @@ impl RunWorker {
         self.hand_over_due().await
     }
 
-    /// Writes `valid_order_list.json`: the one document that grows with the number of orders.
-    async fn write_valid_orders(&self, run: &Run) -> Result<(), lambda_runtime::Error> {
-        if run.kind == RunKind::Retry {
-            return Ok(());
+    /// Draws the conclusions from a complete listing: which stored orders it doesn't name, and the list of valid orders. `false` if
+    /// the time is up before that is done: the next pulse goes on.
+    async fn conclude(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
+        let mut comparing = run.comparing;
+        while comparing {
+            comparing = self.database.compare_stored(&run.run_id).await?;
+            if comparing && Instant::now() >= deadline {
+                return Ok(false);
+            }
         }
-        let (mut list, mut after) = (self.publisher.store().valid_orders(), None);
+        self.write_valid_orders(run, deadline).await
+    }
+
+    /// Writes `valid_order_list.json`: the one document that grows with the number of orders. After each part that was uploaded, how
+    /// far it is is kept on the run. `false` if the time is up before the list is whole. Nothing follows from a short listing.
+    async fn write_valid_orders(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
+        if run.kind == RunKind::Retry || run.listing_short {
+            return Ok(true);
+        }
+        let kept = match &run.valid_list {
+            Some(kept) if kept.get("done").is_some() => return Ok(true),
+            Some(kept) => serde_json::from_value(kept.clone()).ok(),
+            None => None,
+        };
+        let store = self.publisher.store();
+        let (mut list, mut after) = match kept {
+            Some(KeptList { upload, after }) => (store.go_on_with_valid_orders(upload), Some(after)),
+            None => (store.valid_orders(), None),
+        };
         let written = loop {
             let (page, next) = self.database.valid_orders(&run.run_id, after.as_deref(), VALID_PAGE).await?;
-            if let Err(error) = list.append(&page).await {
-                break Err(error);
+            let uploaded = match list.append(&page).await {
+                Ok(uploaded) => uploaded,
+                Err(error) => break Err(error),
+            };
+            let Some(next) = next else { break list.finish().await };
+            if let Some(upload) = uploaded {
+                let kept = serde_json::to_value(KeptList { upload, after: next.clone() })?;
+                self.database.keep_valid_list(&run.run_id, Some(&kept)).await?;
+                if Instant::now() >= deadline {
+                    return Ok(false);
+                }
             }
-            match next {
-                Some(next) => after = Some(next),
-                None => break list.finish().await,
-            }
+            after = Some(next);
         };
-        if let Err(error) = written {
-            tracing::warn!(run_id = %run.run_id, error = telemetry::chain(&error), "The list of valid orders could not be written");
+        match written {
+            Ok(()) => self.database.keep_valid_list(&run.run_id, Some(&json!({ "done": true }))).await?,
+            Err(error) => {
+                tracing::warn!(run_id = %run.run_id, error = telemetry::chain(&error), "The list of valid orders could not be written");
+                self.database.keep_valid_list(&run.run_id, None).await?;
+            }
         }
-        Ok(())
+        Ok(true)
     }
+}
+
+/// How far the list of valid orders is, as it is kept on the run.
+#[derive(Serialize, Deserialize)]
+struct KeptList {
+    upload: Upload,
+    /// The page that follows what was uploaded.
+    after: String,
 }

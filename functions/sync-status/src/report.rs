@@ -17,6 +17,7 @@ pub(crate) fn run(run: &Run) -> Value {
         "listedOrders": run.listed,
         "syncedOrders": run.synced,
         "failedOrders": run.failed,
+        "notAttemptedOrders": run.not_attempted,
         "skippedOrders": run.skipped,
         "unchangedOrders": run.unchanged,
         "totalTickets": run.tickets_total,

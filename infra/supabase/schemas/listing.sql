@@ -1,9 +1,12 @@
 -- A run's listing: its pages become orders of the run. Decided here: which of them are fetched, skipped, or taken for
 -- unchanged without a fetch, which are handed out next, and which stored orders the list doesn't name.
+-- What needs no fetch is a bit of the run (sync_run_bits), everything else a row (sync_outcomes); what has either is decided.
 
--- Takes a page of the listing, or of the sweep for refunds, into the run; ends the run if nothing is open any more.
--- request: {location_id, run_id, listing, listing_complete, total_count, sweep, orders: [{order_id, source_updated_at,
---   foreign}], issues?: [{code, message}]} -> {run, recorded, publication}
+-- Takes pages of the listing, or of the sweep for refunds, into the run; ends the run if nothing is open any more.
+-- request: {location_id, run_id, listing, listing_complete, deficit?, short?, total_count, sweep, orders: [{order_id,
+--   source_updated_at, foreign, status?, payment_status?, amount?}], issues?: [{code, message}]}
+--   -> {run, recorded, publication}
+-- `short`: orders may be missing of the complete listing, so that none is reported as not listed.
 -- Locks: the run, its outcomes, the location's row.
 create or replace function public.record_page(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -11,8 +14,8 @@ as $$
 declare
   v_location text := sync_internal.location(request);
   v_run public.sync_runs;
-  v_sweep boolean := coalesce((request ->> 'sweep')::boolean, false);
   v_recorded int := 0;
+  v_completes boolean := coalesce((request ->> 'listing_complete')::boolean, false);
   v_publication jsonb;
 begin
   select * into v_run from public.sync_runs
@@ -25,19 +28,20 @@ begin
     perform sync_internal.note_issues(v_location, coalesce((
       select jsonb_agg(i || jsonb_build_object('run_id', v_run.run_id))
       from jsonb_array_elements(coalesce(nullif(request -> 'issues', 'null'), '[]')) as i), '[]'));
-    if v_sweep then
-      perform sync_internal.reopen_for_sweep(v_run, request -> 'orders');
-    end if;
-    v_recorded := sync_internal.record_listed(v_run, v_sweep, coalesce(nullif(request -> 'orders', 'null'), '[]'));
+    v_recorded := sync_internal.record_listed(v_run, coalesce((request ->> 'sweep')::boolean, false),
+      coalesce(nullif(request -> 'orders', 'null'), '[]'));
 
     update public.sync_runs
     set listing = coalesce(nullif(request -> 'listing', 'null'), listing),
-      listing_complete = listing_complete or coalesce((request ->> 'listing_complete')::boolean, false),
+      listing_complete = listing_complete or v_completes,
+      listing_deficit = coalesce((request ->> 'deficit')::int, listing_deficit),
+      listing_short = listing_short or coalesce((request ->> 'short')::boolean, false),
       total_count = coalesce((request ->> 'total_count')::int, total_count),
       version = version + 1, last_progress_at = clock_timestamp()
     where run_id = v_run.run_id;
-    if v_run.kind = 'full' and not v_run.listing_complete and (request ->> 'listing_complete')::boolean then
-      perform sync_internal.note_orders_not_listed(v_run);
+    if v_run.kind = 'full' and v_completes and not v_run.listing_complete
+      and not coalesce((request ->> 'short')::boolean, false) then
+      perform sync_internal.compare_stored(v_run.run_id);
     end if;
     perform sync_internal.finish_if_complete(v_run.run_id);
   end if;
@@ -52,32 +56,8 @@ $$;
 revoke all on function public.record_page(jsonb) from public, anon, authenticated;
 grant execute on function public.record_page(jsonb) to service_role;
 
--- A refund that didn't bump updatedAt: the listing took the order for unchanged, the sweep knows better. Such an order is
--- opened again; sweeping before listing avoids that counts step back for it.
--- The caller holds the run's row lock.
-create or replace function sync_internal.reopen_for_sweep(p_run public.sync_runs, orders jsonb) returns void
-language sql
-as $$
-  with reopened as (
-    update public.sync_outcomes as o
-    set outcome = null, by_listing = false, change = null, tickets = 0, recorded_at = null
-    from sync_internal.triage_listed(p_run.location_id, p_run.kind, true, orders) as t
-    join public.sync_outcomes before on before.order_id = t.order_id and before.run_id = p_run.run_id
-    where t.decision = 'fetch' and o.run_id = p_run.run_id and o.order_id = t.order_id
-      and o.by_listing and o.outcome = 'synced'
-    returning before.tickets
-  )
-  update public.sync_runs as r
-  set synced = r.synced - n.reopened, unchanged = r.unchanged - n.reopened, tickets_total = r.tickets_total - n.tickets
-  from (select count(*) as reopened, coalesce(sum(tickets), 0) as tickets from reopened) as n
-  where r.run_id = p_run.run_id and n.reopened > 0
-$$;
-
-revoke all on function sync_internal.reopen_for_sweep(public.sync_runs, jsonb) from public, anon, authenticated;
-grant execute on function sync_internal.reopen_for_sweep(public.sync_runs, jsonb) to service_role;
-
--- Records a page's orders; those met before (pages overlap, pulses are redelivered) count nothing. Returns how many are
--- new. The caller holds the run's row lock.
+-- Records listed orders; those met before (pages overlap, pulses are redelivered) are neither decided nor counted again.
+-- Returns how many are new. The caller holds the run's row lock.
 create or replace function sync_internal.record_listed(p_run public.sync_runs, p_sweep boolean, orders jsonb)
 returns int
 language plpgsql
@@ -85,31 +65,43 @@ as $$
 declare
   v_recorded int;
 begin
-  with triaged as (
-    select * from sync_internal.triage_listed(p_run.location_id, p_run.kind, p_sweep, orders)
-    where decision is not null
+  with triaged as materialized (
+    select t.*, t.decision <> 'fetch' and t.number is not null as is_bit,
+      case when t.decision = 'unchanged' then (
+        select count(*) from public.ghl_qr_tickets k
+        where k.order_id = t.order_id and k.status in ('live', 'validated', 'used')) else 0 end as tickets
+    from sync_internal.triage_listed(p_run, p_sweep, orders) as t
+    where t.decision is not null
   ), recorded as (
     insert into public.sync_outcomes
-      (run_id, order_id, outcome, by_listing, change, code, reason, tickets, recorded_at)
+      (run_id, order_id, outcome, by_listing, change, code, reason, tickets, recorded_at, listed)
     select p_run.run_id, t.order_id,
       case t.decision when 'unchanged' then 'synced' when 'skip' then 'skipped' end,
       t.decision <> 'fetch',
       case t.decision when 'unchanged' then 'unchanged' end,
       case t.decision when 'skip' then t.code end,
-      case when t.decision <> 'skip' then null
-        when t.code = 'other_location' then 'The order belongs to another location'
-        else 'None of its products is in the product list' end,
-      case when t.decision = 'unchanged' then (
-        select count(*) from public.ghl_qr_tickets k
-        where k.order_id = t.order_id and k.status in ('live', 'validated', 'used')) else 0 end,
-      case when t.decision <> 'fetch' then clock_timestamp() end
+      case when t.decision = 'skip' then sync_internal.why_skipped(t.code) end,
+      t.tickets, case when t.decision <> 'fetch' then clock_timestamp() end,
+      case when t.decision = 'fetch' then t.listed end
     from triaged t
+    where not t.is_bit
     on conflict do nothing
-    returning outcome, tickets
+  ), blocks as materialized (
+    select number / 16384 as block,
+      array_agg((number % 16384)::int) filter (where decision = 'unchanged') as unchanged,
+      array_agg((number % 16384)::int) filter (where decision = 'skip') as skipped
+    from triaged where is_bit group by 1
+  ), noted as (
+    insert into public.sync_run_bits as b (run_id, block, unchanged, skipped)
+    select p_run.run_id, block, sync_internal.with_bits(null, unchanged), sync_internal.with_bits(null, skipped)
+    from blocks order by block
+    on conflict (run_id, block) do update set
+      unchanged = sync_internal.with_bits(b.unchanged, (select n.unchanged from blocks n where n.block = b.block)),
+      skipped = sync_internal.with_bits(b.skipped, (select n.skipped from blocks n where n.block = b.block))
   ), tally as (
-    select count(*) as listed, count(*) filter (where outcome = 'synced') as synced,
-      count(*) filter (where outcome = 'skipped') as skipped, coalesce(sum(tickets), 0) as tickets
-    from recorded
+    select count(*) as listed, count(*) filter (where decision = 'unchanged') as synced,
+      count(*) filter (where decision = 'skip') as skipped, coalesce(sum(tickets), 0) as tickets
+    from triaged
   ), counted as (
     update public.sync_runs as r
     set listed = r.listed + t.listed, synced = r.synced + t.synced, unchanged = r.unchanged + t.synced,
@@ -124,37 +116,97 @@ $$;
 revoke all on function sync_internal.record_listed(public.sync_runs, boolean, jsonb) from public, anon, authenticated;
 grant execute on function sync_internal.record_listed(public.sync_runs, boolean, jsonb) to service_role;
 
--- What the listing alone decides of each order: 'fetch', 'unchanged' (in step, no fetch needed), 'skip', or nothing
--- (a refund sweep records only what it wants fetched).
-create or replace function sync_internal.triage_listed(p_location text, p_kind text, p_sweep boolean, orders jsonb)
-returns table (order_id text, source_updated_at timestamptz, decision text, code text)
+-- A row of bits (null: none yet) with these set as well.
+create or replace function sync_internal.with_bits(p_row bytea, p_bits int[]) returns bytea
+language plpgsql immutable
+as $$
+declare
+  v_row bytea := p_row;
+  v_bit int;
+begin
+  if p_bits is null then
+    return v_row;
+  end if;
+  v_row := coalesce(v_row, decode(repeat('00', 2048), 'hex'));
+  foreach v_bit in array p_bits loop
+    v_row := set_bit(v_row, v_bit, 1);
+  end loop;
+  return v_row;
+end
+$$;
+
+revoke all on function sync_internal.with_bits(bytea, int[]) from public, anon, authenticated;
+grant execute on function sync_internal.with_bits(bytea, int[]) to service_role;
+
+-- Whether the order of this number has its bit in a row of bits.
+create or replace function sync_internal.has_bit(p_row bytea, p_number bigint) returns boolean
+language sql immutable
+as $$
+  select p_row is not null and get_bit(p_row, p_number % 16384) = 1
+$$;
+
+revoke all on function sync_internal.has_bit(bytea, bigint) from public, anon, authenticated;
+grant execute on function sync_internal.has_bit(bytea, bigint) to service_role;
+
+-- Why an order that the listing names is none of ours, for a person.
+create or replace function sync_internal.why_skipped(p_code text) returns text
+language sql immutable
+as $$
+  select case when p_code = 'other_location' then 'The order belongs to another location'
+    else 'None of its products is in the product list' end
+$$;
+
+revoke all on function sync_internal.why_skipped(text) from public, anon, authenticated;
+grant execute on function sync_internal.why_skipped(text) to service_role;
+
+-- What the listing alone decides of each order that the run hasn't decided yet: 'fetch', 'unchanged' (in step, no fetch
+-- needed), 'skip', or nothing (a refund sweep records only what it wants fetched). The caller holds the run's row lock.
+create or replace function sync_internal.triage_listed(p_run public.sync_runs, p_sweep boolean, orders jsonb)
+returns table (order_id text, number bigint, listed jsonb, decision text, code text)
 language plpgsql
 as $$
 #variable_conflict use_column
 begin
   return query
-  with listed as (
-    select distinct on (i.order_id) i.order_id, i.source_updated_at, coalesce(i."foreign", false) as is_foreign
-    from jsonb_to_recordset(orders) as i (order_id text, source_updated_at timestamptz, "foreign" boolean)
+  with named as (
+    select distinct on (i.order_id) i.order_id, i.source_updated_at, coalesce(i."foreign", false) as is_foreign,
+      i.status, i.payment_status, i.amount
+    from jsonb_to_recordset(orders) as i (
+      order_id text, source_updated_at timestamptz, "foreign" boolean, status text, payment_status text, amount numeric)
     where nullif(i.order_id, '') is not null
     order by i.order_id, i.source_updated_at desc nulls last
   ), products as materialized (
-    select sync_internal.listed_products(p_location) as listed_products
+    select sync_internal.listed_products(p_run.location_id) as listed_products
   ), known as (
-    select l.*, m.fetched_at is not null as remembered, o.order_id is not null as is_stored,
+    select l.*, m.number, m.fetched_at is not null as remembered, o.order_id is not null as is_stored,
       sync_internal.is_valid_now(m.valid, m.product_ids, p.listed_products) as valid_now,
       m.product_ids && p.listed_products as product_listed,
       m.source_updated_at = l.source_updated_at as same_as_remembered,
       lower(o.payment_status) = 'refunded' as is_refunded,
       -- The row tells, not the memory: it is what must be in step. An order that failed or whose tickets are due isn't.
       coalesce(o.fetched_at is not null and o.source_updated_at = l.source_updated_at and o.tickets_due is null, false)
+        -- A field shows another value than the row, and than the list showed when the order was last fetched.
+        and not (l.status is not null and lower(l.status) is distinct from lower(o.order_status)
+          and lower(l.status) is distinct from m.listed ->> 'status')
+        and not (l.payment_status is not null and lower(l.payment_status) is distinct from lower(o.payment_status)
+          and lower(l.payment_status) is distinct from m.listed ->> 'payment_status')
+        and not (l.amount is not null and l.amount is distinct from o.total_paid
+          and l.amount is distinct from (m.listed ->> 'amount')::numeric)
         and not exists (select from public.ghl_qr_tickets_touched t where t.order_id = l.order_id)
         and not exists (
-          select from public.sync_failures f where f.location_id = p_location and f.order_id = l.order_id) as in_step
-    from listed l
+          select from public.sync_failures f
+          where f.location_id = p_run.location_id and f.order_id = l.order_id) as in_step
+    from named l
     cross join products p
-    left join public.sync_order_memory m on m.location_id = p_location and m.order_id = l.order_id
-    left join public.ghl_qr_orders o on o.order_id = l.order_id and o.location_id = p_location
+    left join public.sync_order_memory m on m.location_id = p_run.location_id and m.order_id = l.order_id
+    left join public.ghl_qr_orders o on o.order_id = l.order_id and o.location_id = p_run.location_id
+    -- Limited, so that each is looked up by its key: joined at once, all of the run's outcomes would be read.
+    left join lateral (
+      select true as has_row from public.sync_outcomes c
+      where c.run_id = p_run.run_id and c.order_id = l.order_id limit 1) as outcome on true
+    left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = m.number / 16384
+    where outcome.has_row is null
+      and not coalesce(sync_internal.has_bit(b.unchanged, m.number) or sync_internal.has_bit(b.skipped, m.number), false)
   ), decided as (
     select k.*,
       -- Not ours when last fetched, unchanged since, and none of its products is listed now: no need to look again.
@@ -162,15 +214,17 @@ begin
         and not coalesce(k.product_listed, false) as known_invalid
     from known k
   )
-  select d.order_id, d.source_updated_at,
+  select d.order_id, case when not d.is_foreign then d.number end,
+    nullif(jsonb_strip_nulls(
+      jsonb_build_object('status', d.status, 'payment_status', d.payment_status, 'amount', d.amount)), '{}'),
     case
       when p_sweep then case
         when not d.is_foreign and not coalesce(d.is_refunded, false) and not d.known_invalid then 'fetch' end
       when d.is_foreign then 'skip'
-      when p_kind = 'valid_list' then case
+      when p_run.kind = 'valid_list' then case
         when not d.remembered then 'fetch' when d.valid_now then 'unchanged' else 'skip' end
       when d.known_invalid then 'skip'
-      when p_kind = 'incremental' and d.in_step then 'unchanged'
+      when p_run.kind = 'incremental' and d.in_step then 'unchanged'
       else 'fetch'
     end,
     case when d.is_foreign then 'other_location' else 'no_valid_product' end
@@ -178,44 +232,107 @@ begin
 end
 $$;
 
-revoke all on function sync_internal.triage_listed(text, text, boolean, jsonb) from public, anon, authenticated;
-grant execute on function sync_internal.triage_listed(text, text, boolean, jsonb) to service_role;
+revoke all on function sync_internal.triage_listed(public.sync_runs, boolean, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.triage_listed(public.sync_runs, boolean, jsonb) to service_role;
 
--- Stored orders that a complete listing doesn't name, such as the original app's that GHL has no more. Absence changes no
--- ticket, so a person must look. Once per full run; the caller holds the run's row lock.
-create or replace function sync_internal.note_orders_not_listed(p_run public.sync_runs) returns void
+-- Goes on comparing the stored orders with a full run's complete listing, where record_page left off.
+-- request: {location_id, run_id} -> {run}; `run.comparing` tells whether there is more to do.
+-- Locks: the run.
+create or replace function public.compare_stored(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_run public.sync_runs;
+begin
+  select * into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
+  if found and sync_internal.is_comparing(v_run) then
+    perform sync_internal.compare_stored(v_run.run_id);
+    select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  end if;
+  return jsonb_build_object('run', sync_internal.run_json(v_run));
+end
+$$;
+
+revoke all on function public.compare_stored(jsonb) from public, anon, authenticated;
+grant execute on function public.compare_stored(jsonb) to service_role;
+
+-- Looks for stored orders that a complete listing doesn't name, such as the original app's that GHL has no more: neither bit nor
+-- outcome. Absence changes no ticket, so a person must look. A portion of the orders each time, so that no statement grows with
+-- their number; the last one notes what was found. The caller holds the run's row lock.
+create or replace function sync_internal.compare_stored(p_run uuid) returns void
 language plpgsql
 as $$
 declare
-  v_orders int;
-  v_tickets int;
-  v_some text;
+  v_portion constant int := 10000;
+  v_run public.sync_runs;
+  v_so_far jsonb;
 begin
-  with not_listed as (
-    select o.order_id from public.ghl_qr_orders o
-    -- What came by webhook while pages were read may stand on none of them; old rows of the original app name no location.
-    where coalesce(o.location_id, p_run.location_id) = p_run.location_id
-      and coalesce(o.fetched_at, o.inserted_at, '-infinity') < p_run.started_at
-      and not exists (select from public.sync_outcomes c where c.run_id = p_run.run_id and c.order_id = o.order_id)
-  )
-  select count(*), (select count(*) from public.ghl_qr_tickets t
-      where t.status = 'live' and t.order_id in (select order_id from not_listed)),
-    (select string_agg(order_id, ', ') from (select order_id from not_listed order by order_id limit 5) as first_five)
-  into v_orders, v_tickets, v_some
-  from not_listed;
+  select * into v_run from public.sync_runs where run_id = p_run;
+  v_so_far := coalesce(v_run.not_listed, '{"after": "", "orders": 0, "tickets": 0, "some": []}');
 
-  if v_orders > 0 then
-    perform sync_internal.note_issues(p_run.location_id, jsonb_build_array(jsonb_build_object(
-      'run_id', p_run.run_id, 'code', 'orders_not_listed',
-      'message', format('%s stored order(s) with %s live ticket(s) aren''t in GHL''s list: %s%s. Their tickets were left '
-        || 'as they are and still admit. Look the orders up in GHL, and cancel the tickets of those that are gone.',
-        v_orders, v_tickets, v_some, case when v_orders > 5 then ', ...' else '' end))));
+  with portion as materialized (
+    select o.order_id,
+      -- What came by webhook while pages were read may stand on none of them; old rows of the original app name no location.
+      coalesce(o.location_id, v_run.location_id) = v_run.location_id
+        and coalesce(o.fetched_at, o.inserted_at, '-infinity') < v_run.started_at as is_expected
+    from public.ghl_qr_orders o
+    where o.order_id > v_so_far ->> 'after' order by o.order_id limit v_portion
+  ), not_listed as materialized (
+    select p.order_id
+    from portion p
+    -- Limited, so that each is looked up by its key: joined at once, all of the run's outcomes would be read.
+    left join lateral (
+      select true as is_listed from public.sync_outcomes c
+      where c.run_id = p_run and c.order_id = p.order_id limit 1) as outcome on true
+    left join lateral (
+      select sync_internal.has_bit(b.unchanged, m.number) or sync_internal.has_bit(b.skipped, m.number) as is_listed
+      from public.sync_order_memory m
+      join public.sync_run_bits b on b.run_id = p_run and b.block = m.number / 16384
+      where m.location_id = v_run.location_id and m.order_id = p.order_id limit 1) as bit on true
+    where p.is_expected and outcome.is_listed is null and not coalesce(bit.is_listed, false)
+  )
+  select jsonb_build_object(
+    'after', coalesce((select max(order_id) from portion), ''),
+    'orders', (v_so_far ->> 'orders')::int + (select count(*) from not_listed),
+    'tickets', (v_so_far ->> 'tickets')::int + (
+      select count(*) from not_listed n join public.ghl_qr_tickets t on t.order_id = n.order_id and t.status = 'live'),
+    'some', (
+      select coalesce(jsonb_agg(id), '[]') from (
+        (select id from jsonb_array_elements_text(v_so_far -> 'some') as id)
+        union all (select order_id from not_listed order by order_id limit 5)
+        limit 5) as first_five),
+    'done', (select count(*) from portion) < v_portion)
+  into v_so_far;
+  update public.sync_runs set not_listed = v_so_far where run_id = p_run;
+
+  if (v_so_far ->> 'done')::boolean and (v_so_far ->> 'orders')::int > 0 then
+    insert into public.sync_issues (run_id, code, message)
+    values (p_run, 'orders_not_listed', format(
+      '%s stored order(s) with %s live ticket(s) aren''t in GHL''s list: %s%s. Their tickets were left as they are and still '
+        || 'admit. Look the orders up in GHL, and cancel the tickets of those that are gone.',
+      v_so_far ->> 'orders', v_so_far ->> 'tickets',
+      (select string_agg(id, ', ') from jsonb_array_elements_text(v_so_far -> 'some') as id),
+      case when (v_so_far ->> 'orders')::int > 5 then ', ...' else '' end))
+    on conflict do nothing;
   end if;
 end
 $$;
 
-revoke all on function sync_internal.note_orders_not_listed(public.sync_runs) from public, anon, authenticated;
-grant execute on function sync_internal.note_orders_not_listed(public.sync_runs) to service_role;
+revoke all on function sync_internal.compare_stored(uuid) from public, anon, authenticated;
+grant execute on function sync_internal.compare_stored(uuid) to service_role;
+
+-- Whether the stored orders are still to be compared with the run's listing. A run that broke off concludes nothing.
+create or replace function sync_internal.is_comparing(p_run public.sync_runs) returns boolean
+language sql immutable
+as $$
+  select p_run.state in ('Syncing', 'Delay', 'Completed') and p_run.not_listed is not null
+    and not (p_run.not_listed ->> 'done')::boolean
+$$;
+
+revoke all on function sync_internal.is_comparing(public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.is_comparing(public.sync_runs) to service_role;
 
 -- Hands out orders to fetch, so that at most max_outstanding are under way; what has been silent too long goes again.
 -- request: {location_id, run_id, max_outstanding, resend_after_ms, limit} -> {order_ids, outstanding}
@@ -242,20 +359,22 @@ begin
   where run_id = v_run and outcome is null and dispatched_at > v_silent_since;
 
   with candidates as (
-    (select order_id, position from public.sync_outcomes
+    (select run_id, order_id, position from public.sync_outcomes
       where run_id = v_run and outcome is null and dispatched_at <= v_silent_since
       order by dispatched_at limit 1000)
     union all
-    (select order_id, position from public.sync_outcomes
+    (select run_id, order_id, position from public.sync_outcomes
       where run_id = v_run and outcome is null and dispatched_at is null
       order by position limit 1000)
   ), chosen as (
-    select order_id, position from candidates order by position
+    select run_id, order_id, position from candidates order by position
     limit greatest(least((sync_internal.required(request, 'max_outstanding'))::int - v_outstanding,
       sync_internal.page_limit(request)), 0)
   ), dispatched as (
+    -- By both parts of the key from `chosen`: with v_run here, all of the run's outcomes would be compared with what is chosen
+    -- as long as the planner doesn't know the run yet.
     update public.sync_outcomes as o set dispatched_at = clock_timestamp()
-    from chosen c where o.run_id = v_run and o.order_id = c.order_id
+    from chosen c where o.run_id = c.run_id and o.order_id = c.order_id
     returning o.order_id, o.position
   )
   select coalesce(jsonb_agg(order_id order by position), '[]') into v_ids from dispatched;
@@ -267,32 +386,59 @@ $$;
 revoke all on function public.dispatch_orders(jsonb) from public, anon, authenticated;
 grant execute on function public.dispatch_orders(jsonb) to service_role;
 
--- The run's listed orders that are valid, for valid_order_list.json.
--- request: {location_id, run_id, after?, limit} -> {order_ids, next}; `next` is the `after` of the following page.
+-- The run's listed orders that are valid, for valid_order_list.json: those among the next `limit` remembered orders, at most 10,000.
+-- request: {location_id, run_id, after?, limit} -> {order_ids, next}; `next` is the `after` of the following page, null at the
+-- end. A page may hold fewer orders than `limit`, also none.
 -- Locks nothing.
 create or replace function public.valid_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
 declare
   v_location text := sync_internal.location(request);
-  v_limit int := sync_internal.page_limit(request);
+  v_run uuid := (sync_internal.required(request, 'run_id'))::uuid;
+  v_limit int := greatest(1, least(coalesce((request ->> 'limit')::int, 100), 10000));
   v_products text[] := sync_internal.listed_products(v_location);
-  v_ids jsonb;
 begin
-  select coalesce(jsonb_agg(page.order_id order by page.order_id), '[]') into v_ids
-  from (
-    select o.order_id
-    from public.sync_outcomes o
-    join public.sync_order_memory m on m.location_id = v_location and m.order_id = o.order_id
-    where o.run_id = (sync_internal.required(request, 'run_id'))::uuid
-      and o.order_id > coalesce(request ->> 'after', '')
-      and sync_internal.is_valid_now(m.valid, m.product_ids, v_products)
-    order by o.order_id limit v_limit
-  ) as page;
-  return jsonb_build_object('order_ids', v_ids,
-    'next', case when jsonb_array_length(v_ids) = v_limit then v_ids -> -1 end);
+  return (
+    with page as materialized (
+      select m.order_id, m.number, sync_internal.is_valid_now(m.valid, m.product_ids, v_products) as valid_now
+      from public.sync_order_memory m
+      where m.location_id = v_location and m.order_id > coalesce(request ->> 'after', '')
+      order by m.order_id limit v_limit
+    )
+    select jsonb_build_object(
+      'order_ids', coalesce(jsonb_agg(p.order_id order by p.order_id)
+        filter (where p.valid_now and coalesce(outcome.is_listed, bit.is_listed, false)), '[]'),
+      'next', case when count(*) = v_limit then max(p.order_id) end)
+    from page p
+    -- Limited, so that each is looked up by its key: joined at once, all of the run's outcomes would be read.
+    left join lateral (
+      select true as is_listed from public.sync_outcomes c
+      where c.run_id = v_run and c.order_id = p.order_id limit 1) as outcome on true
+    left join lateral (
+      select sync_internal.has_bit(b.unchanged, p.number) or sync_internal.has_bit(b.skipped, p.number) as is_listed
+      from public.sync_run_bits b where b.run_id = v_run and b.block = p.number / 16384 limit 1) as bit on true);
 end
 $$;
 
 revoke all on function public.valid_orders(jsonb) from public, anon, authenticated;
 grant execute on function public.valid_orders(jsonb) to service_role;
+
+-- Keeps how far the upload of the list of valid orders is, so that a later pulse goes on with it: null to begin anew, {done} once
+-- the list is written, else whatever the worker needs.
+-- request: {location_id, run_id, upload} -> {}
+-- Locks: the run.
+create or replace function public.keep_valid_list(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+begin
+  update public.sync_runs set valid_list = nullif(request -> 'upload', 'null')
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location;
+  return '{}';
+end
+$$;
+
+revoke all on function public.keep_valid_list(jsonb) from public, anon, authenticated;
+grant execute on function public.keep_valid_list(jsonb) to service_role;

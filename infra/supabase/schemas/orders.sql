@@ -24,9 +24,7 @@ declare
 begin
   select coalesce(array_agg(distinct o ->> 'order_id'), '{}') into v_ids
   from jsonb_array_elements(coalesce(nullif(request -> 'orders', 'null'), '[]')) as o;
-  insert into public.sync_order_memory (location_id, order_id)
-  select v_location, id from unnest(v_ids) as id order by id
-  on conflict do nothing;
+  perform sync_internal.remember(v_location, v_ids);
   perform from public.sync_order_memory
   where location_id = v_location and order_id = any (v_ids) order by order_id for update;
   v_now := clock_timestamp();
@@ -66,6 +64,21 @@ $$;
 revoke all on function public.plan_orders(jsonb) from public, anon, authenticated;
 grant execute on function public.plan_orders(jsonb) to service_role;
 
+-- Gives orders their row of memory. Only those that have none are inserted: an insert that finds a row spends a number all the
+-- same, and numbers should stay close together.
+create or replace function sync_internal.remember(p_location text, p_order_ids text[]) returns void
+language sql
+as $$
+  insert into public.sync_order_memory (location_id, order_id)
+  select p_location, id from unnest(p_order_ids) as id
+  where not exists (select from public.sync_order_memory m where m.location_id = p_location and m.order_id = id)
+  order by id
+  on conflict do nothing
+$$;
+
+revoke all on function sync_internal.remember(text, text[]) from public, anon, authenticated;
+grant execute on function sync_internal.remember(text, text[]) to service_role;
+
 -- Writes the orders that were fetched, remembers each read, and records the outcome of those that need no tickets.
 -- request: {location_id, orders: [{order_id, run_id?, cause, fetched_at, source_updated_at?, foreign, valid, remember_only,
 --   force, attempts, product_ids, lines_readable, lines, ticket_quantities, entitled, entitlement_reason?, live_mode,
@@ -78,6 +91,7 @@ declare
   v_location text := sync_internal.location(request);
   v_orders jsonb := coalesce(nullif(request -> 'orders', 'null'), '[]');
   v_ids text[];
+  v_listed jsonb;
   v_results jsonb;
 begin
   if exists (
@@ -92,12 +106,15 @@ begin
   from jsonb_array_elements(v_orders) as o where not coalesce((o ->> 'foreign')::boolean, false);
 
   -- The memory's row is the order's lock, since the order's own row may not exist yet; then the rows that do.
-  insert into public.sync_order_memory (location_id, order_id)
-  select v_location, id from unnest(v_ids) as id order by id
-  on conflict do nothing;
+  perform sync_internal.remember(v_location, v_ids);
   perform from public.sync_order_memory
   where location_id = v_location and order_id = any (v_ids) order by order_id for update;
   perform from public.ghl_qr_orders where order_id = any (v_ids) order by order_id for no key update;
+
+  select coalesce(jsonb_object_agg(c.order_id, c.listed), '{}') into v_listed
+  from jsonb_array_elements(v_orders) as o
+  join public.sync_outcomes c on c.run_id = (o ->> 'run_id')::uuid and c.order_id = o ->> 'order_id'
+  where c.listed is not null;
 
   -- One statement from here, begun after the locks: it decides by what is true now, and writes what it decided.
   with judged as materialized (
@@ -144,7 +161,9 @@ begin
       product_ids = case when j.result <> 'stale' and not j.keeps_lines
         and (m.fetched_at is null or j.fetched_at >= m.fetched_at) then j.product_ids else m.product_ids end,
       valid = case when j.result <> 'stale' and not (j.keeps_lines and m.valid is not null)
-        and (m.fetched_at is null or j.fetched_at >= m.fetched_at) then j.valid else m.valid end
+        and (m.fetched_at is null or j.fetched_at >= m.fetched_at) then j.valid else m.valid end,
+      listed = case when v_listed ? j.order_id and j.result in ('written', 'unchanged') and not j.remember_only
+        then sync_internal.shown_otherwise(v_listed -> j.order_id, j.next) else m.listed end
     from judged j
     where m.location_id = v_location and m.order_id = j.order_id and j.reason is distinct from 'other_location'
   )
@@ -162,6 +181,22 @@ $$;
 
 revoke all on function public.upsert_orders(jsonb) from public, anon, authenticated;
 grant execute on function public.upsert_orders(jsonb) to service_role;
+
+-- Of what GHL's list showed of an order, {status, payment_status, amount}, what its row says otherwise; null if nothing.
+create or replace function sync_internal.shown_otherwise(listed jsonb, p_row public.ghl_qr_orders) returns jsonb
+language sql immutable
+as $$
+  select nullif(jsonb_strip_nulls(jsonb_build_object(
+    'status', case when lower(listed ->> 'status') is distinct from lower(p_row.order_status)
+      then lower(listed ->> 'status') end,
+    'payment_status', case when lower(listed ->> 'payment_status') is distinct from lower(p_row.payment_status)
+      then lower(listed ->> 'payment_status') end,
+    'amount', case when (listed ->> 'amount')::numeric is distinct from p_row.total_paid
+      then (listed ->> 'amount')::numeric end)), '{}')
+$$;
+
+revoke all on function sync_internal.shown_otherwise(jsonb, public.ghl_qr_orders) from public, anon, authenticated;
+grant execute on function sync_internal.shown_otherwise(jsonb, public.ghl_qr_orders) to service_role;
 
 -- The orders of a request, each with what is to become of it. Decides only; the caller holds the locks and writes.
 -- `next` is the whole row as it should be. (plpgsql, as elsewhere, because it keeps its plan between calls.)

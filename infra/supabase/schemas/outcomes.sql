@@ -1,4 +1,4 @@
--- How results reach a run, and how it ends by itself: with the last of them. A run's outcomes, issues and labels are written
+-- How results reach a run, and how it ends by itself: with the last of them. A run's outcomes, bits, issues and labels are written
 -- only under its row lock; upkeep.sql deletes them without it, but only once the run is over.
 
 -- Whatever a batch writes of its runs, it locks them once and in this order first. Those of other locations aren't ours to lock.

@@ -26,7 +26,7 @@ begin
     'seq', v_seq,
     'run', sync_internal.run_json(v_run),
     'needs_pulse', coalesce(
-      (not sync_internal.is_final(v_run.state) or v_run.announced_state is distinct from v_run.state)
+      sync_internal.needs_pulses(v_run)
       and coalesce(v_run.last_pulse_at, v_run.started_at) < clock_timestamp()
         - sync_internal.milliseconds(coalesce((request ->> 'pulse_lost_after_ms')::numeric, 30000)), false),
     'pulse', v_run.pulse + 1,

@@ -50,6 +50,7 @@ declare
   v_lists text[] := case when request ->> 'only' is null then '{failures,skips,issues,drift}'
     else array[request ->> 'only'] end;
   v_run public.sync_runs;
+  v_skips jsonb := '[]';
   v_next text;
 begin
   select * into v_run from public.sync_runs
@@ -59,37 +60,37 @@ begin
       'drift', jsonb_build_object('orders', 0, 'added', 0, 'reinstated', 0, 'cancelled', 0, 'list', '[]'::jsonb),
       'next', null);
   end if;
+  if 'skips' = any (v_lists) then
+    v_skips := sync_internal.skips_page(v_run, v_after, v_limit);
+  end if;
 
-  -- One page reaches as far as the shortest of the lists does, so that `after` means the same for all of them.
+  -- One page reaches as far as the shortest of the lists does, so that `after` means the same for all of them: as far as the last
+  -- order of a list that fills the page.
   select min(last_id) into v_next from (
-    select (array_agg(order_id order by order_id))[v_limit] as last_id
-    from (
-      select outcome as list, order_id,
-        row_number() over (partition by outcome order by order_id) as nth
-      from public.sync_outcomes
-      where run_id = v_run.run_id and outcome in ('failed', 'skipped') and order_id > v_after
-        and case outcome when 'failed' then 'failures' else 'skips' end = any (v_lists)
-      union all
-      select 'drift', order_id, row_number() over (order by order_id)
-      from public.sync_outcomes
+    (select order_id as last_id from public.sync_outcomes
+      where run_id = v_run.run_id and outcome = 'failed' and order_id > v_after and 'failures' = any (v_lists)
+      order by order_id offset v_limit - 1 limit 1)
+    union all
+    select v_skips -> (v_limit - 1) ->> 'order_id'
+    union all
+    (select order_id from public.sync_outcomes
       where run_id = v_run.run_id and order_id > v_after and 'drift' = any (v_lists)
         and tickets_added + tickets_reinstated + tickets_cancelled > 0
-      union all
-      select 'issue', order_id, row_number() over (order by order_id)
-      from (
-        select distinct order_id from public.sync_issues
-        where run_id = v_run.run_id and order_id > v_after and 'issues' = any (v_lists)
-      ) as i
-    ) as numbered
-    where nth <= v_limit group by list
+      order by order_id offset v_limit - 1 limit 1)
+    union all
+    (select distinct order_id from public.sync_issues
+      where run_id = v_run.run_id and order_id > v_after and 'issues' = any (v_lists)
+      order by order_id offset v_limit - 1 limit 1)
   ) as ends;
 
   return jsonb_build_object(
     'run', sync_internal.run_json(v_run),
     'failures', case when 'failures' = any (v_lists)
       then sync_internal.failures_page(v_location, v_run.run_id, v_after, v_next, v_limit) else '[]' end,
-    'skips', case when 'skips' = any (v_lists)
-      then sync_internal.skips_page(v_run.run_id, v_after, v_next, v_limit) else '[]' end,
+    'skips', (
+      select coalesce(jsonb_agg(skip order by nth), '[]')
+      from jsonb_array_elements(v_skips) with ordinality as s (skip, nth)
+      where v_next is null or skip ->> 'order_id' <= v_next),
     'issues', (
       select coalesce(jsonb_agg(jsonb_build_object(
         'order_id', nullif(order_id, ''), 'code', code, 'message', message) order by order_id, noted_at), '[]')
@@ -136,21 +137,44 @@ $$;
 revoke all on function sync_internal.failures_page(text, uuid, text, text, int) from public, anon, authenticated;
 grant execute on function sync_internal.failures_page(text, uuid, text, text, int) to service_role;
 
--- The orders that a run skipped, with the reason.
-create or replace function sync_internal.skips_page(p_run uuid, p_after text, p_until text, p_limit int) returns jsonb
-language sql stable
+-- The next orders that a run skipped, with the reason, by order id: those with an outcome, and those of which only a bit is kept
+-- (these were not tried, so they have no time).
+create or replace function sync_internal.skips_page(p_run public.sync_runs, p_after text, p_limit int) returns jsonb
+language plpgsql stable
 as $$
-  select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
-  from (
-    select order_id, class, code, reason, attempts, recorded_at as last_try_at
-    from public.sync_outcomes
-    where run_id = p_run and outcome = 'skipped' and order_id > p_after and (p_until is null or order_id <= p_until)
-    order by order_id limit p_limit
-  ) as page
+declare
+  v_first bigint;
+  v_last bigint;
+  v_bits bytea;
+begin
+  select min(block), max(block) into v_first, v_last
+  from public.sync_run_bits where run_id = p_run.run_id and skipped is not null;
+  -- In one piece, so that each remembered order's bit is at hand: its row would be looked up a million times otherwise.
+  select string_agg(coalesce(b.skipped, decode(repeat('00', 2048), 'hex')), '' order by n.block) into v_bits
+  from generate_series(v_first, v_last) as n (block)
+  left join public.sync_run_bits b on b.run_id = p_run.run_id and b.block = n.block;
+
+  return (
+    select coalesce(jsonb_agg(to_jsonb(page) order by page.order_id), '[]')
+    from (
+      (select order_id, class, code, reason, attempts, recorded_at as last_try_at
+        from public.sync_outcomes
+        where run_id = p_run.run_id and outcome = 'skipped' and order_id > p_after
+        order by order_id limit p_limit)
+      union all
+      (select m.order_id, null, 'no_valid_product', sync_internal.why_skipped('no_valid_product'), 0, null
+        from public.sync_order_memory m
+        where v_bits is not null and m.location_id = p_run.location_id and m.order_id > p_after
+          and case when m.number between v_first * 16384 and v_last * 16384 + 16383
+            then get_bit(v_bits, m.number - v_first * 16384) = 1 end
+        order by m.order_id limit p_limit)
+      order by order_id limit p_limit
+    ) as page);
+end
 $$;
 
-revoke all on function sync_internal.skips_page(uuid, text, text, int) from public, anon, authenticated;
-grant execute on function sync_internal.skips_page(uuid, text, text, int) to service_role;
+revoke all on function sync_internal.skips_page(public.sync_runs, text, int) from public, anon, authenticated;
+grant execute on function sync_internal.skips_page(public.sync_runs, text, int) to service_role;
 
 -- Orders whose tickets weren't what they should be before the run looked, new orders among them.
 create or replace function sync_internal.drift_page(p_run uuid, p_after text, p_until text, p_limit int) returns jsonb

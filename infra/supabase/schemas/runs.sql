@@ -1,14 +1,16 @@
 -- A run's life: started once, kept alive by numbered pulses, ended by its last outcome, an error, or a person. Decided here:
--- whether a location can start a run now, which pulse counts, and what becomes of the orders of a run that is broken off.
+-- whether a location can start a run now, which pulse counts, and which orders a retry takes.
 -- How a run ends by its last outcome stands in outcomes.sql.
 
 -- Starts a run, or tells why not: one is running or cooling down, the day's budget is short, or there is nothing to retry.
+-- A retry without order_ids takes what failed in the run `retry_of` and, if that run broke off, what it didn't attempt. If it
+-- broke off before its listing was complete, nobody knows the rest: then a new run of its kind starts.
 -- request: {location_id, kind, requested_by, cooldown_ms, lease_ms, publish_interval_ms, order_ids?, retry_of?,
 --   daily_reserve?, full_run_within_hours?}
 --   -> {started: true, run, pulse, finished} | {started: false, reason, run, retry_after_seconds, finished?}
 -- `finished`: the last publication of the run before, if it was this call that found it over; to be published first.
 -- A scheduled incremental run becomes a full one if the last full one couldn't start when it was due, or is too long ago.
--- Locks: the advisory lock 'start', the newest run, its outcomes, the location's row, older runs not announced, the new run.
+-- Locks: the advisory lock 'start', the newest run, the location's row, older runs not announced, the new run.
 create or replace function public.start_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -18,6 +20,7 @@ declare
   v_retry_of uuid := (request ->> 'retry_of')::uuid;
   v_ids text[] := sync_internal.texts(request -> 'order_ids');
   v_run public.sync_runs;
+  v_old public.sync_runs;
   v_finished jsonb;
   v_reason text;
   v_now timestamptz;
@@ -47,16 +50,17 @@ begin
   end if;
 
   if v_kind = 'retry' then
-    select * into v_run from public.sync_runs where run_id = v_retry_of and location_id = v_location;
+    select * into v_old from public.sync_runs where run_id = v_retry_of and location_id = v_location;
     if v_retry_of is not null and not found then
       return sync_internal.not_started('unknown_run', null);
     end if;
-    if cardinality(v_ids) = 0 then
-      select coalesce(array_agg(order_id), '{}') into v_ids
-      from public.sync_outcomes where run_id = v_retry_of and outcome = 'failed';
+    if cardinality(v_ids) = 0 and not v_old.listing_complete then
+      -- A retry that broke off while it took orders is begun again, as any other kind.
+      v_kind := v_old.kind;
+      v_retry_of := coalesce(v_old.retry_of, v_retry_of);
     end if;
-    if cardinality(v_ids) = 0 then
-      return sync_internal.not_started('nothing_to_retry', v_run);
+    if v_kind = 'retry' and cardinality(v_ids) = 0 and not sync_internal.has_rest(v_retry_of) then
+      return sync_internal.not_started('nothing_to_retry', v_old);
     end if;
   end if;
 
@@ -67,22 +71,28 @@ begin
   v_now := clock_timestamp();
   insert into public.sync_runs (
     location_id, kind, state, requested_by, retry_of, cooldown_ms, lease_ms, publish_interval_ms,
-    started_at, last_progress_at, listing_complete)
+    started_at, last_progress_at, known_deficit)
   values (
     v_location, v_kind, 'Syncing', request ->> 'requested_by', v_retry_of,
     coalesce((request ->> 'cooldown_ms')::bigint, 30000), coalesce((request ->> 'lease_ms')::bigint, 1800000),
-    coalesce((request ->> 'publish_interval_ms')::bigint, 250), v_now, v_now, v_kind = 'retry')
+    coalesce((request ->> 'publish_interval_ms')::bigint, 250), v_now, v_now, sync_internal.known_deficit(v_location))
   returning * into v_run;
 
-  if v_kind = 'retry' then
+  if v_kind = 'retry' and cardinality(v_ids) > 0 then
     insert into public.sync_outcomes (run_id, order_id)
     select distinct v_run.run_id, id from unnest(v_ids) as id;
     update public.sync_runs
     set listed = (select count(*) from public.sync_outcomes where run_id = v_run.run_id),
-      total_count = (select count(*) from public.sync_outcomes where run_id = v_run.run_id)
-    where run_id = v_run.run_id
-    returning * into v_run;
+      total_count = (select count(*) from public.sync_outcomes where run_id = v_run.run_id), listing_complete = true
+    where run_id = v_run.run_id;
+  elsif v_kind = 'retry' then
+    update public.sync_runs as r
+    set total_count = old.failed + sync_internal.not_attempted(old)
+    from public.sync_runs old
+    where r.run_id = v_run.run_id and old.run_id = v_retry_of;
+    perform sync_internal.take_rest(v_run.run_id);
   end if;
+  select * into v_run from public.sync_runs where run_id = v_run.run_id;
   return jsonb_build_object(
     'started', true, 'run', sync_internal.run_json(v_run), 'pulse', v_run.pulse + 1, 'finished', v_finished);
 end
@@ -90,6 +100,91 @@ $$;
 
 revoke all on function public.start_run(jsonb) from public, anon, authenticated;
 grant execute on function public.start_run(jsonb) to service_role;
+
+-- Whether a retry of the run would take an order.
+create or replace function sync_internal.has_rest(p_run uuid) returns boolean
+language sql stable
+as $$
+  select exists (select from public.sync_outcomes where run_id = p_run and outcome = 'failed')
+    -- Two questions, since there is an index for each.
+    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null and dispatched_at is null)
+    or exists (select from public.sync_outcomes where run_id = p_run and outcome is null and dispatched_at is not null)
+$$;
+
+revoke all on function sync_internal.has_rest(uuid) from public, anon, authenticated;
+grant execute on function sync_internal.has_rest(uuid) to service_role;
+
+-- Goes on with a retry's orders, where start_run left off.
+-- request: {location_id, run_id} -> {run, publication}; the run's listing is complete once all are taken.
+-- Locks: the run, the location's row.
+create or replace function public.take_rest(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_run public.sync_runs;
+  v_publication jsonb;
+begin
+  select * into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
+  if found and v_run.kind = 'retry' and v_run.state = 'Syncing' and not v_run.listing_complete then
+    perform sync_internal.take_rest(v_run.run_id);
+    perform sync_internal.finish_if_complete(v_run.run_id);
+  end if;
+  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  select * into v_run from public.sync_runs where run_id = v_run.run_id;
+  return jsonb_build_object('run', sync_internal.run_json(v_run), 'publication', v_publication);
+end
+$$;
+
+revoke all on function public.take_rest(jsonb) from public, anon, authenticated;
+grant execute on function public.take_rest(jsonb) to service_role;
+
+-- Takes what failed in the run that this retry repeats, and what that run didn't attempt: of its next 10,000 outcomes, so that no
+-- statement grows with the run. The caller holds the run's row lock.
+create or replace function sync_internal.take_rest(p_run uuid) returns void
+language plpgsql
+as $$
+declare
+  v_portion constant int := 10000;
+  v_run public.sync_runs;
+begin
+  select * into v_run from public.sync_runs where run_id = p_run;
+  -- By variables, so that no more than the portion is read: joined to the run's row, all of the old run's outcomes would be.
+  with portion as materialized (
+    select order_id, outcome from public.sync_outcomes
+    where run_id = v_run.retry_of and order_id > coalesce(v_run.taken_until, '')
+    order by order_id limit v_portion
+  ), taken as (
+    insert into public.sync_outcomes (run_id, order_id)
+    select p_run, order_id from portion where outcome is null or outcome = 'failed' order by order_id
+    on conflict do nothing
+    returning 1
+  )
+  update public.sync_runs as r
+  set listed = r.listed + (select count(*) from taken),
+    taken_until = coalesce((select max(order_id) from portion), r.taken_until),
+    listing_complete = (select count(*) < v_portion from portion),
+    version = r.version + 1, last_progress_at = clock_timestamp()
+  where r.run_id = p_run;
+end
+$$;
+
+revoke all on function sync_internal.take_rest(uuid) from public, anon, authenticated;
+grant execute on function sync_internal.take_rest(uuid) to service_role;
+
+-- By how many orders the last complete listing fell short of GHL's count: if the next one does so as well, GHL miscounts.
+create or replace function sync_internal.known_deficit(p_location text) returns int
+language sql stable
+as $$
+  select coalesce((
+    select r.listing_deficit from public.sync_runs r
+    where r.location_id = p_location and r.listing_complete and r.listing_deficit is not null
+    order by r.started_at desc, r.run_id desc limit 1), 0)
+$$;
+
+revoke all on function sync_internal.known_deficit(text) from public, anon, authenticated;
+grant execute on function sync_internal.known_deficit(text) to service_role;
 
 -- Why the location can't start a run now; null if it can. Ends a run whose time is over on the way: the clock counts,
 -- whatever the state column still says.
@@ -194,7 +289,7 @@ grant execute on function public.skip_run(jsonb) to service_role;
 -- Compare-and-set on the pulse's number: a redelivered older pulse dies here, so a run never has two chains of pulses.
 -- Also ends a run whose lease or cool-down is over.
 -- request: {location_id, run_id, pulse, claim_ms} -> {accepted, run, publication}
--- Locks: the run, its open outcomes if its lease is over, the location's row.
+-- Locks: the run, the location's row.
 create or replace function public.begin_pulse(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -211,7 +306,7 @@ begin
   if not found
     or v_pulse < v_run.pulse
     or (v_pulse = v_run.pulse and v_run.claimed_until > v_now)
-    or (sync_internal.is_final(v_run.state) and v_run.announced_state is not distinct from v_run.state) then
+    or not sync_internal.needs_pulses(v_run) then
     return jsonb_build_object('accepted', false, 'run', sync_internal.run_json(v_run), 'publication', null);
   end if;
 
@@ -230,6 +325,18 @@ $$;
 
 revoke all on function public.begin_pulse(jsonb) from public, anon, authenticated;
 grant execute on function public.begin_pulse(jsonb) to service_role;
+
+-- Whether a run has anything left to do: it isn't over, its end isn't published, or its listing's conclusions aren't all drawn.
+create or replace function sync_internal.needs_pulses(p_run public.sync_runs) returns boolean
+language sql immutable
+as $$
+  select not sync_internal.is_final(p_run.state) or p_run.announced_state is distinct from p_run.state
+    or sync_internal.is_comparing(p_run)
+    or (p_run.state = 'Completed' and p_run.valid_list is not null and not p_run.valid_list ? 'done')
+$$;
+
+revoke all on function sync_internal.needs_pulses(public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.needs_pulses(public.sync_runs) to service_role;
 
 -- Ends a run that made no progress for as long as its lease allows. The caller holds the run's row lock.
 create or replace function sync_internal.end_if_lease_expired(p_run uuid) returns void
@@ -264,7 +371,7 @@ grant execute on function sync_internal.end_cooldown(uuid) to service_role;
 -- failed for good, `dead_pulse` is its number (null: not known): a run that has had another since goes on.
 -- request: {location_id, run_id, state: "Error"|"Cancelled", code, message, dead_pulse?, pulse_lost_after_ms?}
 --   -> {ended, run, publication}
--- Locks: the run, its open outcomes, the location's row.
+-- Locks: the run, the location's row.
 create or replace function public.end_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -308,7 +415,7 @@ grant execute on function sync_internal.lives_after(public.sync_runs, bigint, in
 
 -- Cancels whatever run of the location is syncing, for somebody who doesn't know its id.
 -- request: {location_id, requested_by} -> {cancelled, run|null, publication}
--- Locks: the run, its open outcomes, the location's row.
+-- Locks: the run, the location's row.
 create or replace function public.cancel_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -332,35 +439,36 @@ $$;
 revoke all on function public.cancel_run(jsonb) from public, anon, authenticated;
 grant execute on function public.cancel_run(jsonb) to service_role;
 
--- Leaves Syncing by Error or Cancelled: what is still open failed as not attempted, in this transaction, so the run
--- adds up. The caller holds the run's row lock. True if it was this call that ended it.
+-- Leaves Syncing by Error or Cancelled. What is still open was not attempted: that follows from the run's state (not_attempted)
+-- and isn't written, since there may be a million of them. The caller holds the run's row lock. True if it was this call that
+-- ended it.
 create or replace function sync_internal.break_off(
   p_run uuid, p_state text, p_code text, p_message text, p_by text default null
 ) returns boolean
 language plpgsql
 as $$
-declare
-  v_open int;
 begin
-  if not exists (select from public.sync_runs where run_id = p_run and state = 'Syncing') then
-    return false;
-  end if;
-  update public.sync_outcomes
-  set outcome = 'failed', class = 'transient', code = 'not_attempted',
-    reason = 'The run ended before this order was synced', recorded_at = clock_timestamp()
-  where run_id = p_run and outcome is null;
-  get diagnostics v_open = row_count;
-
   update public.sync_runs
-  set state = p_state, ended_at = clock_timestamp(), failed = failed + v_open, version = version + 1,
+  set state = p_state, ended_at = clock_timestamp(), version = version + 1,
     error_code = p_code, error_message = p_message, cancelled_by = p_by
-  where run_id = p_run;
-  return true;
+  where run_id = p_run and state = 'Syncing';
+  return found;
 end
 $$;
 
 revoke all on function sync_internal.break_off(uuid, text, text, text, text) from public, anon, authenticated;
 grant execute on function sync_internal.break_off(uuid, text, text, text, text) to service_role;
+
+-- How many orders a run that broke off left without an outcome.
+create or replace function sync_internal.not_attempted(p_run public.sync_runs) returns int
+language sql immutable
+as $$
+  select case when p_run.state in ('Error', 'Cancelled')
+    then p_run.listed - p_run.synced - p_run.failed - p_run.skipped else 0 end
+$$;
+
+revoke all on function sync_internal.not_attempted(public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.not_attempted(public.sync_runs) to service_role;
 
 -- Whether a run stays in this state for good.
 create or replace function sync_internal.is_final(state text) returns boolean
@@ -380,7 +488,10 @@ as $$
     'run_id', r.run_id, 'location_id', r.location_id, 'kind', r.kind, 'state', r.state,
     'started_at', r.started_at, 'ended_at', r.ended_at, 'cooldown_until', r.cooldown_until,
     'listing', r.listing, 'listing_complete', r.listing_complete, 'total_count', r.total_count,
+    'known_deficit', r.known_deficit, 'listing_short', r.listing_short, 'comparing', sync_internal.is_comparing(r),
+    'valid_list', r.valid_list,
     'listed', r.listed, 'synced', r.synced, 'failed', r.failed, 'skipped', r.skipped, 'unchanged', r.unchanged,
+    'not_attempted', sync_internal.not_attempted(r),
     'tickets_total', r.tickets_total, 'tickets_checked', r.tickets_checked, 'ticket_types', r.ticket_types,
     'tickets_added', r.tickets_added, 'tickets_reinstated', r.tickets_reinstated,
     'tickets_cancelled', r.tickets_cancelled, 'drift_orders', r.drift_orders,

@@ -168,12 +168,19 @@ create table public.sync_order_memory (
   valid boolean,
   -- Until then somebody is fetching it on account of a webhook.
   claimed_until timestamptz,
+  -- Its bit in the bitmaps of runs (sync_run_bits).
+  number bigint generated always as identity,
+  -- What GHL's list showed when a run last fetched it, of that only what the order itself says otherwise:
+  -- {status, payment_status, amount}. The two may differ for good.
+  listed jsonb,
   primary key (location_id, order_id)
 );
 
 alter table public.sync_order_memory enable row level security;
 revoke all on public.sync_order_memory from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_order_memory to service_role;
+revoke all on sequence public.sync_order_memory_number_seq from public, anon, authenticated;
+grant usage on sequence public.sync_order_memory_number_seq to service_role;
 
 -- No foreign keys: the history outlives a deleted order, and a key would lock the order against its ticket's writer.
 create table public.ghl_qr_ticket_changes (
@@ -235,8 +242,20 @@ create table public.sync_runs (
   listing jsonb not null default '{}',
   listing_complete boolean not null default false,
   total_count int,
+  -- How many orders fewer than GHL counts the complete listing has, and the last complete one before this run had.
+  listing_deficit int,
+  known_deficit int not null default 0,
+  -- Orders may be missing of the listing, so nothing follows from an order's absence.
+  listing_short boolean not null default false,
+  -- What is compared in portions after a full listing: {after, orders, tickets, some, done}. Null: nothing is.
+  not_listed jsonb,
+  -- Of a retry: the last order that it took of the run it repeats.
+  taken_until text,
+  -- The list of valid orders while it is uploaded, opaque here and owned by the run worker; {done} once it is written.
+  valid_list jsonb,
 
-  -- Counted with the outcomes, in the same transaction: listed = synced + skipped + failed + still open.
+  -- Counted with the outcomes, in the same transaction: listed = synced + skipped + failed + still open. What is open when
+  -- the run breaks off was not attempted.
   listed int not null default 0,
   synced int not null default 0,
   failed int not null default 0,
@@ -274,7 +293,8 @@ alter table public.sync_runs enable row level security;
 revoke all on public.sync_runs from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_runs to service_role;
 
--- What became of each order that a run listed.
+-- What became of each order that a run fetched, or has yet to fetch; and of other locations' orders, which no row remembers.
+-- What the listing decided of remembered orders stands in sync_run_bits.
 create table public.sync_outcomes (
   run_id uuid not null references public.sync_runs (run_id) on delete cascade,
   order_id text not null,
@@ -294,6 +314,8 @@ create table public.sync_outcomes (
   tickets_reinstated int not null default 0,
   tickets_cancelled int not null default 0,
   recorded_at timestamptz,
+  -- What GHL's list showed of an order to fetch: {status, payment_status, amount}.
+  listed jsonb,
   primary key (run_id, order_id)
 );
 
@@ -305,12 +327,35 @@ create index sync_outcomes_to_report
   on public.sync_outcomes (run_id, outcome, order_id) where outcome in ('failed', 'skipped');
 create index sync_outcomes_by_listing
   on public.sync_outcomes (run_id) where by_listing;
+create index sync_outcomes_drift
+  on public.sync_outcomes (run_id, order_id) where tickets_added + tickets_reinstated + tickets_cancelled > 0;
 
 alter table public.sync_outcomes enable row level security;
 revoke all on public.sync_outcomes from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_outcomes to service_role;
 revoke all on sequence public.sync_outcomes_position_seq from public, anon, authenticated;
 grant usage on sequence public.sync_outcomes_position_seq to service_role;
+
+-- What the listing alone decided of a remembered order: a bit of a run, in a row of 16,384 orders by their numbers. Written only
+-- under the run's row lock. From 2 kB on Postgres compresses a row: one of orders that are all unchanged takes some 100 bytes. While
+-- bits of all ages are set, it takes 2 kB: half of each page stays free, so that it is written in the same place again and again.
+create table public.sync_run_bits (
+  run_id uuid not null references public.sync_runs (run_id) on delete cascade,
+  -- The orders with the numbers block * 16384 to block * 16384 + 16383.
+  block bigint not null,
+  -- In step, no fetch needed. Null: none.
+  unchanged bytea,
+  -- Known not to be a valid order. Null: none.
+  skipped bytea,
+  primary key (run_id, block)
+) with (fillfactor = 50);
+
+-- In the row itself, as it grows: what is stored beside a row is freed by vacuum only.
+alter table public.sync_run_bits alter column unchanged set storage main, alter column skipped set storage main;
+
+alter table public.sync_run_bits enable row level security;
+revoke all on public.sync_run_bits from public, anon, authenticated;
+grant select, insert, update, delete on public.sync_run_bits to service_role;
 
 -- Data that couldn't be honoured, in words a person can act on. order_id '' for what concerns the whole listing.
 create table public.sync_issues (

@@ -1,4 +1,4 @@
--- How long what nobody asks for any more is kept: outcomes, issues and labels of ended runs, expired connections, and marks of
+-- How long what nobody asks for any more is kept: outcomes, bits, issues and labels of ended runs, expired connections, and marks of
 -- touched tickets that no order waits for.
 
 -- Forgets what nobody asks for any more, a bounded number of rows of a kind at a time, but labels all at once. Counts stay on
@@ -32,6 +32,13 @@ begin
   delete from public.sync_outcomes where (run_id, order_id) in (
     select run_id, order_id from public.sync_outcomes
     where run_id = any (v_finished) and by_listing and outcome = 'synced'
+    limit v_limit for update skip locked);
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  delete from public.sync_run_bits where (run_id, block) in (
+    select run_id, block from public.sync_run_bits
+    where run_id = any (v_old)
     limit v_limit for update skip locked);
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use domain::frames::Publication;
-use domain::listing::Listing;
+use domain::listing::{Completed, Listing};
 use domain::run::NotStarted;
 use domain::{Issue, OrderId, Problem, Run, RunId, RunKind, RunState};
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -21,7 +22,8 @@ pub struct NewRun {
     pub requested_by: String,
     /// For a retry: these orders.
     pub order_ids: Option<Vec<OrderId>>,
-    /// For a retry: the failed orders of this run.
+    /// For a retry: the orders of this run that failed or weren't attempted. If it broke off before its listing was complete, a
+    /// new run of its kind starts instead.
     pub retry_of: Option<RunId>,
     /// For scheduled runs: start only if the day's budget holds the run beside these calls.
     pub daily_reserve: Option<u32>,
@@ -94,26 +96,37 @@ pub struct PageOrder {
     pub source_updated_at: Option<Timestamp>,
     /// Whether it is another location's.
     pub foreign: bool,
+    /// Its listed `status`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// Its listed `paymentStatus`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub payment_status: Option<String>,
+    /// Its listed `amount`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub amount: Option<Decimal>,
 }
 
-/// A listed page to record.
+/// Listed pages of one phase to record.
 #[derive(Debug, Clone)]
 pub struct PageRecord<'a> {
     /// The run.
     pub run_id: &'a RunId,
-    /// Where the listing stands after this page.
+    /// Where the listing stands after these pages.
     pub listing: &'a Listing,
+    /// The complete listing, if it is.
+    pub completed: Option<&'a Completed>,
     /// GHL's count of all orders.
     pub total_count: Option<u64>,
-    /// Whether this is a page of the sweep for refunds.
+    /// Whether these are pages of the sweep for refunds.
     pub sweep: bool,
-    /// The orders on it.
+    /// The orders on them.
     pub orders: Vec<PageOrder>,
     /// What a person should look at.
     pub issues: Vec<Issue>,
 }
 
-/// The answer to a recorded page.
+/// The answer to recorded pages, or to a portion of a retry's orders.
 #[derive(Debug, Clone, Deserialize)]
 pub struct RecordedPage {
     /// The run after it.
@@ -218,16 +231,38 @@ impl Database {
             .await
     }
 
-    /// Records a page of a listing.
+    /// Records pages of a listing.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn record_page(&self, page: PageRecord<'_>) -> Result<RecordedPage, Error> {
         let request = json!({
-            "run_id": page.run_id, "listing": page.listing, "listing_complete": page.listing.is_done(), "total_count": page.total_count,
-            "sweep": page.sweep, "orders": page.orders, "issues": page.issues,
+            "run_id": page.run_id, "listing": page.listing, "listing_complete": page.completed.is_some(),
+            "deficit": page.completed.map(|completed| completed.deficit), "short": page.completed.map(|completed| completed.short),
+            "total_count": page.total_count, "sweep": page.sweep, "orders": page.orders, "issues": page.issues,
         });
         self.call("record_page", request).await
+    }
+
+    /// Takes the next portion of a retry's orders: its listing is complete once all are taken.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn take_rest(&self, run_id: &RunId) -> Result<RecordedPage, Error> {
+        self.call("take_rest", json!({ "run_id": run_id })).await
+    }
+
+    /// Compares the next portion of the stored orders with a full run's complete listing; whether there is more to compare.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn compare_stored(&self, run_id: &RunId) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Compared {
+            run: Option<Run>,
+        }
+        let compared: Compared = self.call("compare_stored", json!({ "run_id": run_id })).await?;
+        Ok(compared.run.is_some_and(|run| run.comparing))
     }
 
     /// Marks recorded orders as dispatched, so that at most `max_outstanding` are; those silent for `resend_after` again.
@@ -259,7 +294,7 @@ impl Database {
         Ok(self.call::<Due>("due_orders", request).await?.orders)
     }
 
-    /// Ends a run early; open orders fail as `not_attempted`.
+    /// Ends a run early; open orders were not attempted.
     ///
     /// # Errors
     /// [`Error`].
@@ -326,7 +361,8 @@ impl Database {
         self.call("sync_snapshot", json!({ "next_seq": next_seq, "pulse_lost_after_ms": pulse_lost_after_ms })).await
     }
 
-    /// A page of a run's valid orders by id, and where the next starts.
+    /// The run's valid orders among the next `limit` remembered ones (at most 10,000) by id, and where the next page starts. A page
+    /// may be empty and not the last.
     ///
     /// # Errors
     /// [`Error`].
@@ -344,5 +380,13 @@ impl Database {
         let valid: Valid =
             self.call("valid_orders", json!({ "run_id": run_id, "after": after, "limit": limit })).await?;
         Ok((valid.order_ids, valid.next))
+    }
+
+    /// Keeps how far the upload of the list of valid orders is; `None` to begin anew.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn keep_valid_list(&self, run_id: &RunId, upload: Option<&Value>) -> Result<(), Error> {
+        self.call::<Value>("keep_valid_list", json!({ "run_id": run_id, "upload": upload })).await.map(drop)
     }
 }

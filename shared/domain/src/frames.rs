@@ -145,8 +145,8 @@ pub fn status(run: Option<&Run>, seq: u64) -> Value {
     let Some(run) = run else {
         return json!({
             "syncInProgress": false, "startTime": null, "endTime": null, "totalOrders": 0, "syncedOrders": 0, "status": "Idle",
-            "delay_in_sec": 0, "runId": null, "kind": null, "listedOrders": 0, "failedOrders": 0, "skippedOrders": 0,
-            "unchangedOrders": 0, "totalTickets": 0, "seq": seq,
+            "delay_in_sec": 0, "runId": null, "kind": null, "listedOrders": 0, "failedOrders": 0, "notAttemptedOrders": 0,
+            "skippedOrders": 0, "unchangedOrders": 0, "totalTickets": 0, "seq": seq,
         });
     };
     let mut data = json!({
@@ -161,6 +161,7 @@ pub fn status(run: Option<&Run>, seq: u64) -> Value {
         "kind": run.kind,
         "listedOrders": run.listed,
         "failedOrders": run.failed,
+        "notAttemptedOrders": run.not_attempted,
         "skippedOrders": run.skipped,
         "unchangedOrders": run.unchanged,
         "totalTickets": run.tickets_total,
@@ -182,6 +183,7 @@ fn progress(run: &Run) -> Value {
         "status": run.state.as_str(),
         "listedOrders": run.listed,
         "failedOrders": run.failed,
+        "notAttemptedOrders": run.not_attempted,
         "skippedOrders": run.skipped,
         "unchangedOrders": run.unchanged,
         "ordersPerSecond": run.orders_per_second(),

@@ -121,7 +121,7 @@ pub enum NotStarted {
     Cooldown,
     /// A scheduled run's calls are over half of what is left of the day's budget.
     DailyBudget,
-    /// No order of the run failed.
+    /// No order of the run failed, or was left.
     NothingToRetry,
     /// There is no such run to retry.
     UnknownRun,
@@ -165,12 +165,27 @@ pub struct Run {
     pub listing_complete: bool,
     /// GHL's count of orders, as last seen.
     pub total_count: Option<u64>,
+    /// By how many orders the last complete listing before this run fell short of GHL's count.
+    #[serde(default)]
+    pub known_deficit: u64,
+    /// Whether orders may be missing of the complete listing, so that nothing follows from an order's absence.
+    #[serde(default)]
+    pub listing_short: bool,
+    /// Whether the stored orders are still to be compared with the complete listing.
+    #[serde(default)]
+    pub comparing: bool,
+    /// How far the upload of the list of valid orders is; `None` before it begins.
+    #[serde(default)]
+    pub valid_list: Option<serde_json::Value>,
     /// Different orders listed.
     pub listed: u64,
     /// In step now.
     pub synced: u64,
     /// Couldn't be synced.
     pub failed: u64,
+    /// Without an outcome in a run that broke off.
+    #[serde(default)]
+    pub not_attempted: u64,
     /// Not valid orders of ours.
     pub skipped: u64,
     /// Synced without a fetch or without a write.

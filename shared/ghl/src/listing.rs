@@ -2,6 +2,7 @@
 
 use domain::OrderId;
 use jiff::Timestamp;
+use rust_decimal::Decimal;
 use serde_json::Value;
 
 use crate::json;
@@ -15,6 +16,12 @@ pub struct ListedOrder {
     pub location_id: Option<String>,
     /// When it last changed.
     pub updated_at: Option<Timestamp>,
+    /// `status`, if the row has one.
+    pub status: Option<String>,
+    /// `paymentStatus`, if the row has one.
+    pub payment_status: Option<String>,
+    /// `amount` in major units, if the row has one that can be read.
+    pub amount: Option<Decimal>,
 }
 
 /// A page of orders.
@@ -63,7 +70,14 @@ pub fn read_orders(body: &Value) -> Result<OrderPage, &'static str> {
 
 fn read_row(row: &Value) -> Option<ListedOrder> {
     let id = OrderId::try_new(json::text(row, "_id")?).ok()?;
-    Some(ListedOrder { id, location_id: json::text(row, "altId"), updated_at: json::timestamp(row, "updatedAt") })
+    Some(ListedOrder {
+        id,
+        location_id: json::text(row, "altId"),
+        updated_at: json::timestamp(row, "updatedAt"),
+        status: json::text(row, "status"),
+        payment_status: json::text(row, "paymentStatus"),
+        amount: json::decimal(row, "amount"),
+    })
 }
 
 /// Reads a page of products.
@@ -95,10 +109,20 @@ mod tests {
             let page = read_orders(&body).unwrap();
             assert_eq!((page.orders.len(), page.unreadable, page.total), (1, 2, 9));
             assert_eq!(page.orders[0].location_id.as_deref(), Some("loc"));
+            assert_eq!((&page.orders[0].status, page.orders[0].amount), (&None, None));
         }
         for body in [json!({}), json!({"data": null}), json!({"statusCode": 500, "message": "x"}), json!([])] {
             assert!(read_orders(&body).is_err(), "{body}");
         }
+    }
+
+    #[test]
+    fn a_row_shows_what_it_has_of_status_payment_status_and_amount() {
+        let row = json!({"_id": "a1", "status": "completed", "paymentStatus": "paid", "amount": 150.1});
+        let page = read_orders(&json!({ "data": [row] })).unwrap();
+        let order = &page.orders[0];
+        assert_eq!((order.status.as_deref(), order.payment_status.as_deref()), (Some("completed"), Some("paid")));
+        assert_eq!(order.amount.unwrap().to_string(), "150.1");
     }
 
     #[test]

@@ -86,7 +86,7 @@ impl ApiError {
         Self::conflict("cooling_down", message).until(run_id, retry_after)
     }
 
-    /// 409 `nothing_to_retry`: nothing has failed in the run that a retry names.
+    /// 409 `nothing_to_retry`: nothing has failed in the run that a retry names, and it came to all of its orders.
     pub(crate) fn nothing_to_retry() -> Self {
         Self::conflict("nothing_to_retry", "There is nothing to retry in this run")
     }

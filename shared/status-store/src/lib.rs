@@ -13,7 +13,7 @@ use aws_sdk_s3::{Client, error::SdkError};
 use bucket::Bucket;
 pub use bucket::{STATUS_OBJECT, StatusStoreError, VALID_ORDERS_OBJECT, client};
 use serde_json::Value;
-pub use valid_orders::ValidOrders;
+pub use valid_orders::{Upload, ValidOrders};
 
 /// How often a status is compared and written before giving up. Each lost round means that another writer won it. Publications
 /// are granted at least 250 ms apart, so few writers meet.
@@ -81,6 +81,12 @@ impl StatusStore {
     #[must_use]
     pub fn valid_orders(&self) -> ValidOrders<'_> {
         ValidOrders::new(&self.bucket)
+    }
+
+    /// Goes on with a list whose first parts are uploaded.
+    #[must_use]
+    pub fn go_on_with_valid_orders(&self, upload: Upload) -> ValidOrders<'_> {
+        ValidOrders::go_on(&self.bucket, upload)
     }
 }
 

@@ -183,8 +183,8 @@ impl Respond for Parts {
     }
 }
 
-/// Writes so many ids in pages of 5,000; how many parts it took.
-async fn listed(count: usize) -> usize {
+/// Writes so many ids in pages of 5,000, by another writer after each part if so wanted; how many parts it took.
+async fn listed(count: usize, by_many: bool) -> usize {
     let bucket = Parts::default();
     let server = MockServer::start().await;
     Mock::given(any()).respond_with(bucket.clone()).mount(&server).await;
@@ -192,7 +192,12 @@ async fn listed(count: usize) -> usize {
     let ids: Vec<String> = (0..count).map(|number| format!("order-{number:018}")).collect();
     let mut list = store.valid_orders();
     for page in ids.chunks(5_000) {
-        list.append(page).await.unwrap();
+        if let Some(upload) = list.append(page).await.unwrap()
+            && by_many
+        {
+            let kept = serde_json::to_value(upload).unwrap();
+            list = store.go_on_with_valid_orders(serde_json::from_value(kept).unwrap());
+        }
         assert!(bucket.object.lock().unwrap().is_none(), "the old list stands until the new one is whole");
     }
     list.finish().await.unwrap();
@@ -205,7 +210,9 @@ async fn listed(count: usize) -> usize {
 
 #[tokio::test]
 async fn a_list_is_written_at_once_or_in_parts_and_replaces_the_old_one_when_it_is_whole() {
-    assert_eq!(listed(0).await, 0);
-    assert_eq!(listed(12_345).await, 0);
-    assert_eq!(listed(400_000).await, 3);
+    assert_eq!(listed(0, false).await, 0);
+    assert_eq!(listed(12_345, false).await, 0);
+    assert_eq!(listed(400_000, false).await, 3);
+    assert_eq!(listed(12_345, true).await, 0);
+    assert_eq!(listed(1_000_000, true).await, 6);
 }

@@ -8,7 +8,7 @@ use database::{
     PageRecord, RunSettings, ToReconcile,
 };
 use domain::frames::Publication;
-use domain::listing::{Listing, Page};
+use domain::listing::{Closed, Listing, Page, Step};
 use domain::outcome::UpsertResult;
 use domain::{Cause, Change, FailureClass, OrderId, Run, RunKind, RunState};
 use jiff::Timestamp;
@@ -148,21 +148,29 @@ impl Writer {
     async fn list(&mut self, run: &Run) -> Result<(), Error> {
         let ids = self.evening.some_orders(&mut self.random);
         let sweep = run.kind == RunKind::Incremental && run.listing.is_none();
-        let mut listing = Listing::start(sweep);
+        let mut listing = Listing::start(sweep, 0);
+        let mut completed = None;
         if !sweep && self.random.random_ratio(2, 3) {
             let page: Vec<_> = ids.iter().map(ToString::to_string).collect();
-            (listing, _) = listing.after(Page { ids: &page, total: 0 }, 0);
+            // The same page until it is the end of the pass.
+            while let Step::Read(next) = listing.after(Page { ids: &page, rows: page.len() as u64, total: 0 }).0 {
+                listing = next;
+            }
+            if let Closed::Complete(done) = listing.close_pass(page.len() as u64) {
+                listing.clone_from(&done.listing);
+                completed = Some(done);
+            }
         }
         let mut orders = Vec::new();
         for order_id in ids {
             let source_updated_at = self.evening.read(&order_id, &mut self.random).source_updated_at;
-            orders.push(PageOrder { order_id, source_updated_at, foreign: false });
+            orders.push(PageOrder { source_updated_at, ..listed(order_id, false) });
         }
         let elsewhere = OrderId::try_new("order-of-another-location").unwrap();
-        orders.push(PageOrder { order_id: elsewhere, source_updated_at: None, foreign: true });
+        orders.push(listed(elsewhere, true));
         let total_count = Some(orders.len() as u64);
-        let page =
-            PageRecord { run_id: &run.run_id, listing: &listing, total_count, sweep, orders, issues: Vec::new() };
+        let (run_id, listing, completed, issues) = (&run.run_id, &listing, completed.as_ref(), Vec::new());
+        let page = PageRecord { run_id, listing, completed, total_count, sweep, orders, issues };
         let recorded = self.database.record_page(page).await?;
         self.publish(recorded.publication).await
     }
@@ -227,6 +235,11 @@ impl Writer {
         let (run, seq) = (&publication.run, publication.announce().seq);
         self.database.confirm_publication(&run.run_id, seq, run.state).await
     }
+}
+
+/// A row of the list that shows nothing of the order but its id.
+fn listed(order_id: OrderId, foreign: bool) -> PageOrder {
+    PageOrder { order_id, source_updated_at: None, foreign, status: None, payment_status: None, amount: None }
 }
 
 /// A due order as a pulse hands it over.

@@ -101,7 +101,11 @@ fn failed_orders(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -
         limit: options.limit,
     };
     let supabase = supabase(aws, deployment)?;
-    let selected = selection.of(failures::read(&supabase, selection.since)?);
+    let failures::Found { failures, left } = failures::read(&supabase, selection.since)?;
+    let selected = selection.of(failures);
+    if left > 0 {
+        println!("{left} order(s) that the last run didn't come to are left to the next sync.");
+    }
     if selected.not_attempted > 0 {
         println!(
             "{} order(s) of runs that were stopped are left to the next sync; --only {} takes them.",

@@ -12,7 +12,8 @@ use serde_json::{Map, Value, json};
 use crate::http::{number, text};
 use crate::operate::supabase::Supabase;
 
-/// What a run that was stopped left: its orders were never tried, and the next sync takes them anyway.
+/// What runs that were stopped left in the rows of earlier versions: the orders were never tried, and the next sync takes them
+/// anyway.
 pub(crate) const NOT_ATTEMPTED: &str = "not_attempted";
 /// A message that named no order: there is nothing to send again.
 pub(crate) const UNREADABLE: &str = "unreadable_message";
@@ -45,8 +46,16 @@ pub(crate) struct Selected {
     pub(crate) unreadable: usize,
 }
 
-/// All that stands in `sync_failures`, and what failed in runs that ended at or after `since` and wasn't synced later.
-pub(crate) fn read(supabase: &Supabase, since: Option<Timestamp>) -> Result<Vec<Failure>> {
+/// What failed, and what the last run left.
+pub(crate) struct Found {
+    /// All that stands in `sync_failures`, and what failed in runs and wasn't synced later.
+    pub(crate) failures: Vec<Failure>,
+    /// The orders that the newest run didn't come to, if it was stopped.
+    pub(crate) left: u64,
+}
+
+/// What failed outside of runs, and in runs that ended at or after `since`.
+pub(crate) fn read(supabase: &Supabase, since: Option<Timestamp>) -> Result<Found> {
     let mut failures = outside_of_runs(supabase)?;
     // Newest first, and one after the other: behind an older one come only older ones. A run in progress has no end.
     let young = |run: &Value| time(run, "ended_at").map_or(true, |at| since.is_none_or(|since| at >= since));
@@ -54,7 +63,8 @@ pub(crate) fn read(supabase: &Supabase, since: Option<Timestamp>) -> Result<Vec<
     for run in runs.iter().filter(|run| young(run) && number(run, "failed") > 0) {
         failures.extend(of_run(supabase, &id(run, "run_id")?)?);
     }
-    Ok(failures)
+    let newest = runs.iter().find(|run| text(run, "state") != "Skipped");
+    Ok(Found { failures, left: newest.map_or(0, |run| number(run, "not_attempted")) })
 }
 
 pub(crate) fn outside_of_runs(supabase: &Supabase) -> Result<Vec<Failure>> {
