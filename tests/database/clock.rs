@@ -29,6 +29,7 @@ pub(crate) async fn with_stopped_clock() -> TestDatabase {
              $$",
         )
         .await;
+    database.execute(include_str!("peek.sql")).await;
     let unstopped = "select oid::regprocedure::text as function from pg_proc
         where pronamespace in ('public'::regnamespace, 'sync_internal'::regnamespace)
           and prosrc ~ '(clock_timestamp|statement_timestamp|transaction_timestamp|\\mnow) *\\(|\\mcurrent_timestamp'";

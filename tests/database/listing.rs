@@ -306,7 +306,13 @@ async fn orders_are_handed_out_up_to_a_limit_and_again_when_silent() {
     let first = database.call("dispatch_orders", ask(3, 60_000)).await;
     assert_eq!((first["order_ids"].as_array().unwrap().len(), &first["outstanding"]), (3, &json!(3)));
     let none = database.call("dispatch_orders", ask(3, 60_000)).await;
-    assert_eq!(none, json!({"order_ids": [], "outstanding": 3}));
+    assert_eq!(
+        none,
+        json!({
+            "order_ids": [], "alone": [], "outstanding": 3, "next_ms": null, "budget_exhausted": false,
+            "dispatched_at_ms": none["dispatched_at_ms"],
+        })
+    );
     assert_eq!(database.call("dispatch_orders", ask(10, 60_000)).await["order_ids"].as_array().unwrap().len(), 1);
     // Silent for longer than zero milliseconds: all of them again.
     tokio::time::sleep(std::time::Duration::from_millis(5)).await;

@@ -71,6 +71,11 @@ impl DeadLetters {
                 }
                 return Ok(ended.publication);
             }
+            // Nothing was heard of them since: the run's pulses send each of them again, alone, or hand it over to tickets.
+            Some(Subject::Orders { run_id, .. }) => {
+                tracing::warn!(message_id, run_id = %run_id, "A message about several orders failed permanently; each of them goes again, alone");
+                return Ok(None);
+            }
             Some(Subject::Order { order_id, run_id, .. }) => Failure {
                 order_id,
                 run_id,

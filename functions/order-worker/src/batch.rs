@@ -3,7 +3,7 @@
 use domain::LocationId;
 use jiff::Timestamp;
 use queues::batch::{OTHER_LOCATION, Received};
-use queues::{OrderMessage, earlier};
+use queues::{OneOrMore, OrderMessage, OrderWork, earlier};
 
 /// One order to sync, requested by one or more messages.
 #[derive(Debug, Clone)]
@@ -26,17 +26,36 @@ impl Task {
 
     /// The message to send when the database has kept this one from its work: the same attempt again.
     pub(crate) fn same_message(&self) -> OrderMessage {
-        OrderMessage { noticed_at: self.sent_at, ..self.message.clone() }
+        OrderMessage { noticed_at: self.sent_at, dispatched_at: None, ..self.message.clone() }
     }
 
     /// Whether it is received for the first time, and not again because it had to wait.
     pub(crate) const fn is_first_try(&self) -> bool {
-        self.message.attempt == 1 && self.message.waiting_since.is_none()
+        self.message.attempt == 1 && self.message.waiting_since.is_none() && !self.message.claimed
     }
 
     pub(crate) fn is_bulk(&self) -> bool {
         self.message.cause.is_bulk()
     }
+}
+
+/// The orders of a batch, each as if it had come alone. A message about several that is received again is left out: whoever had it
+/// came to no end with it, maybe on account of one of its orders, so its run sends each of them again, alone.
+pub(crate) fn each(received: Vec<Received<OrderWork>>) -> Vec<Received<OrderMessage>> {
+    let mut each = Vec::with_capacity(received.len());
+    for received in received {
+        let Received { message_id, sent_at, received_at, again, message } = received;
+        let of = |message| Received { message_id: message_id.clone(), sent_at, received_at, again, message };
+        match message {
+            OneOrMore::One(message) => each.push(of(message)),
+            OneOrMore::More(message) if again => {
+                let (run_id, orders) = (&message.run_id, message.order_ids.len());
+                tracing::warn!(message_id, run_id = %run_id, orders, "A message about several orders came again; each of them will be sent alone");
+            }
+            OneOrMore::More(message) => each.extend(message.each().map(of)),
+        }
+    }
+    each
 }
 
 /// The tasks of a batch, and the messages for another location: those are handed back, and end as dead letters.
@@ -84,6 +103,7 @@ mod tests {
             message_id: id.into(),
             sent_at: Timestamp::from_millisecond(sent_at_ms).ok(),
             received_at: None,
+            again: false,
             message: OrderMessage::new(location(of), OrderId::try_new(order).unwrap(), Cause::Webhook),
         }
     }
@@ -128,6 +148,30 @@ mod tests {
         };
         let batch = vec![received("1", "a", "loc", 9000), waiting("2", 3000), waiting("3", 2000)];
         assert_eq!(tasks(batch, &location("loc")).0[0].message.waiting_since, since(2000));
+    }
+
+    #[test]
+    fn several_orders_are_tasks_of_one_message_unless_it_comes_again() {
+        let dispatched_at = Timestamp::from_millisecond(5000).unwrap();
+        let several = |again| {
+            let order_ids = ["a", "b"].map(|id| OrderId::try_new(id).unwrap()).to_vec();
+            let run_id = domain::RunId::try_new("r").unwrap();
+            let message = queues::OrdersMessage {
+                location_id: location("loc"),
+                order_ids,
+                cause: Cause::Run,
+                run_id,
+                dispatched_at,
+            };
+            Received { again, ..received("1", "a", "loc", 6000).map(|_| OneOrMore::More(message)) }
+        };
+        let (tasks, _) = tasks(each(vec![several(false)]), &location("loc"));
+        let named: Vec<_> =
+            tasks.iter().map(|task| (task.message.order_id.as_str(), task.message_ids.join(","))).collect();
+        assert_eq!(named, [("a", "1".to_owned()), ("b", "1".to_owned())]);
+        assert!(tasks.iter().all(|task| task.message.dispatched_at == Some(dispatched_at) && task.is_bulk()));
+        assert!(tasks[0].retry_message(2).dispatched_at.is_none(), "its run doesn't get it back");
+        assert!(each(vec![several(true)]).is_empty());
     }
 
     #[test]

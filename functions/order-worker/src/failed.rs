@@ -42,7 +42,8 @@ pub(crate) enum NextStep {
 /// Decides what is done; `jitter` in `0.0..=1.0`.
 pub(crate) fn next_step(not_stored: &NotStored, cause: Cause, attempt: u32, jitter: f64, pace: Pace) -> NextStep {
     let error = match not_stored {
-        NotStored::NotStarted(wait) => return NextStep::Retry { wait: *wait, attempt },
+        // Whole seconds; a worker waits for the rest.
+        NotStored::NotStarted(wait) => return NextStep::Retry { wait: Duration::from_secs(wait.as_secs()), attempt },
         NotStored::Refused(reason) => {
             return NextStep::GiveUp {
                 class: FailureClass::Permanent,
@@ -85,10 +86,10 @@ pub(crate) struct Retries {
 }
 
 impl Retries {
-    /// Sends a task's message again, to be handled after `wait`. Returns the messages to hand back if that failed.
-    pub(crate) async fn later(&self, task: &Task, attempt: u32, wait: Duration) -> Vec<String> {
+    /// Sends the message that follows a task's, to be handled after `wait`. Returns the messages to hand back if that failed.
+    pub(crate) async fn later(&self, task: &Task, message: &OrderMessage, wait: Duration) -> Vec<String> {
         let queue = if task.is_bulk() { &self.bulk } else { &self.orders };
-        let Err(error) = queue.send(&task.retry_message(attempt), wait).await else { return Vec::new() };
+        let Err(error) = queue.send(message, wait).await else { return Vec::new() };
         tracing::error!(order_id = %task.message.order_id, error = telemetry::chain(&error), "A message could not be resent");
         task.message_ids.clone()
     }
@@ -119,7 +120,9 @@ impl Retries {
         for (task, problem) in not_stored {
             match next_step(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
                 NextStep::Retry { wait, attempt } => {
-                    hand_back.extend(self.later(&task, attempt, wait).await);
+                    let claimed = matches!(problem, NotStored::NotStarted(_));
+                    let message = OrderMessage { claimed, ..task.retry_message(attempt) };
+                    hand_back.extend(self.later(&task, &message, wait).await);
                 }
                 NextStep::AwaitDatabase => {
                     tracing::warn!(order_id = %task.message.order_id, "An order waits for the database");

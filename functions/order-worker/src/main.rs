@@ -23,7 +23,7 @@ use queues::batch::SqsEvent;
 use runs::Publisher;
 use settings::{Env, aws_config};
 use wiring::HttpClient;
-use worker::Worker;
+use worker::{HandOver, Worker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -52,7 +52,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
             bulk: Queue::new(sqs.clone(), bulk),
             pace: wiring::pace(&env)?,
         },
-        tickets: Queue::new(sqs, tickets),
+        tickets: HandOver { one: Queue::new(sqs.clone(), tickets.clone()), several: Queue::new(sqs, tickets) },
         publisher: Publisher::connect(&config, &publisher_config),
         settle,
     };

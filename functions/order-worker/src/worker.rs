@@ -1,5 +1,6 @@
 //! The steps of an order: fetch, validity, upsert, hand-over to `tickets`.
 
+use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -10,13 +11,13 @@ use jiff::Timestamp;
 use orders::prepare::Rules;
 use orders::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
 use queues::batch::BatchItemFailures;
-use queues::batch::{SqsEvent, failures, measure_age, receive_all};
-use queues::{OrderMessage, Queue, TicketMessage};
+use queues::batch::{SqsEvent, failures, measure_age, receive_work};
+use queues::{MOST_TOGETHER, Queue, QueueError, TicketMessage, TicketsMessage};
 use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 use tracing::{Instrument, error_span};
 
-use crate::batch::{Task, tasks};
+use crate::batch::{Task, each, tasks};
 use crate::failed::{NotStored, Retries};
 
 /// The function's state.
@@ -26,7 +27,7 @@ pub(crate) struct Worker {
     pub(crate) products: Products,
     pub(crate) rules: Rules,
     pub(crate) retries: Retries,
-    pub(crate) tickets: Queue<TicketMessage>,
+    pub(crate) tickets: HandOver,
     pub(crate) publisher: Publisher,
     /// How long a worker waits for the other webhooks of a burst.
     pub(crate) settle: Duration,
@@ -36,6 +37,8 @@ pub(crate) struct Worker {
 const CLAIM: Duration = Duration::from_secs(15);
 /// When the message of an order that another worker is fetching is received again.
 const BUSY_RETRY_AFTER: Duration = Duration::from_secs(1);
+/// How long a worker waits for calls of the rate limit. Longer waits are those of messages: they cost nothing.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// An order that was read, with the task it was read for and the time of the grant.
 type Read = (Task, domain::Order, Timestamp);
@@ -44,11 +47,11 @@ impl Worker {
     /// Handles a batch. Hands back only what failed because the database or a queue couldn't be reached.
     pub(crate) async fn handle(&self, event: SqsEvent, deadline: Instant) -> BatchItemFailures {
         measure_age(&event);
-        let (received, unreadable) = receive_all::<OrderMessage>(&event);
+        let (received, unreadable) = receive_work(&event);
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let (tasks, mut hand_back) = tasks(received, self.database.location_id());
+        let (tasks, mut hand_back) = tasks(each(received), self.database.location_id());
         hand_back.extend(unreadable.into_iter().map(|problem| problem.message_id));
         let (bulk, priority): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_bulk);
         let mut groups: Vec<(Lane, Vec<Task>)> = Vec::new();
@@ -75,11 +78,14 @@ impl Worker {
     async fn sync(&self, lane: Lane, tasks: Vec<Task>, deadline: Instant) -> Vec<String> {
         let mut not_stored = Vec::new();
         let (tasks, mut hand_back) = self.not_yet_served(tasks, &mut not_stored).await;
-        let wanted = tasks.iter().map(|task| &task.message);
-        let wanted =
-            wanted.map(|message| FetchOrder { id: message.order_id.clone(), run_id: message.run_id.clone() }).collect();
-        let fetched = self.fetcher.fetch_all(&self.database, wanted, lane, deadline).await;
-        let mut read = Vec::new();
+        let wanted = tasks.iter().map(|task| FetchOrder {
+            id: task.message.order_id.clone(),
+            run_id: task.message.run_id.clone(),
+            dispatched_at: task.message.dispatched_at,
+        });
+        let patience = deadline.min(Instant::now() + PATIENCE + self.fetcher.usual_round_trip());
+        let fetched = self.fetcher.fetch_all(&self.database, wanted.collect(), lane, patience).await;
+        let (mut read, mut too_early) = (Vec::new(), Vec::new());
         for (order, fetched) in fetched {
             let asked = |task: &&Task| task.message.order_id == order.id && task.message.run_id == order.run_id;
             let Some(task) = tasks.iter().find(asked) else { continue };
@@ -87,14 +93,36 @@ impl Worker {
                 Fetched::Order { order, at } => read.push((task.clone(), *order, at)),
                 // The end of the run has decided the outcome of its remaining orders.
                 Fetched::RunOver => {}
-                Fetched::NotStarted(wait) => not_stored.push((task.clone(), NotStored::NotStarted(wait))),
+                Fetched::NotStarted(wait) => too_early.push((task.clone(), wait)),
                 Fetched::NoDatabase => not_stored.push((task.clone(), NotStored::NoDatabase)),
                 Fetched::Failed(error) => not_stored.push((task.clone(), NotStored::Failed(error))),
             }
         }
+        // First, so that the run dispatches them again as soon as may be.
+        self.give_back(too_early, &mut not_stored).await;
         hand_back.extend(self.store(lane, read, &mut not_stored, deadline).await);
         hand_back.extend(self.retries.handle(&self.database, &self.publisher, not_stored).await);
         hand_back
+    }
+
+    /// Gives orders back to the run that dispatched them too early. The others wait in messages.
+    async fn give_back(&self, too_early: Vec<(Task, Duration)>, not_stored: &mut Vec<(Task, NotStored)>) {
+        let mut dispatched: BTreeMap<(RunId, Timestamp), Vec<Task>> = BTreeMap::new();
+        for (task, wait) in too_early {
+            match (&task.message.run_id, task.message.dispatched_at) {
+                (Some(run_id), Some(at)) => dispatched.entry((run_id.clone(), at)).or_default().push(task),
+                _ => not_stored.push((task, NotStored::NotStarted(wait))),
+            }
+        }
+        for ((run_id, dispatched_at), tasks) in dispatched {
+            let ids: Vec<_> = tasks.iter().map(|task| task.message.order_id.clone()).collect();
+            tracing::debug!(run_id = %run_id, orders = ids.len(), "There were no calls for dispatched orders; the run dispatches them again");
+            if let Err(error) = self.database.give_back_orders(&run_id, dispatched_at, &ids).await {
+                let error = telemetry::chain(&error);
+                tracing::error!(run_id = %run_id, error, "Database connection error: dispatched orders could not be given back");
+                not_stored.extend(tasks.into_iter().map(|task| (task, NotStored::NoDatabase)));
+            }
+        }
     }
 
     /// Drops the webhooks' orders that a fetch has served which was granted after the webhook was sent, and postpones those
@@ -137,7 +165,8 @@ impl Worker {
                 continue;
             }
             if plan.busy.contains(&task.message.order_id) {
-                hand_back.extend(self.retries.later(&task, task.message.attempt, BUSY_RETRY_AFTER).await);
+                let message = task.retry_message(task.message.attempt);
+                hand_back.extend(self.retries.later(&task, &message, BUSY_RETRY_AFTER).await);
                 continue;
             }
             if let (true, Some(sent_at)) = (task.is_first_try(), task.sent_at) {
@@ -240,13 +269,42 @@ impl Worker {
 
     /// Hands orders over to `tickets`. Returns `message_ids`, those to hand back, if SQS didn't take all of them.
     async fn hand_over(&self, messages: Vec<TicketMessage>, message_ids: Vec<String>) -> Vec<String> {
-        match self.tickets.send_all(&messages).await {
+        match self.tickets.send(messages).await {
             Ok(()) => Vec::new(),
             Err(error) => {
                 tracing::error!(error = telemetry::chain(&error), "Orders could not be handed over to tickets");
                 message_ids
             }
         }
+    }
+}
+
+/// Where stored orders go.
+pub(crate) struct HandOver {
+    pub(crate) one: Queue<TicketMessage>,
+    pub(crate) several: Queue<TicketsMessage>,
+}
+
+impl HandOver {
+    /// Hands orders over: those of a run together, a webhook's each alone, so that it waits for no other.
+    async fn send(&self, messages: Vec<TicketMessage>) -> Result<(), QueueError> {
+        let mut of_runs: BTreeMap<RunId, Vec<TicketMessage>> = BTreeMap::new();
+        let mut alone = Vec::new();
+        for message in messages {
+            match &message.run_id {
+                Some(run_id) => of_runs.entry(run_id.clone()).or_default().push(message),
+                None => alone.push(message),
+            }
+        }
+        let mut several = Vec::new();
+        for mut messages in of_runs.into_values() {
+            if messages.len() == 1 {
+                alone.append(&mut messages);
+            }
+            several.extend(messages.chunks(MOST_TOGETHER).filter_map(TicketsMessage::of));
+        }
+        self.one.send_all(&alone).await?;
+        self.several.send_all(&several).await
     }
 }
 

@@ -26,7 +26,7 @@ use runs::Publisher;
 use serde_json::Value;
 use settings::{Env, aws_config};
 use wiring::HttpClient;
-use worker::RunWorker;
+use worker::{Bulk, RunWorker};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -51,7 +51,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         interval,
         pace: wiring::pace(&env)?,
         pulses: runs::setup::pulses(&env, Queue::new(sqs.clone(), runs))?,
-        bulk: Queue::new(sqs.clone(), bulk),
+        bulk: Bulk { one: Queue::new(sqs.clone(), bulk.clone()), several: Queue::new(sqs.clone(), bulk) },
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &publisher_config),
     };

@@ -13,16 +13,28 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesOrdered;
 use ghl::OrderPage;
-use jiff::Timestamp;
-use orders::FetchError;
+use orders::{Demand, FetchError, OneSlot};
 use tokio::sync::Mutex;
 
 use crate::worker::RunWorker;
 
+/// How far a listing came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// All is listed.
+    Complete,
+    /// The next pulse goes on, after this time: then there may be a slot.
+    Later(Duration),
+    /// The run has ended.
+    RunOver,
+}
+
 /// Why a page isn't there.
 enum NoPage {
-    /// The time is up or the run has ended: the next pulse continues, if there is one.
-    Later,
+    /// The time is up: the next pulse continues, after so long.
+    Later(Duration),
+    /// The run has ended.
+    RunOver,
     /// The page size was refused: ask for smaller pages.
     TooLarge,
     /// It failed for good.
@@ -36,11 +48,21 @@ const PAGES_AHEAD: usize = 8;
 /// Pages that are recorded by one call, so that a call stays short.
 const PAGES_PER_CALL: u32 = 10;
 
+/// How long a page waits for its slot here. Longer waits are those of the next pulse, whose message costs nothing.
+const PATIENCE: Duration = Duration::from_millis(1_500);
+
 /// Gives pages their slots in the order of the listing. Once a page gets no slot in time, the pages after it don't ask for one:
 /// the next pulse continues at that page, so reading a later one now would be wasted.
 #[derive(Default)]
 struct SlotOrder {
-    closed: Mutex<bool>,
+    closed: Mutex<Option<Closing>>,
+}
+
+/// Why no page gets a slot any more.
+#[derive(Clone, Copy)]
+enum Closing {
+    Later(Duration),
+    RunOver,
 }
 
 /// Reads the pages that follow, as long as GHL counts rows there. The answers are handled in the listing's order, so every decision
@@ -92,7 +114,7 @@ impl<'a> ReadAhead<'a> {
         self.pages.pop_front();
         match self.there.pop_front() {
             Some(answer) => answer,
-            None => self.answers.next().await.unwrap_or(Err(NoPage::Later)),
+            None => self.answers.next().await.unwrap_or(Err(NoPage::Later(Duration::ZERO))),
         }
     }
 
@@ -151,8 +173,8 @@ impl Batch {
 }
 
 impl RunWorker {
-    /// Lists until everything is listed or `deadline` has passed. `false` if the run has ended meanwhile.
-    pub(crate) async fn list(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
+    /// Lists until everything is listed or `deadline` has passed.
+    pub(crate) async fn list(&self, run: &Run, deadline: Instant) -> Result<Listed, lambda_runtime::Error> {
         if run.kind == RunKind::Retry {
             return self.take_rest(run, deadline).await;
         }
@@ -160,8 +182,9 @@ impl RunWorker {
         let mut listing = match &run.listing {
             Some(listing) => listing.clone(),
             None => {
-                if !self.read_products(run, deadline).await? {
-                    return Ok(false);
+                match self.read_products(run, deadline).await? {
+                    Listed::Complete => {}
+                    not_yet => return Ok(not_yet),
                 }
                 Listing::start(sweep, run.known_deficit)
             }
@@ -208,30 +231,31 @@ impl RunWorker {
                 };
                 let recorded = ahead.during(recording).await?;
                 if recorded.state != RunState::Syncing {
-                    return Ok(false);
+                    return Ok(Listed::RunOver);
                 }
                 if let Some(pass) = over {
                     match self.close_pass(run, &pass, recorded.listed).await? {
                         Some(again) => listing = again,
-                        None => return Ok(true),
+                        None => return Ok(Listed::Complete),
                     }
                 }
             }
             match no_page {
                 None => {}
-                Some(NoPage::Later) => return Ok(true),
+                Some(NoPage::Later(wait)) => return Ok(Listed::Later(wait)),
+                Some(NoPage::RunOver) => return Ok(Listed::RunOver),
                 Some(NoPage::TooLarge) => match listing.with_small_pages() {
                     Some(smaller) => listing = smaller,
                     None => {
                         self.end(run, "ghl_refused", "Listing orders failed: GoHighLevel refuses pages of 50 orders")
                             .await?;
-                        return Ok(false);
+                        return Ok(Listed::RunOver);
                     }
                 },
                 Some(NoPage::Failed(error)) => {
                     let what = format!("Listing orders failed at the page from row {}", listing.offset);
                     self.end(run, error.code(), &error.reason(&what)).await?;
-                    return Ok(false);
+                    return Ok(Listed::RunOver);
                 }
             }
         }
@@ -279,18 +303,20 @@ impl RunWorker {
         Ok(recorded.run)
     }
 
-    /// Takes the orders that a retry repeats, portion by portion, until all are taken or `deadline` has passed. `false` if the run
-    /// has ended meanwhile.
-    async fn take_rest(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
+    /// Takes the orders that a retry repeats, portion by portion, until all are taken or `deadline` has passed.
+    async fn take_rest(&self, run: &Run, deadline: Instant) -> Result<Listed, lambda_runtime::Error> {
         loop {
             let taken = self.database.take_rest(&run.run_id).await?;
             self.publish(taken.publication).await;
             if taken.run.state != RunState::Syncing {
-                return Ok(false);
+                return Ok(Listed::RunOver);
+            }
+            if taken.run.listing_complete {
+                return Ok(Listed::Complete);
             }
             self.dispatch(run).await?;
-            if taken.run.listing_complete || Instant::now() >= deadline {
-                return Ok(true);
+            if Instant::now() >= deadline {
+                return Ok(Listed::Later(Duration::ZERO));
             }
         }
     }
@@ -308,10 +334,11 @@ impl RunWorker {
         loop {
             // Read first, so that the slot doesn't wait for it.
             let token = self.fetcher.token().get().await.map_err(|error| NoPage::Failed(FetchError::Token(error)))?;
-            let error = match self.slot_in_order(run, deadline, slots).await {
-                Ok(None) => return Err(NoPage::Later),
+            let error = match self.slot_in_order(run, listing, deadline, slots).await {
+                Ok(OneSlot::Later(wait)) => return Err(NoPage::Later(wait)),
+                Ok(OneSlot::RunOver) => return Err(NoPage::RunOver),
                 Err(error) => error,
-                Ok(Some(_)) => {
+                Ok(OneSlot::At(_)) => {
                     match self.fetcher.client().list_orders(&token, listing.offset, listing.page_size, filter).await {
                         Ok(page) => return Ok(page),
                         Err(error) if error.is_refused_parameter() => return Err(NoPage::TooLarge),
@@ -323,24 +350,36 @@ impl RunWorker {
         }
     }
 
-    /// A slot for a page, after the pages before it have theirs. `None` if none was free in time or the run has ended.
+    /// A slot for a page, after the pages before it have theirs.
     async fn slot_in_order(
         &self,
         run: &Run,
+        listing: &Listing,
         deadline: Instant,
         slots: &SlotOrder,
-    ) -> Result<Option<Timestamp>, FetchError> {
+    ) -> Result<OneSlot, FetchError> {
         let mut closed = slots.closed.lock().await;
-        if *closed {
-            return Ok(None);
+        match *closed {
+            Some(Closing::Later(wait)) => return Ok(OneSlot::Later(wait)),
+            Some(Closing::RunOver) => return Ok(OneSlot::RunOver),
+            None => {}
         }
-        let slot = self.fetcher.one_slot(&self.database, Lane::Bulk, Some(&run.run_id), deadline).await?;
-        *closed = slot.is_none();
+        // What an incremental run will have to fetch, nobody knows yet: nearly nothing, mostly.
+        let orders = if run.kind == RunKind::Full { listing.total().max(run.listed) } else { 0 };
+        let remaining = Some(listing.pages_left() + orders);
+        let demand = Demand { remaining, ..Demand::new(Lane::Bulk, Some(&run.run_id)) };
+        let deadline = deadline.min(Instant::now() + PATIENCE + self.fetcher.usual_round_trip());
+        let slot = self.fetcher.one_slot(&self.database, demand, deadline).await?;
+        *closed = match slot {
+            OneSlot::At(_) => None,
+            OneSlot::Later(wait) => Some(Closing::Later(wait)),
+            OneSlot::RunOver => Some(Closing::RunOver),
+        };
         Ok(slot)
     }
 
     /// Reads the product list at the start of a run; without any product, no order could be valid.
-    async fn read_products(&self, run: &Run, deadline: Instant) -> Result<bool, lambda_runtime::Error> {
+    async fn read_products(&self, run: &Run, deadline: Instant) -> Result<Listed, lambda_runtime::Error> {
         let mut attempt = 1;
         loop {
             let error =
@@ -354,18 +393,19 @@ impl RunWorker {
                             "No valid products found: GoHighLevel's product list is empty",
                         )
                         .await?;
-                        return Ok(false);
+                        return Ok(Listed::RunOver);
                     }
-                    Ok(_) => return Ok(true),
+                    Ok(_) => return Ok(Listed::Complete),
                     Err(error) => error,
                 };
             match self.back_off(error, &mut attempt, deadline).await {
                 Ok(()) => {}
                 Err(NoPage::Failed(error)) => {
                     self.end(run, error.code(), &error.reason("Listing products failed")).await?;
-                    return Ok(false);
+                    return Ok(Listed::RunOver);
                 }
-                Err(NoPage::Later | NoPage::TooLarge) => return Ok(false),
+                Err(NoPage::Later(wait)) => return Ok(Listed::Later(wait)),
+                Err(NoPage::RunOver | NoPage::TooLarge) => return Ok(Listed::RunOver),
             }
         }
     }
@@ -373,7 +413,7 @@ impl RunWorker {
     /// Waits before the next attempt, or returns why there is none.
     async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
         if matches!(error, FetchError::NoSlot) {
-            return Err(NoPage::Later);
+            return Err(NoPage::Later(Duration::ZERO));
         }
         let wait = match error.class() {
             _ if error.stops_run() => None,

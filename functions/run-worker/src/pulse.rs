@@ -8,7 +8,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use status_store::Upload;
 
-use crate::worker::RunWorker;
+use crate::pages::Listed;
+use crate::worker::{AHEAD, Dispatched, RunWorker};
+
+/// A pulse waits for so long itself before it dispatches; else the next one does, whose message waits for nothing.
+const SHORT_WAIT: Duration = Duration::from_millis(1_500);
+/// Between two looks at the limiter, since the first may have come a moment too early.
+const SHORTEST_WAIT: Duration = Duration::from_millis(20);
+/// A pulse dispatches for so long at most; another one goes on.
+const LONGEST_STAY: Duration = Duration::from_secs(5);
+
+/// How long the message of the next pulse waits: whole seconds, and a second less than there are calls, so that it isn't late.
+fn whole_seconds_before(wait: Duration) -> Duration {
+    Duration::from_secs(wait.as_secs().saturating_sub(1))
+}
 
 /// Remembered orders per page of the list of valid orders: the most that `valid_orders` in `listing.sql` looks at.
 const VALID_PAGE: u32 = 10_000;
@@ -31,10 +44,7 @@ impl RunWorker {
             None => run.announced_state == Some(run.state),
         };
         let next = match run.state {
-            RunState::Syncing => {
-                self.work(&run, deadline).await?;
-                Some(self.interval)
-            }
+            RunState::Syncing => Some(self.work(&run, deadline).await?),
             RunState::Delay => {
                 let concluded = self.conclude(&run, deadline).await?;
                 let left = u64::try_from(run.delay_seconds()).unwrap_or(0);
@@ -54,13 +64,37 @@ impl RunWorker {
         Ok(())
     }
 
-    /// Lists pages, dispatches orders, and hands over again the orders whose tickets are due.
-    async fn work(&self, run: &Run, deadline: Instant) -> Result<(), lambda_runtime::Error> {
-        if !run.listing_complete && !self.list(run, deadline).await? {
-            return Ok(());
+    /// Lists pages, dispatches orders, and hands over again the orders whose tickets are due. Returns when the next pulse is to come.
+    async fn work(&self, run: &Run, deadline: Instant) -> Result<Duration, lambda_runtime::Error> {
+        let begun = Instant::now();
+        let mut until_slots = None;
+        if !run.listing_complete {
+            match self.list(run, deadline).await? {
+                Listed::Complete => {}
+                Listed::Later(wait) => until_slots = Some(wait),
+                Listed::RunOver => return Ok(self.interval),
+            }
         }
-        self.dispatch(run).await?;
-        self.hand_over_due().await
+        let mut is_due_handed_over = false;
+        loop {
+            let Dispatched { next } = self.dispatch(run).await?;
+            if !is_due_handed_over {
+                self.hand_over_due().await?;
+                is_due_handed_over = true;
+            }
+            let wait = next.into_iter().chain(until_slots).min();
+            // Short waits aren't worth a message.
+            let here = wait.map(|wait| wait.saturating_sub(AHEAD + self.fetcher.usual_round_trip()));
+            match (wait, here) {
+                (Some(_), Some(here))
+                    if until_slots.is_none() && here < SHORT_WAIT && begun.elapsed() + here < LONGEST_STAY =>
+                {
+                    tokio::time::sleep(here.max(SHORTEST_WAIT)).await;
+                }
+                (Some(wait), _) => return Ok(self.interval.min(whole_seconds_before(wait))),
+                (None, _) => return Ok(self.interval),
+            }
+        }
     }
 
     /// Draws the conclusions from a complete listing: which stored orders it doesn't name, and the list of valid orders. `false` if

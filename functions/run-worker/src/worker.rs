@@ -1,13 +1,13 @@
 //! The function's state, and what its modules share: dispatching, publishing, ending a run early.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use database::{Database, RunSettings};
+use database::{Database, Dispatch, DispatchLimits, RunSettings};
 use domain::failure::Pace;
 use domain::frames::Publication;
 use domain::{Cause, Change, Run, RunKind};
-use orders::Fetcher;
-use queues::{OrderMessage, Queue, TicketMessage};
+use orders::{FetchError, Fetcher};
+use queues::{MOST_TOGETHER, OrderMessage, OrdersMessage, Queue, QueueError, TicketMessage};
 use runs::{Publisher, Pulses};
 
 /// The function's state.
@@ -18,10 +18,27 @@ pub(crate) struct RunWorker {
     pub(crate) interval: Duration,
     pub(crate) pace: Pace,
     pub(crate) pulses: Pulses,
-    pub(crate) bulk: Queue<OrderMessage>,
+    pub(crate) bulk: Bulk,
     pub(crate) tickets: Queue<TicketMessage>,
     pub(crate) publisher: Publisher,
 }
+
+/// Where a run's orders go.
+pub(crate) struct Bulk {
+    pub(crate) one: Queue<OrderMessage>,
+    pub(crate) several: Queue<OrdersMessage>,
+}
+
+/// What was dispatched, and when to look again.
+#[derive(Debug, Default)]
+pub(crate) struct Dispatched {
+    /// Until the rate limit has calls for more orders; `None` if none are left, or nobody can tell.
+    pub(crate) next: Option<Duration>,
+}
+
+/// Orders leave so long before there are calls for them, and the way to the database besides: the time of a message, so that workers
+/// are there in time and don't wait for long.
+pub(crate) const AHEAD: Duration = Duration::from_millis(500);
 
 /// A dispatched order without an outcome is dispatched again after this time, which is longer than a worker may hold it and
 /// GHL's failures let it wait. After a longer outage of the database some orders are fetched twice, a window's at most.
@@ -32,25 +49,63 @@ const DUE_AFTER: Duration = Duration::from_secs(30);
 const DUE_LIMIT: u32 = 100;
 
 impl RunWorker {
-    /// Hands recorded orders to the workers, so that at most two windows' worth are under way.
-    pub(crate) async fn dispatch(&self, run: &Run) -> Result<(), lambda_runtime::Error> {
-        let dispatch = self
-            .database
-            .dispatch_orders(&run.run_id, self.fetcher.limits().outstanding(), self.pace.of(RESEND_AFTER))
-            .await?;
+    /// Hands recorded orders to the workers just before the rate limit has calls for them.
+    pub(crate) async fn dispatch(&self, run: &Run) -> Result<Dispatched, lambda_runtime::Error> {
+        let ahead = AHEAD + self.fetcher.usual_round_trip();
+        let limits = DispatchLimits {
+            max_outstanding: self.fetcher.limits().outstanding(),
+            resend_after_ms: milliseconds(self.pace.of(RESEND_AFTER)),
+            ahead_ms: milliseconds(ahead),
+            limits: *self.fetcher.limits(),
+        };
+        let begun = Instant::now();
+        let dispatch = self.database.dispatch_orders(&run.run_id, &limits).await?;
+        self.fetcher.measured(begun.elapsed());
+        if dispatch.budget_exhausted {
+            let error = FetchError::DailyBudget;
+            self.end(run, error.code(), &error.order_reason()).await?;
+            return Ok(Dispatched::default());
+        }
+        if !dispatch.order_ids.is_empty() {
+            let (orders, alone) = (dispatch.order_ids.len(), dispatch.alone.len());
+            tracing::info!(run_id = %run.run_id, orders, alone, outstanding = dispatch.outstanding, "Orders were dispatched");
+        }
+        let next = dispatch.next_ms.map(Duration::from_millis);
+        // An order whose message isn't sent now is dispatched again after RESEND_AFTER.
+        self.send(run, dispatch).await?;
+        Ok(Dispatched { next })
+    }
+
+    /// Sends dispatched orders, as many together as share calls.
+    async fn send(&self, run: &Run, dispatch: Dispatch) -> Result<(), QueueError> {
         let cause = match run.kind {
             RunKind::ValidList => Cause::ValidList,
             RunKind::Retry => Cause::Retry,
             RunKind::Full | RunKind::Incremental => Cause::Run,
         };
-        let location_id = self.database.location_id();
-        let message = |id| OrderMessage::new(location_id.clone(), id, cause).for_run(run.run_id.clone());
-        let messages: Vec<_> = dispatch.order_ids.into_iter().map(message).collect();
-        if !messages.is_empty() {
-            tracing::info!(run_id = %run.run_id, orders = messages.len(), outstanding = dispatch.outstanding, "Orders were dispatched");
-        }
-        // An order whose message isn't sent now is dispatched again after RESEND_AFTER.
-        Ok(self.bulk.send_all(&messages).await?)
+        let (location_id, run_id) = (self.database.location_id(), &run.run_id);
+        let (alone, together): (Vec<_>, Vec<_>) =
+            dispatch.order_ids.into_iter().partition(|id| dispatch.alone.contains(id));
+        let alone: Vec<_> = alone
+            .into_iter()
+            .map(|id| OrderMessage {
+                dispatched_at: dispatch.dispatched_at,
+                ..OrderMessage::new(location_id.clone(), id, cause).for_run(run_id.clone())
+            })
+            .collect();
+        let messages = together.len().div_ceil(MOST_TOGETHER);
+        let several: Vec<_> = together
+            .chunks(together.len().div_ceil(messages.max(1)).max(1))
+            .map(|ids| OrdersMessage {
+                location_id: location_id.clone(),
+                order_ids: ids.to_vec(),
+                cause,
+                run_id: run_id.clone(),
+                dispatched_at: dispatch.dispatched_at.unwrap_or_default(),
+            })
+            .collect();
+        self.bulk.several.send_all(&several).await?;
+        self.bulk.one.send_all(&alone).await
     }
 
     /// Hands over again the orders whose tickets are due.
@@ -79,4 +134,8 @@ impl RunWorker {
     pub(crate) async fn publish(&self, publication: Option<Publication>) {
         self.publisher.publish_granted(&self.database, publication.as_ref()).await;
     }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

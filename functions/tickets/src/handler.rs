@@ -5,8 +5,8 @@ use domain::failure::Pace;
 use domain::outcome::Reconciled;
 use domain::{Change, FailureClass, LocationId, RunId};
 use jiff::Timestamp;
-use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_all};
-use queues::{Queue, TicketMessage, earlier};
+use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_work};
+use queues::{MOST_TOGETHER, OneOrMore, Queue, TicketMessage, TicketWork, earlier};
 use runs::Publisher;
 use telemetry::metrics::{self, Metric};
 
@@ -38,38 +38,60 @@ impl Tickets {
     /// what SQS doesn't take.
     pub(crate) async fn handle(&self, event: SqsEvent) -> BatchItemFailures {
         measure_age(&event);
-        let (received, unreadable) = receive_all::<TicketMessage>(&event);
+        let (received, unreadable) = receive_work(&event);
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
+        let (received, again) = each(received);
         let (tasks, mut hand_back) = tasks(received, self.database.location_id());
         hand_back.extend(unreadable.into_iter().map(|problem| problem.message_id));
-        if tasks.is_empty() {
-            return failures(hand_back);
-        }
-        match self.reconcile(&tasks).await {
-            Ok(()) => {}
-            Err(error) if error.class() == FailureClass::Permanent => {
-                let mut waiting = Vec::new();
-                for task in tasks {
-                    match self.reconcile_one(&task).await {
-                        Ok(()) => {}
-                        Err(error) if error.class() == FailureClass::Permanent => hand_back.extend(task.message_ids),
-                        Err(_) => waiting.push(task),
-                    }
-                }
-                hand_back.extend(self.await_database(waiting).await);
-            }
-            Err(error) => {
-                tracing::error!(
-                    orders = tasks.len(),
-                    error = telemetry::chain(&error),
-                    "Database connection error: the tickets will be retried"
-                );
-                hand_back.extend(self.await_database(tasks).await);
-            }
+        hand_back.extend(self.split(again).await);
+        let mut tasks = tasks.into_iter().peekable();
+        while tasks.peek().is_some() {
+            hand_back.extend(self.sync(tasks.by_ref().take(MOST_TOGETHER).collect()).await);
         }
         failures(hand_back)
+    }
+
+    /// Sends a message for each order of a message about several that came again: whoever had it came to no end with it, maybe on
+    /// account of one of them. Returns those to hand back.
+    async fn split(&self, again: Vec<(String, Vec<TicketMessage>)>) -> Vec<String> {
+        let mut hand_back = Vec::new();
+        for (message_id, each) in again {
+            tracing::warn!(
+                message_id,
+                orders = each.len(),
+                "A message about several orders came again; each of them is sent alone"
+            );
+            if let Err(error) = self.queue.send_all(&each).await {
+                tracing::error!(message_id, error = telemetry::chain(&error), "Orders could not be sent alone");
+                hand_back.push(message_id);
+            }
+        }
+        hand_back
+    }
+
+    /// Reconciles orders in one call. Returns the messages to hand back.
+    async fn sync(&self, tasks: Vec<Task>) -> Vec<String> {
+        let Err(error) = self.reconcile(&tasks).await else { return Vec::new() };
+        if error.class() != FailureClass::Permanent {
+            tracing::error!(
+                orders = tasks.len(),
+                error = telemetry::chain(&error),
+                "Database connection error: the tickets will be retried"
+            );
+            return self.await_database(tasks).await;
+        }
+        let (mut hand_back, mut waiting) = (Vec::new(), Vec::new());
+        for task in tasks {
+            match self.reconcile_one(&task).await {
+                Ok(()) => {}
+                Err(error) if error.class() == FailureClass::Permanent => hand_back.extend(task.message_ids),
+                Err(_) => waiting.push(task),
+            }
+        }
+        hand_back.extend(self.await_database(waiting).await);
+        hand_back
     }
 
     /// Sends the messages again, to be handled in some seconds. Returns those to hand back.
@@ -127,6 +149,25 @@ fn count(orders: &[ToReconcile], recorded: &Recorded) {
     };
     metrics::count(Metric::OrdersSynced, orders.len());
     metrics::count(Metric::OrdersUnchanged, orders.iter().filter(|order| !changed(order)).count());
+}
+
+/// The orders of a batch, each as if it had come alone, those that did first: a webhook's don't wait for a run's. And the orders
+/// of messages about several that were received before.
+#[expect(clippy::type_complexity, reason = "each message with its orders")]
+fn each(received: Vec<Received<TicketWork>>) -> (Vec<Received<TicketMessage>>, Vec<(String, Vec<TicketMessage>)>) {
+    let (mut alone, mut together, mut again) = (Vec::new(), Vec::new(), Vec::new());
+    for received in received {
+        let Received { message_id, sent_at, received_at, again: comes_again, message } = received;
+        let of =
+            |message| Received { message_id: message_id.clone(), sent_at, received_at, again: comes_again, message };
+        match message {
+            OneOrMore::One(message) => alone.push(of(message)),
+            OneOrMore::More(message) if comes_again => again.push((message_id, message.each().collect())),
+            OneOrMore::More(message) => together.extend(message.each().map(of)),
+        }
+    }
+    alone.append(&mut together);
+    (alone, again)
 }
 
 /// The tasks of a batch, one per order and run, and the messages for another location.
@@ -195,6 +236,7 @@ mod tests {
             message_id: id.into(),
             sent_at: None,
             received_at: None,
+            again: false,
             message: OrderMessage::new(location(of), OrderId::try_new(order).unwrap(), Cause::Webhook)
                 .into_ticket_message(Change::Written),
         };

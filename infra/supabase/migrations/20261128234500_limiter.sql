@@ -115,67 +115,6 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION public.peek_slots(request jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO ''
- SET lock_timeout TO '5s'
- SET jit TO 'off'
-AS $function$
-declare
-  v_location text := sync_internal.location(request);
-  v_is_bulk boolean := sync_internal.required(request, 'lane') = 'bulk';
-  v_wanted int := greatest(coalesce((request ->> 'wanted')::int, 0), 0);
-  v_window_ms numeric := (sync_internal.required(request -> 'limits', 'window_ms'))::numeric;
-  v_limiter public.sync_limiter := sync_internal.lock_limiter(v_location, v_window_ms);
-  v_now timestamptz := v_limiter.last_at;
-  v_opens_at timestamptz := greatest(v_limiter.closed_until, v_now);
-  v_max int := greatest(coalesce(v_limiter.learned_max, (sync_internal.required(request -> 'limits', 'max'))::int), 1);
-  v_budget text := sync_internal.budget(v_limiter, v_is_bulk, (request -> 'limits' ->> 'daily_reserve')::numeric);
-  v_run record;
-  v_steps jsonb;
-  v_again_at timestamptz;
-begin
-  select * into v_run from sync_internal.work_of_run(v_location, (request ->> 'run_id')::uuid);
-  with free as (
-    select s.at, s.calls from sync_internal.free_slots(
-      v_limiter, v_is_bulk, v_window_ms, v_max,
-      coalesce((request ->> 'remaining')::numeric, v_run.remaining) < 2 * v_max) as s
-  ),
-  opened as (
-    select greatest(f.at, v_opens_at) as at,
-      case when v_budget = 'exhausted' or v_run.state <> 'Syncing' then 0 else max(f.calls) end as calls
-    from free f group by 1
-    union all
-    select v_now, 0 where v_opens_at > v_now
-  ),
-  steps as (
-    select o.at, o.calls, max(o.calls) over (order by o.at rows between unbounded preceding and 1 preceding) as before
-    from opened o
-  ),
-  next_steps as (
-    select s.at, s.calls from steps s where s.before is null or s.calls > s.before order by s.at limit 32
-  )
-  select (select jsonb_agg(
-      jsonb_build_object('in_ms', sync_internal.until_ms(v_now, n.at), 'calls', n.calls) order by n.at) from next_steps n),
-    (select min(f.at) from free f where f.calls > 0)
-  into v_steps, v_again_at;
-
-  if v_is_bulk and coalesce(v_run.state, 'Syncing') = 'Syncing' then
-    v_limiter := sync_internal.note_asked(
-      v_limiter, null, true, v_wanted, greatest(v_again_at, v_limiter.closed_until), v_window_ms);
-  end if;
-  perform sync_internal.store_limiter(v_limiter);
-
-  return jsonb_build_object(
-    'now', v_now,
-    'steps', v_steps,
-    'daily_remaining', case when v_limiter.daily_observed_at > v_now - interval '1 day' then v_limiter.daily_remaining end,
-    'budget_exhausted', coalesce(v_budget = 'exhausted', false),
-    'run_state', v_run.state);
-end
-$function$;
-
 CREATE OR REPLACE FUNCTION public.hand_back_slots(request jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -443,8 +382,6 @@ $function$;
 revoke all on function public.hand_back_slots(jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.hand_back_slots(jsonb) to service_role;
 
-revoke all on function public.peek_slots(jsonb) from public, anon, authenticated, service_role;
-grant execute on function public.peek_slots(jsonb) to service_role;
 
 revoke all on function sync_internal.budget(public.sync_limiter, boolean, numeric) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.budget(public.sync_limiter, boolean, numeric) to service_role;

@@ -11,10 +11,10 @@
 -- id it tells the same grant, less what was handed back.
 -- request: {location_id, lane: "bulk"|"priority", wanted, id?, remaining?, run_id?,
 --   limits: {max, window_ms, margin_ms, daily_reserve?},
---   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?, took_ms?}, late?}
+--   observed?: {max?, remaining?, daily_remaining?, closed_for_ms?, age_ms?, took_ms?}, late?, dispatched_at_ms?}
 --   -> {granted, granted_at, wait_ms, daily_remaining, budget_exhausted, run_state, late_ms}
 -- `id` is a uuid, new for each ask. `remaining` tells how many calls the run has still to make; by default what its listing
--- has left. `late` tells whether the caller's last grant came too late to be used; `late_ms`, for how long none has come in time.
+-- has left. `dispatched_at_ms` tells which dispatched orders the calls are for: those granted aren't awaited any more. `late` tells whether the caller's last grant came too late to be used; `late_ms`, for how long none has come in time.
 -- Locks: the limiter's row.
 create or replace function public.acquire_slots(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -74,6 +74,7 @@ begin
       v_limiter.grant_is_handed_back := v_limiter.grant_is_handed_back || false;
       v_limiter.grant_times := v_limiter.grant_times || v_now;
       v_limiter.grant_ends := v_limiter.grant_ends || v_now + sync_internal.milliseconds(v_margin_ms + v_window_ms);
+      v_limiter := sync_internal.no_longer_awaited(v_limiter, (request ->> 'dispatched_at_ms')::numeric, v_granted);
       v_again_at := null;
     end if;
   else
@@ -104,71 +105,46 @@ $$;
 revoke all on function public.acquire_slots(jsonb) from public, anon, authenticated;
 grant execute on function public.acquire_slots(jsonb) to service_role;
 
--- Tells what could be granted now and later if nobody asked in between: each step is the calls that one ask would get from then
--- on; the first is now, each next one more than before. Grants nothing. What a run wants is noted, so that webhooks leave it its
--- quarter.
--- request: {location_id, lane, wanted?, remaining?, run_id?, limits: {max, window_ms, daily_reserve?}}
---   -> {now, steps: [{in_ms, calls}], daily_remaining, budget_exhausted, run_state}
--- Locks: the limiter's row.
-create or replace function public.peek_slots(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+-- What could be granted from each moment on if nobody asked in between: the first is now, each later one is more than the one before.
+create or replace function sync_internal.peek_slots(
+  p_limiter public.sync_limiter, p_is_bulk boolean, p_window_ms numeric, p_max int, p_is_nearly_done boolean
+) returns table (at timestamptz, calls int)
+language sql
 as $$
-declare
-  v_location text := sync_internal.location(request);
-  v_is_bulk boolean := sync_internal.required(request, 'lane') = 'bulk';
-  v_wanted int := greatest(coalesce((request ->> 'wanted')::int, 0), 0);
-  v_window_ms numeric := (sync_internal.required(request -> 'limits', 'window_ms'))::numeric;
-  v_limiter public.sync_limiter := sync_internal.lock_limiter(v_location, v_window_ms);
-  v_now timestamptz := v_limiter.last_at;
-  v_opens_at timestamptz := greatest(v_limiter.closed_until, v_now);
-  v_max int := greatest(coalesce(v_limiter.learned_max, (sync_internal.required(request -> 'limits', 'max'))::int), 1);
-  v_budget text := sync_internal.budget(v_limiter, v_is_bulk, (request -> 'limits' ->> 'daily_reserve')::numeric);
-  v_run record;
-  v_steps jsonb;
-  v_again_at timestamptz;
-begin
-  select * into v_run from sync_internal.work_of_run(v_location, (request ->> 'run_id')::uuid);
-  with free as (
-    select s.at, s.calls from sync_internal.free_slots(
-      v_limiter, v_is_bulk, v_window_ms, v_max,
-      coalesce((request ->> 'remaining')::numeric, v_run.remaining) < 2 * v_max) as s
-  ),
-  opened as (
-    select greatest(f.at, v_opens_at) as at,
-      case when v_budget = 'exhausted' or v_run.state <> 'Syncing' then 0 else max(f.calls) end as calls
-    from free f group by 1
+  with opened as (
+    select greatest(f.at, p_limiter.closed_until, p_limiter.last_at) as at, max(f.calls) as calls
+    from sync_internal.free_slots(p_limiter, p_is_bulk, p_window_ms, p_max, p_is_nearly_done) as f group by 1
     union all
-    select v_now, 0 where v_opens_at > v_now
+    select p_limiter.last_at, 0 where p_limiter.closed_until > p_limiter.last_at
   ),
   steps as (
     select o.at, o.calls, max(o.calls) over (order by o.at rows between unbounded preceding and 1 preceding) as before
     from opened o
-  ),
-  next_steps as (
-    select s.at, s.calls from steps s where s.before is null or s.calls > s.before order by s.at limit 32
   )
-  select (select jsonb_agg(
-      jsonb_build_object('in_ms', sync_internal.until_ms(v_now, n.at), 'calls', n.calls) order by n.at) from next_steps n),
-    (select min(f.at) from free f where f.calls > 0)
-  into v_steps, v_again_at;
+  select s.at, s.calls from steps s where s.before is null or s.calls > s.before order by s.at
+$$;
 
-  if v_is_bulk and coalesce(v_run.state, 'Syncing') = 'Syncing' then
-    v_limiter := sync_internal.note_asked(
-      v_limiter, null, true, v_wanted, greatest(v_again_at, v_limiter.closed_until), v_window_ms);
+revoke all on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, int, boolean) from public, anon, authenticated;
+grant execute on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, int, boolean) to service_role;
+
+-- Takes so many calls off what is awaited of the orders that were dispatched then.
+create or replace function sync_internal.no_longer_awaited(
+  p_limiter public.sync_limiter, p_dispatched_at_ms numeric, p_calls int
+) returns public.sync_limiter
+language plpgsql
+as $$
+declare
+  v_place int := array_position(p_limiter.awaited_times, sync_internal.from_epoch_ms(p_dispatched_at_ms));
+begin
+  if v_place is not null then
+    p_limiter.awaited_calls[v_place] := greatest(p_limiter.awaited_calls[v_place] - p_calls, 0);
   end if;
-  perform sync_internal.store_limiter(v_limiter);
-
-  return jsonb_build_object(
-    'now', v_now,
-    'steps', v_steps,
-    'daily_remaining', case when v_limiter.daily_observed_at > v_now - interval '1 day' then v_limiter.daily_remaining end,
-    'budget_exhausted', coalesce(v_budget = 'exhausted', false),
-    'run_state', v_run.state);
+  return p_limiter;
 end
 $$;
 
-revoke all on function public.peek_slots(jsonb) from public, anon, authenticated;
-grant execute on function public.peek_slots(jsonb) to service_role;
+revoke all on function sync_internal.no_longer_awaited(public.sync_limiter, numeric, int) from public, anon, authenticated;
+grant execute on function sync_internal.no_longer_awaited(public.sync_limiter, numeric, int) to service_role;
 
 -- Frees calls of a grant that will never be sent: once for each grant, and only as long as it takes slots.
 -- request: {location_id, id, unused} -> {handed_back}
@@ -238,6 +214,10 @@ begin
     from unnest(v_limiter.asked_ids, v_limiter.asked_is_bulk, v_limiter.asked_calls, v_limiter.asked_ends) with ordinality
       as a (id, is_bulk, calls, ends, place)
     where a.ends > v_now;
+    select coalesce(array_agg(a.at), '{}'), coalesce(array_agg(a.calls), '{}'), coalesce(array_agg(a.ends), '{}')
+    into v_limiter.awaited_times, v_limiter.awaited_calls, v_limiter.awaited_ends
+    from unnest(v_limiter.awaited_times, v_limiter.awaited_calls, v_limiter.awaited_ends) as a (at, calls, ends)
+    where a.ends > v_now and a.calls > 0;
   end if;
   return v_limiter;
 end
@@ -259,6 +239,7 @@ begin
     others_times = p_limiter.others_times, others_calls = p_limiter.others_calls,
     asked_ids = p_limiter.asked_ids, asked_is_bulk = p_limiter.asked_is_bulk, asked_calls = p_limiter.asked_calls,
     asked_ends = p_limiter.asked_ends,
+    awaited_times = p_limiter.awaited_times, awaited_calls = p_limiter.awaited_calls, awaited_ends = p_limiter.awaited_ends,
     daily_remaining = p_limiter.daily_remaining, daily_observed_at = p_limiter.daily_observed_at,
     late_since = p_limiter.late_since, late_at = p_limiter.late_at
   where location_id = p_limiter.location_id;

@@ -334,57 +334,186 @@ $$;
 revoke all on function sync_internal.is_comparing(public.sync_runs) from public, anon, authenticated;
 grant execute on function sync_internal.is_comparing(public.sync_runs) to service_role;
 
--- Hands out orders to fetch, so that at most max_outstanding are under way; what has been silent too long goes again.
--- request: {location_id, run_id, max_outstanding, resend_after_ms, limit} -> {order_ids, outstanding}
--- Locks: the run, then the outcomes of the orders it hands out.
+-- Hands out orders to fetch just before the rate limit has calls for them: as many as will be free within ahead_ms, less those of
+-- orders that were handed out and haven't asked for their calls yet; and so that at most max_outstanding are under way. What has
+-- been silent too long goes again, and alone, so that it can't harm others; after the third silence it has failed.
+-- request: {location_id, run_id, max_outstanding, resend_after_ms, limit, ahead_ms?, limits?: {max, window_ms, daily_reserve?}}
+--   -> {order_ids, alone, dispatched_at_ms, next_ms, outstanding, budget_exhausted}
+-- `alone` are those of order_ids that go alone. `next_ms`: when the next calls will be free; null if nothing is left to hand out,
+-- or nobody can tell. Without `limits`, the limiter isn't asked: so it was called by the version before.
+-- Locks: the run, its outcomes that have been silent, the limiter's row, then the outcomes of the orders it hands out.
 create or replace function public.dispatch_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
 declare
   v_location text := sync_internal.location(request);
+  v_limits jsonb := nullif(request -> 'limits', 'null');
+  v_ahead interval := sync_internal.milliseconds(coalesce((request ->> 'ahead_ms')::numeric, 0));
+  v_resend_after interval := sync_internal.milliseconds((sync_internal.required(request, 'resend_after_ms'))::numeric);
+  v_room int := (sync_internal.required(request, 'max_outstanding'))::int;
   v_run uuid;
-  v_silent_since timestamptz := clock_timestamp()
-    - sync_internal.milliseconds((sync_internal.required(request, 'resend_after_ms'))::numeric);
+  v_limiter public.sync_limiter;
+  v_now timestamptz := clock_timestamp();
   v_outstanding int;
-  v_ids jsonb;
+  v_free int;
+  v_free_at timestamptz;
+  v_next_at timestamptz;
+  v_budget text;
+  v_window_ms numeric;
+  v_max int;
+  v_awaited int;
+  v_times timestamptz[];
+  v_calls int[];
+  v_answer jsonb;
+  v_dispatched int;
+  v_left int;
 begin
   select run_id into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location and state = 'Syncing'
   for update;
-  if not found then
-    return jsonb_build_object('order_ids', '[]'::jsonb, 'outstanding', 0);
+  if found then
+    perform sync_internal.give_up_silent(v_location, v_run, v_now - v_resend_after);
+    select run_id into v_run from public.sync_runs where run_id = v_run and state = 'Syncing';
+  end if;
+  if v_run is null then
+    return jsonb_build_object('order_ids', '[]'::jsonb, 'alone', '[]'::jsonb, 'outstanding', 0, 'budget_exhausted', false);
   end if;
 
   select count(*) into v_outstanding from public.sync_outcomes
-  where run_id = v_run and outcome is null and dispatched_at > v_silent_since;
+  where run_id = v_run and outcome is null and dispatched_at > v_now - v_resend_after;
+  v_room := greatest(least(v_room - v_outstanding, sync_internal.page_limit(request)), 0);
+
+  if v_limits is not null then
+    v_window_ms := (sync_internal.required(v_limits, 'window_ms'))::numeric;
+    v_limiter := sync_internal.lock_limiter(v_location, v_window_ms);
+    v_now := v_limiter.last_at;
+    v_max := greatest(coalesce(v_limiter.learned_max, (sync_internal.required(v_limits, 'max'))::int), 1);
+    v_budget := sync_internal.budget(v_limiter, true, (v_limits ->> 'daily_reserve')::numeric);
+    select coalesce(sum(calls), 0) into v_awaited from unnest(v_limiter.awaited_calls) as calls;
+    select array_agg(p.at order by p.at), array_agg(p.calls order by p.at) into v_times, v_calls
+    from sync_internal.peek_slots(v_limiter, true, v_window_ms, v_max, coalesce((
+      select w.remaining < 2 * v_max from sync_internal.work_of_run(v_location, v_run) as w), false)) as p;
+    select greatest(max(p.calls) filter (where p.at <= v_now + v_ahead) - v_awaited, 0),
+      min(p.at) filter (where p.calls > v_awaited)
+    into v_free, v_free_at
+    from unnest(v_times, v_calls) as p (at, calls);
+    v_free := case v_budget when 'exhausted' then 0 when 'one asks' then least(v_free, 1) else v_free end;
+  end if;
 
   with candidates as (
-    (select run_id, order_id, position from public.sync_outcomes
-      where run_id = v_run and outcome is null and dispatched_at <= v_silent_since
+    (select run_id, order_id, position, 1 as silence from public.sync_outcomes
+      where run_id = v_run and outcome is null and dispatched_at <= v_now - v_resend_after
       order by dispatched_at limit 1000)
     union all
-    (select run_id, order_id, position from public.sync_outcomes
+    (select run_id, order_id, position, 0 from public.sync_outcomes
       where run_id = v_run and outcome is null and dispatched_at is null
       order by position limit 1000)
   ), chosen as (
-    select run_id, order_id, position from candidates order by position
-    limit greatest(least((sync_internal.required(request, 'max_outstanding'))::int - v_outstanding,
-      sync_internal.page_limit(request)), 0)
+    select run_id, order_id, position, silence from candidates order by position limit least(v_room, v_free)
   ), dispatched as (
     -- By both parts of the key from `chosen`: with v_run here, all of the run's outcomes would be compared with what is chosen
     -- as long as the planner doesn't know the run yet.
-    update public.sync_outcomes as o set dispatched_at = clock_timestamp()
+    update public.sync_outcomes as o
+    set dispatched_at = date_trunc('milliseconds', v_now), silences = o.silences + c.silence
     from chosen c where o.run_id = c.run_id and o.order_id = c.order_id
-    returning o.order_id, o.position
+    returning o.order_id, o.position, o.silences
   )
-  select coalesce(jsonb_agg(order_id order by position), '[]') into v_ids from dispatched;
-  return jsonb_build_object(
-    'order_ids', v_ids, 'outstanding', v_outstanding + jsonb_array_length(v_ids));
+  select jsonb_build_object(
+      'order_ids', coalesce(jsonb_agg(order_id order by position), '[]'),
+      'alone', coalesce(jsonb_agg(order_id order by position) filter (where silences > 0), '[]'),
+      'outstanding', v_outstanding + count(*)),
+    count(*)
+  into v_answer, v_dispatched from dispatched;
+
+  if v_limits is not null then
+    if v_dispatched > 0 then
+      v_limiter.awaited_times := v_limiter.awaited_times || date_trunc('milliseconds', v_now);
+      v_limiter.awaited_calls := v_limiter.awaited_calls || v_dispatched;
+      -- Workers wait for a second at most. Whoever is later than that gives back, or finds others there before.
+      v_limiter.awaited_ends := v_limiter.awaited_ends
+        || greatest(v_free_at, v_now) + least(interval '1500 milliseconds', sync_internal.milliseconds(floor(v_window_ms / 3)));
+    end if;
+    select count(*) into v_left from (
+      select from public.sync_outcomes where run_id = v_run and outcome is null and dispatched_at is null limit v_max) as l;
+    if v_left > 0 then
+      if v_dispatched < v_free then
+        -- As many are under way as may be, and some of them soon won't be.
+        v_next_at := v_now + interval '500 milliseconds';
+      else
+        select min(p.at) into v_next_at from unnest(v_times, v_calls) as p (at, calls) where p.calls > v_awaited + v_dispatched;
+      end if;
+      if v_dispatched > 0 then
+        -- What these take now is a run's share of a third of a window.
+        v_next_at := least(v_next_at, greatest(v_free_at, v_now) + sync_internal.milliseconds(floor(v_window_ms / 3)));
+      end if;
+      v_limiter := sync_internal.note_asked(v_limiter, null, true, v_left, v_next_at, v_window_ms);
+    end if;
+    perform sync_internal.store_limiter(v_limiter);
+  end if;
+  return v_answer || jsonb_build_object(
+    'dispatched_at_ms', floor(extract(epoch from v_now) * 1000)::bigint,
+    'next_ms', sync_internal.until_ms(v_now, v_next_at),
+    'budget_exhausted', coalesce(v_budget = 'exhausted', false));
 end
 $$;
 
 revoke all on function public.dispatch_orders(jsonb) from public, anon, authenticated;
 grant execute on function public.dispatch_orders(jsonb) to service_role;
+
+-- Records as failed what was sent three times and heard of never. The caller holds the run's row lock.
+create or replace function sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamptz) returns void
+language plpgsql
+as $$
+declare
+  v_silent jsonb;
+begin
+  select jsonb_agg(jsonb_build_object(
+    'run_id', p_run, 'order_id', s.order_id, 'outcome', 'failed', 'class', 'permanent', 'code', 'no_answer',
+    'reason', 'It was sent to the workers three times, and none of them came to an end with it. Look at the logs of that time, then retry it.',
+    'attempts', 3))
+  into v_silent
+  from (
+    select order_id from public.sync_outcomes
+    where run_id = p_run and outcome is null and dispatched_at <= p_since and silences >= 2
+    order by dispatched_at limit 1000) as s;
+  if v_silent is not null then
+    perform sync_internal.record_outcomes(p_location, v_silent);
+  end if;
+end
+$$;
+
+revoke all on function sync_internal.give_up_silent(text, uuid, timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.give_up_silent(text, uuid, timestamptz) to service_role;
+
+-- Gives back orders for which there were no calls in time: they are dispatched again when there are. Only what hasn't been dispatched
+-- anew since.
+-- request: {location_id, run_id, dispatched_at_ms, order_ids} -> {given_back}
+-- Locks: the run, the outcomes, the limiter's row.
+create or replace function public.give_back_orders(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_at_ms numeric := (sync_internal.required(request, 'dispatched_at_ms'))::numeric;
+  v_ids text[] := sync_internal.texts(request -> 'order_ids');
+  v_run uuid;
+  v_limiter public.sync_limiter;
+  v_given_back int;
+begin
+  select run_id into v_run from public.sync_runs
+  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
+  update public.sync_outcomes set dispatched_at = null
+  where run_id = v_run and order_id = any (v_ids) and outcome is null
+    and dispatched_at = sync_internal.from_epoch_ms(v_at_ms);
+  get diagnostics v_given_back = row_count;
+  v_limiter := sync_internal.lock_limiter(v_location, null);
+  perform sync_internal.store_limiter(sync_internal.no_longer_awaited(v_limiter, v_at_ms, cardinality(v_ids)));
+  return jsonb_build_object('given_back', v_given_back);
+end
+$$;
+
+revoke all on function public.give_back_orders(jsonb) from public, anon, authenticated;
+grant execute on function public.give_back_orders(jsonb) to service_role;
 
 -- The run's listed orders that are valid, for valid_order_list.json: those among the next `limit` remembered orders, at most 10,000.
 -- request: {location_id, run_id, after?, limit} -> {order_ids, next}; `next` is the `after` of the following page, null at the

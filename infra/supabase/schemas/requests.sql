@@ -57,6 +57,16 @@ $$;
 revoke all on function sync_internal.milliseconds(numeric) from public, anon, authenticated;
 grant execute on function sync_internal.milliseconds(numeric) to service_role;
 
+-- The moment so many milliseconds after 1970; whole milliseconds come back as they were.
+create or replace function sync_internal.from_epoch_ms(amount numeric) returns timestamptz
+language sql immutable
+as $$
+  select timestamptz 'epoch' + sync_internal.milliseconds(amount)
+$$;
+
+revoke all on function sync_internal.from_epoch_ms(numeric) from public, anon, authenticated;
+grant execute on function sync_internal.from_epoch_ms(numeric) to service_role;
+
 -- A page's size: what was asked for, within reason.
 create or replace function sync_internal.page_limit(request jsonb) returns int
 language sql immutable

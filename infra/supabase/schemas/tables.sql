@@ -129,6 +129,10 @@ create table public.sync_limiter (
   asked_is_bulk boolean[] not null default '{}',
   asked_calls int[] not null default '{}',
   asked_ends timestamptz[] not null default '{}',
+  -- Orders that were dispatched and haven't asked for their calls yet: when, how many, and until when they are waited for.
+  awaited_times timestamptz[] not null default '{}',
+  awaited_calls int[] not null default '{}',
+  awaited_ends timestamptz[] not null default '{}',
   -- Since when every grant that was told about came too late to be used, and the last such word.
   late_since timestamptz,
   late_at timestamptz
@@ -300,6 +304,8 @@ create table public.sync_outcomes (
   order_id text not null,
   position bigint generated always as identity,
   dispatched_at timestamptz,
+  -- How often it was dispatched and nothing was heard of it: from the first time on it goes alone, the third is a failure.
+  silences smallint not null default 0,
   -- Null while open. The first outcome stands.
   outcome text check (outcome in ('synced', 'failed', 'skipped')),
   -- Decided by the listing alone, without a fetch.

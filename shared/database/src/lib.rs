@@ -33,9 +33,10 @@ mod upkeep;
 pub use client::Database;
 pub use connections::Registration;
 pub use error::Error;
-pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Peek, Slots, Step};
+pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
-    Dispatch, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, RunSettings, Snapshot, Started,
+    Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, RunSettings,
+    Snapshot, Started,
 };

@@ -2,6 +2,7 @@
 
 use domain::{RunId, RunState, rate};
 use jiff::Timestamp;
+use jiff::fmt::serde::timestamp::millisecond;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use uuid::Uuid;
@@ -99,6 +100,9 @@ pub struct Ask<'a> {
     pub observed: Observed,
     /// Whether this process's last grant came too late to be used, unless that was reported already.
     pub late: Option<bool>,
+    /// When the orders were dispatched that the calls are for: those granted aren't awaited any more.
+    #[serde(rename = "dispatched_at_ms", skip_serializing_if = "Option::is_none", with = "millisecond::optional")]
+    pub dispatched_at: Option<Timestamp>,
 }
 
 /// An answer of the limiter.
@@ -122,30 +126,6 @@ pub struct Slots {
     pub late_ms: Option<u64>,
 }
 
-/// What could be granted now and later, if nobody asked in between.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Peek {
-    /// The database's time.
-    pub now: Timestamp,
-    /// What one request would get, from each moment on: the first is now, each later one more than the one before.
-    pub steps: Vec<Step>,
-    /// Requests left today, as last seen.
-    pub daily_remaining: Option<u64>,
-    /// The bulk lane gets nothing more today: what is left is the reserve.
-    pub budget_exhausted: bool,
-    /// The state of the run that was asked for; without steps above 0 unless it is `Syncing`.
-    pub run_state: Option<RunState>,
-}
-
-/// A moment of a [`Peek`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-pub struct Step {
-    /// Milliseconds from now.
-    pub in_ms: u64,
-    /// Calls that are free then.
-    pub calls: u32,
-}
-
 #[derive(Deserialize)]
 struct HandedBack {
     handed_back: u32,
@@ -158,24 +138,6 @@ impl Database {
     /// [`Error`].
     pub async fn acquire_slots(&self, ask: &Ask<'_>) -> Result<Slots, Error> {
         self.call("acquire_slots", ask).await
-    }
-
-    /// Looks what a lane could be granted, and grants nothing. That a run wants `wanted` calls is noted, so that webhooks leave it its
-    /// quarter of the limit.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn peek_slots(
-        &self,
-        lane: Lane,
-        wanted: usize,
-        remaining: Option<u64>,
-        run_id: Option<&RunId>,
-        limits: Limits,
-    ) -> Result<Peek, Error> {
-        let request =
-            json!({ "lane": lane, "wanted": wanted, "remaining": remaining, "run_id": run_id, "limits": limits });
-        self.call("peek_slots", request).await
     }
 
     /// Frees calls of a grant that will never be sent. Works once for each grant and while it takes slots; returns how many were freed.

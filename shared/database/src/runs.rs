@@ -7,11 +7,12 @@ use domain::listing::{Completed, Listing};
 use domain::run::NotStarted;
 use domain::{Issue, OrderId, Problem, Run, RunId, RunKind, RunState};
 use jiff::Timestamp;
+use jiff::fmt::serde::timestamp::millisecond;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::{Database, Error};
+use crate::{Database, Error, Limits};
 
 /// A run to start.
 #[derive(Debug, Clone)]
@@ -135,13 +136,38 @@ pub struct RecordedPage {
     pub publication: Option<Publication>,
 }
 
+/// Which orders may be dispatched.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct DispatchLimits {
+    /// Orders that are under way at most.
+    pub max_outstanding: u32,
+    /// Orders of which nothing was heard for so long, in milliseconds, go again.
+    pub resend_after_ms: u64,
+    /// Orders go so long before the rate limit has calls for them, in milliseconds.
+    pub ahead_ms: u64,
+    /// The rate limit.
+    pub limits: Limits,
+}
+
 /// Orders to send to the workers.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Dispatch {
     /// Send these.
     pub order_ids: Vec<OrderId>,
+    /// Those of them that share no message.
+    #[serde(default)]
+    pub alone: Vec<OrderId>,
+    /// When they were dispatched, by the database's clock.
+    #[serde(rename = "dispatched_at_ms", default, with = "millisecond::optional")]
+    pub dispatched_at: Option<Timestamp>,
+    /// Milliseconds until there are calls for more; `None` if nothing is left to dispatch, or nobody can tell.
+    #[serde(default)]
+    pub next_ms: Option<u64>,
     /// Sent and undecided, these included.
     pub outstanding: u64,
+    /// The day's budget is used up but for the reserve: the run can't go on.
+    #[serde(default)]
+    pub budget_exhausted: bool,
 }
 
 /// An order whose tickets are due.
@@ -265,20 +291,38 @@ impl Database {
         Ok(compared.run.is_some_and(|run| run.comparing))
     }
 
-    /// Marks recorded orders as dispatched, so that at most `max_outstanding` are; those silent for `resend_after` again.
+    /// Marks recorded orders as dispatched for which the rate limit will soon have calls; those that were silent again.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn dispatch_orders(
+    pub async fn dispatch_orders(&self, run_id: &RunId, limits: &DispatchLimits) -> Result<Dispatch, Error> {
+        #[derive(Serialize)]
+        struct Request<'a> {
+            run_id: &'a RunId,
+            limit: u32,
+            #[serde(flatten)]
+            limits: &'a DispatchLimits,
+        }
+        self.call("dispatch_orders", Request { run_id, limit: limits.max_outstanding, limits }).await
+    }
+
+    /// Gives back orders for which the rate limit had no calls in time, unless they were dispatched anew since; how many it were.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn give_back_orders(
         &self,
         run_id: &RunId,
-        max_outstanding: u32,
-        resend_after: Duration,
-    ) -> Result<Dispatch, Error> {
-        let request = json!({
-            "run_id": run_id, "max_outstanding": max_outstanding, "resend_after_ms": resend_after.as_millis() as u64, "limit": max_outstanding,
-        });
-        self.call("dispatch_orders", request).await
+        dispatched_at: Timestamp,
+        order_ids: &[OrderId],
+    ) -> Result<u32, Error> {
+        #[derive(Deserialize)]
+        struct GivenBack {
+            given_back: u32,
+        }
+        let dispatched_at_ms = dispatched_at.as_millisecond();
+        let request = json!({ "run_id": run_id, "dispatched_at_ms": dispatched_at_ms, "order_ids": order_ids });
+        Ok(self.call::<GivenBack>("give_back_orders", request).await?.given_back)
     }
 
     /// Orders whose tickets have been due for longer than `older_than`, at most `limit`.

@@ -158,6 +158,13 @@ impl Listing {
         self.total
     }
 
+    /// Pages from this one on, as far as GHL's count tells; at least 1.
+    #[must_use]
+    pub fn pages_left(&self) -> u64 {
+        let rows = u64::from(self.page_size);
+        self.total.saturating_sub(self.offset).div_ceil((rows - overlap(rows)).max(1)).max(1)
+    }
+
     /// GHL refused the page size: the same page again, smaller. `None` when it already was the small one.
     #[must_use]
     pub fn with_small_pages(&self) -> Option<Self> {

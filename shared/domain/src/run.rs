@@ -16,7 +16,7 @@ pub const PULSE_CLAIM: Duration = Duration::from_secs(60);
 pub const PULSE_EVERY: Duration = Duration::from_secs(2);
 
 /// A pulse lists for at most this long, so that dispatching, publishing and cancelling never wait long for it.
-pub const LONGEST_LISTING: Duration = Duration::from_secs(20);
+pub const LONGEST_LISTING: Duration = Duration::from_secs(5);
 
 /// A run has no pulse for this long only if one was lost. Also stands in `publications.sql`.
 pub const PULSE_LOST_AFTER: Duration = Duration::from_secs(30);

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::Grant;
 use crate::punctuality::Punctuality;
-use crate::slots::{Answered, SHORTEST_WAIT, run_is_over};
+use crate::slots::{Answered, Demand, SHORTEST_WAIT, run_is_over};
 
 /// What to fetch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +25,8 @@ pub struct Order {
     pub id: OrderId,
     /// The run it is fetched for: no fetch starts once that run has left `Syncing`.
     pub run_id: Option<RunId>,
+    /// When the run dispatched it.
+    pub dispatched_at: Option<Timestamp>,
 }
 
 /// The result of fetching one order.
@@ -155,7 +157,8 @@ impl Fetcher {
         &self.token
     }
 
-    /// Fetches orders of one lane and (at most) one run; every order is in the answer once. Starts none after `deadline`.
+    /// Fetches orders of one lane and (at most) one run; every order is in the answer once. Waits for slots until
+    /// `deadline`.
     pub async fn fetch_all(
         &self,
         database: &Database,
@@ -175,8 +178,12 @@ impl Fetcher {
                 && Instant::now() >= ask_at
                 && let Some((first, _)) = waiting.front()
             {
-                let (wanted, run_id) = (waiting.len(), first.run_id.clone());
-                asking = Some(async move { self.ask(database, lane, wanted, None, run_id.as_ref()).await }.boxed());
+                let (wanted, run_id, dispatched_at) = (waiting.len(), first.run_id.clone(), first.dispatched_at);
+                let ask = async move {
+                    let demand = Demand { dispatched_at, ..Demand::new(lane, run_id.as_ref()) };
+                    self.ask(database, demand, wanted).await
+                };
+                asking = Some(ask.boxed());
             }
             let is_asking = asking.is_some();
             let asked = async {
@@ -301,7 +308,8 @@ mod tests {
         let http = http_client::HttpClient::new().unwrap();
         let database = wiring::database(&env, http.clone()).unwrap();
         let fetcher = crate::setup::fetcher(&env, http).unwrap();
-        let orders = ["a", "b"].map(|id| Order { id: OrderId::try_new(id).unwrap(), run_id: None });
+        let orders =
+            ["a", "b"].map(|id| Order { id: OrderId::try_new(id).unwrap(), run_id: None, dispatched_at: None });
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
         let fetched = fetcher.fetch_all(&database, orders.to_vec(), Lane::Bulk, deadline).await;
         assert_eq!(fetched.len(), 2);

@@ -24,3 +24,4 @@ pub use fetch::{FetchError, Fetched, Fetcher, Order as FetchOrder};
 pub use grant::Grant;
 pub use prepare::{Purpose, prepare};
 pub use products::Products;
+pub use slots::{Demand, OneSlot};

@@ -8,6 +8,7 @@ use domain::RunId;
 use tokio::sync::Mutex;
 
 use crate::fetch::{FetchError, Fetcher};
+use crate::slots::{Demand, OneSlot};
 
 /// How long a list read from the database is used.
 const KEEP: Duration = Duration::from_secs(30);
@@ -80,7 +81,7 @@ pub async fn refresh(
     loop {
         // Read first, so that the slot doesn't wait for it.
         let token = fetcher.token().get().await.map_err(FetchError::Token)?;
-        if fetcher.one_slot(database, lane, run_id, deadline).await?.is_none() {
+        if !matches!(fetcher.one_slot(database, Demand::new(lane, run_id), deadline).await?, OneSlot::At(_)) {
             return Err(FetchError::NoSlot);
         }
         let page = fetcher.client().list_products(&token, offset, PAGE_SIZE).await?;

@@ -70,7 +70,7 @@ impl Punctuality {
     }
 
     /// The median of what was measured; zero before.
-    fn usual(&self) -> Duration {
+    pub(crate) fn usual(&self) -> Duration {
         let mut sorted: Vec<Duration> = self.state().round_trips.iter().copied().collect();
         sorted.sort_unstable();
         sorted.get(sorted.len() / 2).copied().unwrap_or_default()

@@ -19,12 +19,36 @@ pub(crate) const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// For so long an answer that was lost may still bring a grant that can be used: the widest margin.
 const ASK_AGAIN_WITHIN: Duration = WIDEST_MARGIN;
 
-/// What is asked for.
-struct Asked<'a> {
-    lane: Lane,
-    wanted: usize,
-    remaining: Option<u64>,
-    run_id: Option<&'a RunId>,
+/// Who wants calls, and for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Demand<'a> {
+    /// Who is asking.
+    pub lane: Lane,
+    /// The run they are for: nothing is granted once it has left `Syncing`.
+    pub run_id: Option<&'a RunId>,
+    /// Calls that the run has still to make, where that is known.
+    pub remaining: Option<u64>,
+    /// When the orders were dispatched that they are for.
+    pub dispatched_at: Option<Timestamp>,
+}
+
+impl<'a> Demand<'a> {
+    /// Of a lane and a run.
+    #[must_use]
+    pub const fn new(lane: Lane, run_id: Option<&'a RunId>) -> Self {
+        Self { lane, run_id, remaining: None, dispatched_at: None }
+    }
+}
+
+/// The answer to who waits for one slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OneSlot {
+    /// Its call has this time, by the database's clock, if it is sent now.
+    At(Timestamp),
+    /// None was free in time; one may be after this.
+    Later(Duration),
+    /// Its run has ended.
+    RunOver,
 }
 
 /// The limiter's answer, and what it granted if that may still be sent.
@@ -32,32 +56,23 @@ pub(crate) type Answered = Result<(Slots, Option<Grant>), database::Error>;
 
 impl Fetcher {
     /// Asks the limiter once, and passes on what GHL has said about its limit since the last time. A grant that took longer to arrive than
-    /// its margin is handed back: then nothing is granted, and nothing stands in the way of asking again. `remaining` is what the run has
-    /// still to fetch, if that is known.
+    /// its margin is handed back: then nothing is granted, and nothing stands in the way of asking again.
     ///
     /// # Errors
     /// [`database::Error`].
-    pub async fn ask(
-        &self,
-        database: &Database,
-        lane: Lane,
-        wanted: usize,
-        remaining: Option<u64>,
-        run_id: Option<&RunId>,
-    ) -> Answered {
+    pub async fn ask(&self, database: &Database, demand: Demand<'_>, wanted: usize) -> Answered {
         // Read before anything is granted, so that no grant waits for it. An error is returned where the token is needed.
         let _read_in_advance = self.token.get().await;
-        let to_measure = Asked { lane, wanted: 0, remaining, run_id };
         if !database.has_answered() {
             // Only makes the connection, which takes longer than what follows.
-            self.acquire(database, &to_measure).await?;
+            self.acquire(database, demand, 0).await?;
             self.punctuality.forget();
         }
         if !self.punctuality.is_measured() {
             // The margin of the first grant needs a measurement, too.
-            self.acquire(database, &to_measure).await?;
+            self.acquire(database, demand, 0).await?;
         }
-        let (mut slots, grant) = self.acquire(database, &Asked { lane, wanted, remaining, run_id }).await?;
+        let (mut slots, grant) = self.acquire(database, demand, wanted).await?;
         if let Some(grant) = grant.filter(|grant| grant.sends_now().is_none()) {
             self.hand_back(database, &grant, grant.calls).await;
             (slots.granted, slots.wait_ms) = (0, 1);
@@ -66,7 +81,7 @@ impl Fetcher {
         Ok((slots, grant))
     }
 
-    async fn acquire(&self, database: &Database, asked: &Asked<'_>) -> Answered {
+    async fn acquire(&self, database: &Database, demand: Demand<'_>, wanted: usize) -> Answered {
         let ghl_client::ObservedRate { rate: seen, age, took } = self.client.take_observed();
         let observed = Observed {
             max: seen.max,
@@ -78,9 +93,9 @@ impl Fetcher {
         };
         let limits = Limits { margin_ms: self.punctuality.margin_ms(self.limits.margin_ms), ..self.limits };
         let margin = Duration::from_millis(u64::from(limits.margin_ms));
-        let Asked { lane, wanted, remaining, run_id } = *asked;
-        let late = self.punctuality.unreported();
-        let mut ask = Ask { id: Uuid::new_v4(), lane, wanted, remaining, run_id, limits, observed, late };
+        let Demand { lane, run_id, remaining, dispatched_at } = demand;
+        let (id, late) = (Uuid::new_v4(), self.punctuality.unreported());
+        let mut ask = Ask { id, lane, wanted, remaining, run_id, limits, observed, late, dispatched_at };
         let asked_at = Instant::now();
         let slots = match database.acquire_slots(&ask).await {
             // Maybe only the answer was lost: the same id gets the same grant.
@@ -135,32 +150,46 @@ impl Fetcher {
         }
     }
 
-    /// Waits for one slot, until `deadline`. `None` if none was free in time or the run has ended.
+    /// Waits for one slot, until `deadline`.
     ///
     /// # Errors
     /// [`FetchError::Database`], [`FetchError::DailyBudget`].
     pub async fn one_slot(
         &self,
         database: &Database,
-        lane: Lane,
-        run_id: Option<&RunId>,
+        demand: Demand<'_>,
         deadline: std::time::Instant,
-    ) -> Result<Option<Timestamp>, FetchError> {
+    ) -> Result<OneSlot, FetchError> {
         let deadline = Instant::from_std(deadline);
         loop {
-            let (slots, grant) = self.ask(database, lane, 1, None, run_id).await.map_err(FetchError::Database)?;
+            let (slots, grant) = self.ask(database, demand, 1).await.map_err(FetchError::Database)?;
             if let Some(at) = grant.and_then(|grant| grant.sends_now()) {
-                return Ok(Some(at));
+                return Ok(OneSlot::At(at));
             }
             if slots.budget_exhausted {
                 return Err(FetchError::DailyBudget);
             }
+            if run_is_over(&slots) {
+                return Ok(OneSlot::RunOver);
+            }
             let wait = self.wait_of(&slots);
-            if run_is_over(&slots) || Instant::now() + wait >= deadline {
-                return Ok(None);
+            if Instant::now() + wait >= deadline {
+                return Ok(OneSlot::Later(wait));
             }
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// Records how long the database took to answer a call that asks the limiter on the way.
+    pub fn measured(&self, round_trip: Duration) {
+        let margin = Duration::from_millis(u64::from(self.punctuality.margin_ms(self.limits.margin_ms)));
+        self.punctuality.measured(round_trip, margin);
+    }
+
+    /// How long the database usually takes to answer; zero as long as that isn't known.
+    #[must_use]
+    pub fn usual_round_trip(&self) -> Duration {
+        self.punctuality.usual()
     }
 
     /// How long to wait before the limiter is asked again, so that the request arrives as slots become free.

@@ -9,6 +9,8 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use telemetry::metrics::{self, Metric};
 use thiserror::Error;
 
+use crate::OneOrMore;
+
 const SENT_AT: &str = "SentTimestamp";
 
 /// What is logged of a message that names a location this deployment doesn't serve.
@@ -23,6 +25,8 @@ pub struct Received<T> {
     pub sent_at: Option<Timestamp>,
     /// When it was first received, by the same clock.
     pub received_at: Option<Timestamp>,
+    /// Whether it was received before, and whoever had it came to no end.
+    pub again: bool,
     /// What it says.
     pub message: T,
 }
@@ -60,6 +64,7 @@ pub fn receive<T: DeserializeOwned>(record: &SqsMessage) -> Result<Received<T>, 
             message_id,
             sent_at: time(record, SENT_AT),
             received_at: time(record, "ApproximateFirstReceiveTimestamp"),
+            again: record.attributes.get("ApproximateReceiveCount").is_some_and(|count| count != "1"),
             message,
         }),
         Err(error) => {
@@ -79,6 +84,44 @@ pub fn receive_all<T: DeserializeOwned>(event: &SqsEvent) -> (Vec<Received<T>>, 
         }
     }
     (read, unreadable)
+}
+
+/// Reads a whole batch of messages about one order or about several.
+pub fn receive_work<One: DeserializeOwned, More: DeserializeOwned>(
+    event: &SqsEvent,
+) -> (Vec<Received<OneOrMore<One, More>>>, Vec<UnreadableMessage>) {
+    let (mut read, mut unreadable) = (Vec::with_capacity(event.records.len()), Vec::new());
+    for record in &event.records {
+        let message = if is_about_several(record) {
+            receive(record).map(|received| received.map(OneOrMore::More))
+        } else {
+            receive(record).map(|received| received.map(OneOrMore::One))
+        };
+        match message {
+            Ok(message) => read.push(message),
+            Err(problem) => unreadable.push(problem),
+        }
+    }
+    (read, unreadable)
+}
+
+/// By the field that holds them.
+fn is_about_several(record: &SqsMessage) -> bool {
+    #[derive(Deserialize)]
+    struct Several {
+        order_ids: Option<IgnoredAny>,
+        orders: Option<IgnoredAny>,
+    }
+    serde_json::from_str(record.body.as_deref().unwrap_or_default())
+        .is_ok_and(|Several { order_ids, orders }| order_ids.is_some() || orders.is_some())
+}
+
+impl<T> Received<T> {
+    /// The same receipt of another message.
+    pub fn map<U>(self, message: impl FnOnce(T) -> U) -> Received<U> {
+        let Self { message_id, sent_at, received_at, again, message: received } = self;
+        Received { message_id, sent_at, received_at, again, message: message(received) }
+    }
 }
 
 /// Records the age of the oldest message of a batch, by queue. A batch comes from one queue. One that was sent again on account

@@ -36,7 +36,76 @@ pub struct OrderMessage {
         with = "millisecond::optional"
     )]
     pub waiting_since: Option<Timestamp>,
+    /// When a run dispatched it (in ms since the Unix epoch on the wire), by the database's clock, where it hasn't been tried since.
+    #[serde(
+        rename = "dispatched_at_ms",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "millisecond::optional"
+    )]
+    pub dispatched_at: Option<Timestamp>,
+    /// Whether the order is claimed for it already: it waits for calls of the rate limit.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claimed: bool,
 }
+
+/// In `orders-bulk`: fetch these orders for a run. One message, since they share the calls that the rate limit will have for them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrdersMessage {
+    /// Whose orders they are.
+    pub location_id: LocationId,
+    /// The orders, [`MOST_TOGETHER`] at most.
+    pub order_ids: Vec<OrderId>,
+    /// Why they are looked at.
+    pub cause: Cause,
+    /// The run that asked for them and counts their outcomes.
+    pub run_id: RunId,
+    /// When it dispatched them (in ms since the Unix epoch on the wire), by the database's clock.
+    #[serde(rename = "dispatched_at_ms", with = "millisecond::required")]
+    pub dispatched_at: Timestamp,
+}
+
+/// In `tickets`: bring the tickets of these orders of a run into step with their rows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TicketsMessage {
+    /// Whose orders they are.
+    pub location_id: LocationId,
+    /// The orders, [`MOST_TOGETHER`] at most.
+    pub orders: Vec<StoredOrder>,
+    /// Why they are looked at.
+    pub cause: Cause,
+    /// The run that asked for them and counts their outcomes.
+    pub run_id: RunId,
+}
+
+/// An order of a [`TicketsMessage`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredOrder {
+    /// The order.
+    pub order_id: OrderId,
+    /// Which try of the order this is, from 1.
+    #[serde(default = "first_attempt")]
+    pub attempt: u32,
+    /// What the upsert did to the row; for the counts only.
+    pub change: Change,
+}
+
+/// Orders in one message at most. So many tickets are reconciled in one call, and a webhook's wait for no more than that.
+pub const MOST_TOGETHER: usize = 50;
+
+/// A message about one order or about several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OneOrMore<One, More> {
+    /// About one.
+    One(One),
+    /// About several.
+    More(More),
+}
+
+/// A message of `orders-bulk`; in `orders` all are about one.
+pub type OrderWork = OneOrMore<OrderMessage, OrdersMessage>;
+/// A message of `tickets`.
+pub type TicketWork = OneOrMore<TicketMessage, TicketsMessage>;
 
 /// In `tickets`: bring this order's tickets into step with its row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +185,44 @@ impl Waiting for RunMessage {
     }
 }
 
+impl OrdersMessage {
+    /// A message for each of the orders.
+    pub fn each(self) -> impl Iterator<Item = OrderMessage> {
+        let Self { location_id, order_ids, cause, run_id, dispatched_at } = self;
+        order_ids.into_iter().map(move |order_id| OrderMessage {
+            dispatched_at: Some(dispatched_at),
+            ..OrderMessage::new(location_id.clone(), order_id, cause).for_run(run_id.clone())
+        })
+    }
+}
+
+impl TicketsMessage {
+    /// The messages of orders of one run and cause as one; `None` without any.
+    #[must_use]
+    pub fn of(messages: &[TicketMessage]) -> Option<Self> {
+        let TicketMessage { location_id, cause, run_id, .. } = messages.first()?.clone();
+        let order = |message: &TicketMessage| {
+            let TicketMessage { order_id, attempt, change, .. } = message.clone();
+            StoredOrder { order_id, attempt, change }
+        };
+        Some(Self { location_id, orders: messages.iter().map(order).collect(), cause, run_id: run_id? })
+    }
+
+    /// A message for each of the orders.
+    pub fn each(self) -> impl Iterator<Item = TicketMessage> {
+        let Self { location_id, orders, cause, run_id } = self;
+        orders.into_iter().map(move |StoredOrder { order_id, attempt, change }| TicketMessage {
+            location_id: location_id.clone(),
+            order_id,
+            cause,
+            run_id: Some(run_id.clone()),
+            attempt,
+            change,
+            waiting_since: None,
+        })
+    }
+}
+
 impl OrderMessage {
     /// The first try of an order.
     pub fn new(location_id: LocationId, order_id: OrderId, cause: Cause) -> Self {
@@ -127,6 +234,8 @@ impl OrderMessage {
             attempt: first_attempt(),
             noticed_at: None,
             waiting_since: None,
+            dispatched_at: None,
+            claimed: false,
         }
     }
 
@@ -139,7 +248,7 @@ impl OrderMessage {
 
     /// What to hand over to `tickets` once the row is in step.
     pub fn into_ticket_message(self, change: Change) -> TicketMessage {
-        let Self { location_id, order_id, cause, run_id, attempt, noticed_at: _, waiting_since: _ } = self;
+        let Self { location_id, order_id, cause, run_id, attempt, .. } = self;
         TicketMessage { location_id, order_id, cause, run_id, attempt, change, waiting_since: None }
     }
 }

@@ -16,6 +16,13 @@ pub enum Subject {
         /// The run that waits for it.
         run_id: Option<RunId>,
     },
+    /// Several orders of a run: it sends them again, each alone.
+    Orders {
+        /// Whose orders they are.
+        location_id: LocationId,
+        /// The run that waits for them.
+        run_id: RunId,
+    },
     /// A run's pulse.
     Run {
         /// Whose run it is.
@@ -35,6 +42,8 @@ struct Ids {
     #[serde(default)]
     run_id: Id<RunId>,
     pulse: Option<Id<i64>>,
+    order_ids: Option<IgnoredAny>,
+    orders: Option<IgnoredAny>,
 }
 
 /// An id, or something else: an order counts as one without a run then.
@@ -64,10 +73,13 @@ impl Subject {
     /// The subject of a message; `None` where it names none.
     #[must_use]
     pub fn of(record: &SqsMessage) -> Option<Self> {
-        let Ids { location_id, order_id, run_id, pulse } = serde_json::from_str(record.body.as_deref()?).ok()?;
-        let run_id = run_id.readable();
-        match (order_id, run_id, pulse) {
+        let ids: Ids = serde_json::from_str(record.body.as_deref()?).ok()?;
+        let Ids { location_id, order_id, run_id, pulse, order_ids, orders } = ids;
+        match (order_id, run_id.readable(), pulse) {
             (Some(order_id), run_id, _) => Some(Self::Order { location_id, order_id, run_id }),
+            (None, Some(run_id), _) if order_ids.is_some() || orders.is_some() => {
+                Some(Self::Orders { location_id, run_id })
+            }
             (None, Some(run_id), Some(pulse)) => Some(Self::Run { location_id, run_id, pulse: pulse.readable() }),
             (None, ..) => None,
         }
@@ -77,7 +89,9 @@ impl Subject {
     #[must_use]
     pub const fn location_id(&self) -> &LocationId {
         match self {
-            Self::Order { location_id, .. } | Self::Run { location_id, .. } => location_id,
+            Self::Order { location_id, .. } | Self::Orders { location_id, .. } | Self::Run { location_id, .. } => {
+                location_id
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use domain::frames::FRAMES_PER_PUBLICATION;
 use domain::listing::{OVERLAP, PAGE_SIZE};
 use domain::rate;
 use domain::run::{LONGEST_LISTING, PULSE_CLAIM, PULSE_LOST_AFTER};
+use queues::MOST_TOGETHER;
 
 use crate::{Sql, Template, leading_number, text};
 
@@ -95,13 +96,14 @@ fn redrive_sends_orders_as_fast_as_runs_may_fetch_them() {
     assert!(slower.is_some_and(|slower| (0.0..10.0).contains(&slower)), "{per_ten_orders:?} ms, {fastest} ms");
 }
 
-/// More would only wait for the limit, which costs money.
+/// What a run may send in a window goes to as many workers as there are at once; an order that is sent alone is alone.
 #[test]
-fn the_bulk_workers_hold_one_window_of_their_lane_at_most() {
+fn a_message_about_several_orders_is_a_batch() {
     let bulk = ["Resources", "OrderWorkerFunction", "Properties", "Events", "OrdersBulk"];
     let (template, window) = (Template::read(), u64::from(Limits::DEFAULT.bulk_window()));
     let bulk = template.at(&bulk);
-    assert!(bulk.number("BatchSize") * bulk.number("MaximumConcurrency") <= window);
+    assert_eq!(bulk.number("BatchSize"), 1);
+    assert!(bulk.number("MaximumConcurrency") * MOST_TOGETHER as u64 >= window);
 }
 
 #[test]

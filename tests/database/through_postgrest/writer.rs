@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use database::{
-    Ask, Database, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert, PageOrder,
-    PageRecord, RunSettings, ToReconcile,
+    Ask, Database, DispatchLimits, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert,
+    PageOrder, PageRecord, RunSettings, ToReconcile,
 };
 use domain::frames::Publication;
 use domain::listing::{Closed, Listing, Page, Step};
@@ -31,7 +31,9 @@ const CLAIM: Duration = Duration::from_millis(50);
 /// Dispatched orders under way at once.
 const OUTSTANDING: u32 = 6;
 /// So short that often two workers have the same order of the same run.
-const RESEND_AFTER: Duration = Duration::from_millis(20);
+const RESEND_AFTER_MS: u64 = 20;
+const DISPATCH: DispatchLimits =
+    DispatchLimits { max_outstanding: OUTSTANDING, resend_after_ms: RESEND_AFTER_MS, ahead_ms: 10, limits: LIMITS };
 
 /// A function's instance, or several in a row.
 pub(crate) struct Writer {
@@ -101,7 +103,7 @@ impl Writer {
         if !run.listing_complete {
             self.list(&run).await?;
         }
-        let dispatch = self.database.dispatch_orders(&run.run_id, OUTSTANDING, RESEND_AFTER).await?;
+        let dispatch = self.database.dispatch_orders(&run.run_id, &DISPATCH).await?;
         for batch in dispatch.order_ids.chunks(3) {
             // One batch in six is lost with the worker that had it.
             if self.random.random_ratio(5, 6) {
@@ -151,10 +153,11 @@ impl Writer {
         let mut listing = Listing::start(sweep, 0);
         let mut completed = None;
         if !sweep && self.random.random_ratio(2, 3) {
-            let page: Vec<_> = ids.iter().map(ToString::to_string).collect();
-            // The same page until it is the end of the pass.
+            let mut page: Vec<_> = ids.iter().map(ToString::to_string).collect();
+            // Behind it comes nothing.
             while let Step::Read(next) = listing.after(Page { ids: &page, rows: page.len() as u64, total: 0 }).0 {
                 listing = next;
+                page.clear();
             }
             if let Closed::Complete(done) = listing.close_pass(page.len() as u64) {
                 listing.clone_from(&done.listing);
@@ -179,8 +182,9 @@ impl Writer {
     async fn sync(&mut self, lane: Lane, mut ids: Vec<OrderId>, run: Option<&Run>) -> Result<(), Error> {
         let run_id = run.map(|run| &run.run_id);
         let id = Uuid::from_u128(self.random.random());
-        let (wanted, observed) = (ids.len(), Observed::default());
-        let ask = Ask { id, lane, wanted, remaining: None, run_id, limits: LIMITS, observed, late: None };
+        let (wanted, observed, dispatched_at) = (ids.len(), Observed::default(), None);
+        let ask =
+            Ask { id, lane, wanted, remaining: None, run_id, limits: LIMITS, observed, late: None, dispatched_at };
         let slots = self.database.acquire_slots(&ask).await?;
         ids.truncate(slots.granted as usize);
         let read = ids.iter().map(|id| OrderUpsert {

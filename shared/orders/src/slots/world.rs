@@ -108,7 +108,8 @@ impl World {
         let client = ghl_client::Client::new(config, http).unwrap();
         let fetcher = Fetcher::new(client, Secret::fixed("TOKEN", "t"), Limits::DEFAULT);
         let order = |number| OrderId::try_new(format!("order-{worker}-{number}")).unwrap();
-        let mut orders: Vec<_> = (0..orders).map(|number| FetchOrder { id: order(number), run_id: None }).collect();
+        let mut orders: Vec<_> =
+            (0..orders).map(|number| FetchOrder { id: order(number), run_id: None, dispatched_at: None }).collect();
         let mut read = 0;
         while !orders.is_empty() {
             let deadline = Instant::now().into_std() + Duration::from_secs(3_600);
