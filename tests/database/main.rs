@@ -16,6 +16,7 @@
 //! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
 //! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
 //! | `adoption` | tickets of the original app |
+//! | `dispatch` | orders go when there are calls for them, are given back, go alone when silent |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
 //! | `growth` | what runs leave in the database |
 //! | `million` | no statement grows with the orders |
@@ -44,6 +45,7 @@ mod adoption;
 mod budget;
 mod catalogues;
 mod clock;
+mod dispatch;
 mod gate;
 mod growth;
 mod harness;

@@ -452,7 +452,7 @@ begin
   end if;
   return v_answer || jsonb_build_object(
     'dispatched_at_ms', floor(extract(epoch from v_now) * 1000)::bigint,
-    'next_ms', sync_internal.until_ms(v_now, v_next_at),
+    'next_ms', case when v_next_at is not null then sync_internal.until_ms(v_now, v_next_at) end,
     'budget_exhausted', coalesce(v_budget = 'exhausted', false));
 end
 $$;
@@ -468,7 +468,7 @@ declare
   v_silent jsonb;
 begin
   select jsonb_agg(jsonb_build_object(
-    'run_id', p_run, 'order_id', s.order_id, 'outcome', 'failed', 'class', 'permanent', 'code', 'no_answer',
+    'run_id', p_run, 'order_id', s.order_id, 'outcome', 'failed', 'class', 'permanent', 'code', 'no_outcome',
     'reason', 'It was sent to the workers three times, and none of them came to an end with it. Look at the logs of that time, then retry it.',
     'attempts', 3))
   into v_silent

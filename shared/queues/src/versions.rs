@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::batch::{SqsMessage, receive};
-use crate::{OrderMessage, RunMessage, Subject, TicketMessage};
+use crate::{OrderMessage, OrdersMessage, RunMessage, Subject, TicketMessage, TicketsMessage};
 
 const REFUSED: &str = "not the expected fields";
 
@@ -37,21 +37,42 @@ fn ticket(body: &Value) -> Outcome {
     read::<TicketMessage>(body)
 }
 
+fn orders(body: &Value) -> Outcome {
+    read::<OrdersMessage>(body)
+}
+
+fn tickets(body: &Value) -> Outcome {
+    read::<TicketsMessage>(body)
+}
+
 fn pulse(body: &Value) -> Outcome {
     read::<RunMessage>(body)
 }
 
-fn current() -> [Kind; 3] {
+fn current() -> [Kind; 5] {
     let order_message = json!({
         "location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r1", "attempt": 2, "noticed_at_ms": 1000,
-        "waiting_since_ms": 2000,
+        "waiting_since_ms": 2000, "dispatched_at_ms": 3000, "claimed": true,
     });
     let ticket_message = json!({
         "location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r1", "attempt": 2, "change": "stale",
         "waiting_since_ms": 2000,
     });
+    let orders_message = json!({
+        "location_id": "loc", "order_ids": ["ord", "ord2"], "cause": "run", "run_id": "r1", "dispatched_at_ms": 3000,
+    });
+    let tickets_message = json!({
+        "location_id": "loc", "orders": [{"order_id": "ord", "attempt": 2, "change": "stale"}], "cause": "run",
+        "run_id": "r1",
+    });
     let pulse_message = json!({ "location_id": "loc", "run_id": "r1", "pulse": 4, "waiting_since_ms": 2000 });
-    [("order", order, order_message), ("ticket", ticket, ticket_message), ("pulse", pulse, pulse_message)]
+    [
+        ("order", order, order_message),
+        ("ticket", ticket, ticket_message),
+        ("pulse", pulse, pulse_message),
+        ("orders", orders, orders_message),
+        ("tickets", tickets, tickets_message),
+    ]
 }
 
 /// Values that no version has meant, by field.
@@ -59,7 +80,11 @@ fn nonsense(field: &str) -> Vec<Value> {
     match field {
         "attempt" => vec![json!("2"), json!(-1), json!(1.5), json!(null), json!(4_294_967_296_u64)],
         "pulse" => vec![json!("4"), json!(4.5), json!(null), json!({})],
-        "noticed_at_ms" | "waiting_since_ms" => vec![json!("1000"), json!(1000.5), json!(i64::MAX), json!([])],
+        "noticed_at_ms" | "waiting_since_ms" | "dispatched_at_ms" => {
+            vec![json!("1000"), json!(1000.5), json!(i64::MAX), json!([])]
+        }
+        "claimed" => vec![json!("true"), json!(1), json!(null)],
+        "order_ids" | "orders" => vec![json!("ord"), json!([5]), json!({"order_id": "ord"}), json!(["Jane Roe"])],
         // No run is no nonsense.
         "run_id" => vec![json!(5), json!(""), json!("r 1"), json!("r".repeat(65)), json!({})],
         "cause" => vec![json!("gate"), json!("dead_letter"), json!("Run"), json!(""), json!(null), json!(1)],
@@ -103,9 +128,10 @@ fn a_field_less_has_its_default_or_is_named() {
             let found = read(&without(&message, field));
             let expected = match (kind, field.as_str()) {
                 ("order" | "ticket", "attempt") => Ok(with(&message, "attempt", json!(1))),
-                ("order" | "ticket", "run_id") | ("order", "noticed_at_ms") | (_, "waiting_since_ms") => {
+                ("order" | "ticket", "run_id") | ("order", "noticed_at_ms" | "dispatched_at_ms" | "claimed") => {
                     Ok(without(&message, field))
                 }
+                (_, "waiting_since_ms") => Ok(without(&message, field)),
                 _ => Err(format!("the field {field} is missing")),
             };
             match (&found, &expected) {
