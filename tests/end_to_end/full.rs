@@ -85,7 +85,8 @@ fn assert_story(frames: &[Value]) {
     );
     let middle = &told[1..end];
     assert!(middle.iter().all(|(event, _)| ["sync_progress", "sync_ticket_progress"].contains(event)), "{told:?}");
-    assert!(middle.iter().filter(|(event, _)| *event == "sync_progress").count() >= 5, "{told:?}");
+    // The listing, and each time when the rate limit has let a part of the orders through.
+    assert!(middle.iter().filter(|(event, _)| *event == "sync_progress").count() >= 3, "{told:?}");
     assert!(middle.iter().any(|(event, _)| *event == "sync_ticket_progress"), "{told:?}");
 
     for counts in [

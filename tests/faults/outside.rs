@@ -16,6 +16,8 @@ use tokio::time::Instant;
 use crate::harm;
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
+/// Stands for an order in a statement.
+const ID: &str = "{order}";
 /// Longer than any answer waits for what hangs.
 const HANG: u64 = 20;
 
@@ -74,6 +76,18 @@ fn lost_answers() -> Vec<Outside> {
             "503; the run is cancelled, and everybody is told",
             &["cancel_run"],
             |world| Box::pin(cancel_lost(world)),
+        ),
+        lost(
+            "There are no calls for dispatched orders, and the answer to their return is lost",
+            "the run dispatches them again, or they wait in messages; it ends whole",
+            &["give_back_orders"],
+            |world| Box::pin(give_back_lost(world)),
+        ),
+        lost(
+            "A grant comes too late, and the answer to its return is lost",
+            "the order is fetched with another grant",
+            &["hand_back_slots"],
+            |world| Box::pin(hand_back_lost(world)),
         ),
         lost(
             "The database was restored, and its answer about the sequence numbers is lost",
@@ -243,6 +257,45 @@ async fn cancel_lost(world: &World) {
     assert_eq!(world.database.run(&run_id).await["state"], "Cancelled");
     world.api.post(As::Admin, cancel).await.refused(409, "no_run_in_progress", &[]);
     until_state(world, &run_id, "Cancelled").await;
+}
+
+/// GHL has closed its door since they were dispatched.
+async fn give_back_lost(world: &World) {
+    let closed = "update public.sync_limiter set closed_until = clock_timestamp() + interval '6 seconds'";
+    world.api.sync(&world.ghl.census().await.ordinary[0]).await;
+    world.database.execute(closed).await;
+    let run_id = world.api.start(SYNC).await;
+    // As if it had been listed and dispatched the moment before.
+    let dispatched = format!(
+        "with listed as (
+           insert into public.sync_outcomes (run_id, order_id, dispatched_at)
+           values ('{run_id}', '{ID}', date_trunc('milliseconds', clock_timestamp())) returning dispatched_at)
+         select extract(epoch from dispatched_at) * 1000 as at_ms from listed"
+    );
+    let id = world.ghl.census().await.ordinary[0].clone();
+    let at = world.database.rows(&dispatched.replace(ID, &id)).await[0]["at_ms"].as_f64().expect("a time");
+    world.database.execute(&format!("update public.sync_runs set listed = listed + 1 where run_id = '{run_id}'")).await;
+    harm::lose_answers(world, &["give_back_orders"]).await;
+    let message = json!({
+        "location_id": world.location_id, "run_id": run_id, "cause": "run", "order_ids": [id], "dispatched_at_ms": at as i64,
+    });
+    world.cloud().send("orders-bulk", &message.to_string()).await;
+    assert_eq!(world.until_ended(&run_id, A_SMALL_RUN).await["failed"], 0);
+    world.database.end_cooldown().await;
+}
+
+/// The database takes longer than the margin, of which a warm worker knows nothing yet.
+async fn hand_back_lost(world: &World) {
+    let near = new_id();
+    world.ghl.put(&near, json!({})).await;
+    world.ghl.notify(&near).await;
+    world.database.until_tickets(&near, 1, "live").await;
+    let lost = json!({ "latencyMs": 400, "loseAnswers": { "/rpc/hand_back_slots": 1 } });
+    let another = new_id();
+    harm::database(world, &lost).await;
+    world.ghl.put(&another, json!({})).await;
+    world.ghl.notify(&another).await;
+    world.database.until_tickets(&another, 1, "live").await;
 }
 
 /// What is published, once it tells the end of a run.

@@ -96,7 +96,7 @@ impl OrderSync {
 
     async fn fetch(&self, order_id: &OrderId, latest: Instant) -> Result<Option<(domain::Order, Timestamp)>, ApiError> {
         let wanted = vec![FetchOrder { id: order_id.clone(), run_id: None, dispatched_at: None }];
-        let fetched = self.fetcher.fetch_all(&self.database, wanted, Lane::Priority, latest).await;
+        let fetched = self.fetcher.fetch_all(&self.database, wanted, Lane::Priority, Duration::MAX, latest).await;
         match fetched.into_iter().next() {
             Some((_, Fetched::Order { order, at })) => Ok(Some((*order, at))),
             Some((_, Fetched::Failed(error))) => Err(not_fetched(error)),

@@ -83,8 +83,8 @@ impl Worker {
             run_id: task.message.run_id.clone(),
             dispatched_at: task.message.dispatched_at,
         });
-        let patience = deadline.min(Instant::now() + PATIENCE + self.fetcher.usual_round_trip());
-        let fetched = self.fetcher.fetch_all(&self.database, wanted.collect(), lane, patience).await;
+        let (wanted, patience) = (wanted.collect(), PATIENCE + self.fetcher.usual_round_trip());
+        let fetched = self.fetcher.fetch_all(&self.database, wanted, lane, patience, deadline).await;
         let (mut read, mut too_early) = (Vec::new(), Vec::new());
         for (order, fetched) in fetched {
             let asked = |task: &&Task| task.message.order_id == order.id && task.message.run_id == order.run_id;

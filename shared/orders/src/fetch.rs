@@ -157,13 +157,14 @@ impl Fetcher {
         &self.token
     }
 
-    /// Fetches orders of one lane and (at most) one run; every order is in the answer once. Waits for slots until
-    /// `deadline`.
+    /// Fetches orders of one lane and (at most) one run; every order is in the answer once. Waits for slots for
+    /// `patience` at most, and until `deadline`.
     pub async fn fetch_all(
         &self,
         database: &Database,
         orders: Vec<Order>,
         lane: Lane,
+        mut patience: Duration,
         deadline: std::time::Instant,
     ) -> Vec<(Order, Fetched)> {
         let mut waiting: VecDeque<(Order, bool)> = orders.into_iter().map(|order| (order, false)).collect();
@@ -234,9 +235,10 @@ impl Fetcher {
                         }
                     };
                     ask_at = Instant::now() + wait;
-                    if ask_at >= deadline {
+                    if wait > patience || ask_at >= deadline {
                         done.extend(waiting.drain(..).map(|(order, _)| (order, Fetched::NotStarted(wait))));
                     }
+                    patience = patience.saturating_sub(wait);
                 }
                 () = tokio::time::sleep_until(ask_at), if !waiting.is_empty() && !is_asking => {}
                 else => return done,
@@ -311,7 +313,7 @@ mod tests {
         let orders =
             ["a", "b"].map(|id| Order { id: OrderId::try_new(id).unwrap(), run_id: None, dispatched_at: None });
         let deadline = std::time::Instant::now() + Duration::from_secs(60);
-        let fetched = fetcher.fetch_all(&database, orders.to_vec(), Lane::Bulk, deadline).await;
+        let fetched = fetcher.fetch_all(&database, orders.to_vec(), Lane::Bulk, Duration::MAX, deadline).await;
         assert_eq!(fetched.len(), 2);
         assert!(fetched.iter().all(|(_, fetched)| matches!(fetched, Fetched::NoDatabase)), "{fetched:?}");
     }

@@ -113,7 +113,7 @@ impl World {
         let mut read = 0;
         while !orders.is_empty() {
             let deadline = Instant::now().into_std() + Duration::from_secs(3_600);
-            let fetched = fetcher.fetch_all(&database, orders, lane, deadline).await;
+            let fetched = fetcher.fetch_all(&database, orders, lane, Duration::MAX, deadline).await;
             read += fetched.iter().filter(|(_, fetched)| matches!(fetched, Fetched::Order { .. })).count();
             // What had no database is sent again as messages.
             let without = fetched.into_iter().filter(|(_, fetched)| matches!(fetched, Fetched::NoDatabase));
