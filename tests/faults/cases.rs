@@ -117,9 +117,9 @@ fn lost_answers() -> Vec<Case> {
             &["dispatch_orders", "acquire_slots", "confirm_publication"],
         ),
         Case {
-            lost: &["start_run", "replace_products", "record_failures", "valid_orders"],
+            lost: &["start_run", "replace_products", "record_failures", "valid_orders", "keep_valid_list"],
             ..of_one(
-                "Answers are lost of start_run, replace_products, record_failures, valid_orders",
+                "Answers are lost of start_run, replace_products, record_failures, valid_orders, keep_valid_list",
                 status(404),
                 None,
                 1,

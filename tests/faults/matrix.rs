@@ -122,11 +122,17 @@ fn functions_of_the_api() -> BTreeSet<String> {
     functions
 }
 
+/// What is called with more than 10,000 orders only, and goes on from a place that the run keeps: the database's tests call it, and
+/// call it again.
+const OF_LARGE_RUNS: [&str; 2] = ["compare_stored", "take_rest"];
+
 #[test]
 fn the_answer_of_each_function_of_the_api_is_lost_once() {
     let of_runs = cases::all().into_iter().flat_map(|case| case.lost.iter());
     let others = outside::all().into_iter().flat_map(|outside| outside.lost.iter());
     let lost: Vec<String> = of_runs.chain(others).map(|function| (*function).to_owned()).collect();
-    assert_eq!(BTreeSet::from_iter(lost.clone()), functions_of_the_api());
-    assert_eq!(lost.len(), functions_of_the_api().len(), "one twice: {lost:?}");
+    let mut called = functions_of_the_api();
+    called.retain(|function| !OF_LARGE_RUNS.contains(&function.as_str()));
+    assert_eq!(BTreeSet::from_iter(lost.clone()), called);
+    assert_eq!(lost.len(), called.len(), "one twice: {lost:?}");
 }

@@ -16,8 +16,6 @@ use tokio::time::Instant;
 use crate::harm;
 
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
-/// Stands for an order in a statement.
-const ID: &str = "{order}";
 /// Longer than any answer waits for what hangs.
 const HANG: u64 = 20;
 
@@ -266,18 +264,17 @@ async fn give_back_lost(world: &World) {
     world.database.execute(closed).await;
     let run_id = world.api.start(SYNC).await;
     // As if it had been listed and dispatched the moment before.
-    let dispatched = format!(
-        "with listed as (
-           insert into public.sync_outcomes (run_id, order_id, dispatched_at)
-           values ('{run_id}', '{ID}', date_trunc('milliseconds', clock_timestamp())) returning dispatched_at)
-         select extract(epoch from dispatched_at) * 1000 as at_ms from listed"
-    );
     let id = world.ghl.census().await.ordinary[0].clone();
-    let at = world.database.rows(&dispatched.replace(ID, &id)).await[0]["at_ms"].as_f64().expect("a time");
-    world.database.execute(&format!("update public.sync_runs set listed = listed + 1 where run_id = '{run_id}'")).await;
+    let at = jiff::Timestamp::now().as_millisecond();
+    let listed = format!(
+        "insert into public.sync_outcomes (run_id, order_id, dispatched_at)
+         values ('{run_id}', '{id}', timestamptz 'epoch' + {at} * interval '1 millisecond');
+         update public.sync_runs set listed = listed + 1 where run_id = '{run_id}'"
+    );
+    world.database.execute(&listed).await;
     harm::lose_answers(world, &["give_back_orders"]).await;
     let message = json!({
-        "location_id": world.location_id, "run_id": run_id, "cause": "run", "order_ids": [id], "dispatched_at_ms": at as i64,
+        "location_id": world.location_id, "run_id": run_id, "cause": "run", "order_ids": [id], "dispatched_at_ms": at,
     });
     world.cloud().send("orders-bulk", &message.to_string()).await;
     assert_eq!(world.until_ended(&run_id, A_SMALL_RUN).await["failed"], 0);

@@ -230,6 +230,32 @@ mod tests {
     }
 
     #[test]
+    fn orders_that_came_alone_go_before_those_of_a_run_and_what_comes_again_is_split() {
+        let alone = |id: &str| {
+            let location_id = LocationId::try_new("loc").unwrap();
+            OrderMessage::new(location_id, OrderId::try_new(id).unwrap(), Cause::Run)
+                .for_run(RunId::try_new("r").unwrap())
+                .into_ticket_message(Change::Written)
+        };
+        let several = queues::TicketsMessage::of(&[alone("a"), alone("b")]).unwrap();
+        let received = |message_id: &str, again, message| Received {
+            message_id: message_id.to_owned(),
+            sent_at: None,
+            received_at: None,
+            again,
+            message,
+        };
+        let (orders, again) = each(vec![
+            received("1", false, OneOrMore::More(several.clone())),
+            received("2", true, OneOrMore::One(alone("c"))),
+            received("3", true, OneOrMore::More(several)),
+        ]);
+        let order: Vec<_> = orders.iter().map(|received| (&*received.message_id, &received.message)).collect();
+        assert_eq!(order, [("2", &alone("c")), ("1", &alone("a")), ("1", &alone("b"))]);
+        assert_eq!(again, [("3".to_owned(), vec![alone("a"), alone("b")])]);
+    }
+
+    #[test]
     fn duplicates_are_one_task_and_strangers_are_handed_back() {
         let location = |id: &str| LocationId::try_new(id).unwrap();
         let received = |id: &str, of: &str, order: &str| Received {

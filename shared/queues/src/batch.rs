@@ -263,7 +263,10 @@ mod tests {
         let order = r#"{"location_id": "loc", "order_id": "ord", "cause": "webhook", "attempt": 1}"#;
         let ticket = r#"{"location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r", "change": "written"}"#;
         let pulse = r#"{"location_id": "loc", "run_id": "r1", "pulse": 3}"#;
-        fuzz::fuzz(&[order.as_bytes(), ticket.as_bytes(), pulse.as_bytes(), b"poison"], |input| {
+        let several =
+            r#"{"location_id": "loc", "order_ids": ["ord"], "cause": "run", "run_id": "r1", "dispatched_at_ms": 3}"#;
+        let seeds = [order.as_bytes(), ticket.as_bytes(), pulse.as_bytes(), several.as_bytes(), b"poison"];
+        fuzz::fuzz(&seeds, |input| {
             let body = String::from_utf8_lossy(input).into_owned();
             let mut record = SqsMessage::default();
             (record.message_id, record.body) = (Some("m".into()), Some(body));
@@ -272,6 +275,8 @@ mod tests {
             let (orders, unreadable) = receive_all::<OrderMessage>(&event);
             assert_eq!(orders.len() + unreadable.len(), 1);
             assert!(unreadable.iter().all(|problem| problem.to_string().len() < 300), "{unreadable:?}");
+            let (work, unreadable) = receive_work::<OrderMessage, crate::OrdersMessage>(&event);
+            assert_eq!(work.len() + unreadable.len(), 1);
             for (read, named) in [counts::<crate::TicketMessage>(&event), counts::<crate::RunMessage>(&event)] {
                 assert_eq!(read + named, 1);
             }
