@@ -12,7 +12,7 @@ use orders::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepar
 use queues::batch::BatchItemFailures;
 use queues::batch::{SqsEvent, failures, measure_age, receive_all};
 use queues::{OrderMessage, Queue, TicketMessage};
-use runs::Publisher;
+use runs::Announcements;
 use telemetry::metrics::{self, Metric};
 use tracing::{Instrument, error_span};
 
@@ -27,7 +27,7 @@ pub(crate) struct Worker {
     pub(crate) rules: Rules,
     pub(crate) retries: Retries,
     pub(crate) tickets: Queue<TicketMessage>,
-    pub(crate) publisher: Publisher,
+    pub(crate) announcements: Announcements,
     /// How long a worker waits for the other webhooks of a burst.
     pub(crate) settle: Duration,
 }
@@ -93,7 +93,7 @@ impl Worker {
             }
         }
         hand_back.extend(self.store(lane, read, &mut not_stored, deadline).await);
-        hand_back.extend(self.retries.handle(&self.database, &self.publisher, not_stored).await);
+        hand_back.extend(self.retries.handle(&self.database, &self.announcements, not_stored).await);
         hand_back
     }
 
@@ -234,7 +234,7 @@ impl Worker {
             }
         }
         let hand_back = self.hand_over(messages, handed_over).await;
-        self.publisher.publish_granted(&self.database, upserts.publication.as_ref()).await;
+        self.announcements.ask(&self.database, upserts.publication_due).await;
         Ok(hand_back)
     }
 

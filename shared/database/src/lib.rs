@@ -37,5 +37,6 @@ pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Peek, Slots, Step};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
-    Dispatch, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, RunSettings, Snapshot, Started,
+    Begun, Dispatch, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, RunSettings, Snapshot,
+    Started,
 };

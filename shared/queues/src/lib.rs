@@ -6,7 +6,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `messages` | [`OrderMessage`], [`TicketMessage`], [`RunMessage`] |
+//! | `messages` | [`OrderMessage`], [`TicketMessage`], [`RunMessage`], [`PublishMessage`] |
 //! | `outage` | [`Queue::postpone`]: work goes on when the database is back |
 //! | `subject` | [`Subject`]: what a message is about, of whatever version |
 //! | `queue` | [`Queue`]: sends one message or many |
@@ -25,7 +25,7 @@ mod subject;
 
 #[cfg(feature = "sqs")]
 pub use aws_sdk_sqs::Client;
-pub use messages::{OrderMessage, RunMessage, TicketMessage, Waiting, earlier};
+pub use messages::{AnyRunMessage, OrderMessage, PublishMessage, RunMessage, TicketMessage, Waiting, earlier};
 #[cfg(feature = "sqs")]
 pub use queue::{MAX_DELAY, Queue, QueueError, client};
 #[cfg(feature = "sqs")]

@@ -25,6 +25,11 @@ pub enum Subject {
         /// The pulse's number, where it is one.
         pulse: Option<i64>,
     },
+    /// A publication of the progress.
+    Publication {
+        /// Whose progress.
+        location_id: LocationId,
+    },
 }
 
 /// The fields that decide the subject. All others may have any value.
@@ -35,6 +40,7 @@ struct Ids {
     #[serde(default)]
     run_id: Id<RunId>,
     pulse: Option<Id<i64>>,
+    publish: Option<IgnoredAny>,
 }
 
 /// An id, or something else: an order counts as one without a run then.
@@ -64,12 +70,13 @@ impl Subject {
     /// The subject of a message; `None` where it names none.
     #[must_use]
     pub fn of(record: &SqsMessage) -> Option<Self> {
-        let Ids { location_id, order_id, run_id, pulse } = serde_json::from_str(record.body.as_deref()?).ok()?;
+        let Ids { location_id, order_id, run_id, pulse, publish } =
+            serde_json::from_str(record.body.as_deref()?).ok()?;
         let run_id = run_id.readable();
         match (order_id, run_id, pulse) {
             (Some(order_id), run_id, _) => Some(Self::Order { location_id, order_id, run_id }),
             (None, Some(run_id), Some(pulse)) => Some(Self::Run { location_id, run_id, pulse: pulse.readable() }),
-            (None, ..) => None,
+            (None, ..) => publish.map(|_| Self::Publication { location_id }),
         }
     }
 
@@ -77,7 +84,9 @@ impl Subject {
     #[must_use]
     pub const fn location_id(&self) -> &LocationId {
         match self {
-            Self::Order { location_id, .. } | Self::Run { location_id, .. } => location_id,
+            Self::Order { location_id, .. } | Self::Run { location_id, .. } | Self::Publication { location_id } => {
+                location_id
+            }
         }
     }
 }

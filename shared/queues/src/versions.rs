@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::batch::{SqsMessage, receive};
-use crate::{OrderMessage, RunMessage, Subject, TicketMessage};
+use crate::{AnyRunMessage, OrderMessage, Subject, TicketMessage};
 
 const REFUSED: &str = "not the expected fields";
 
@@ -37,11 +37,11 @@ fn ticket(body: &Value) -> Outcome {
     read::<TicketMessage>(body)
 }
 
-fn pulse(body: &Value) -> Outcome {
-    read::<RunMessage>(body)
+fn of_run(body: &Value) -> Outcome {
+    read::<AnyRunMessage>(body)
 }
 
-fn current() -> [Kind; 3] {
+fn current() -> [Kind; 4] {
     let order_message = json!({
         "location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r1", "attempt": 2, "noticed_at_ms": 1000,
         "waiting_since_ms": 2000,
@@ -51,7 +51,13 @@ fn current() -> [Kind; 3] {
         "waiting_since_ms": 2000,
     });
     let pulse_message = json!({ "location_id": "loc", "run_id": "r1", "pulse": 4, "waiting_since_ms": 2000 });
-    [("order", order, order_message), ("ticket", ticket, ticket_message), ("pulse", pulse, pulse_message)]
+    let publish_message = json!({ "location_id": "loc", "publish": true });
+    [
+        ("order", order, order_message),
+        ("ticket", ticket, ticket_message),
+        ("pulse", of_run, pulse_message),
+        ("publication", of_run, publish_message),
+    ]
 }
 
 /// Values that no version has meant, by field.
@@ -59,6 +65,7 @@ fn nonsense(field: &str) -> Vec<Value> {
     match field {
         "attempt" => vec![json!("2"), json!(-1), json!(1.5), json!(null), json!(4_294_967_296_u64)],
         "pulse" => vec![json!("4"), json!(4.5), json!(null), json!({})],
+        "publish" => vec![json!("yes"), json!(1), json!(null), json!({})],
         "noticed_at_ms" | "waiting_since_ms" => vec![json!("1000"), json!(1000.5), json!(i64::MAX), json!([])],
         // No run is no nonsense.
         "run_id" => vec![json!(5), json!(""), json!("r 1"), json!("r".repeat(65)), json!({})],
@@ -106,6 +113,8 @@ fn a_field_less_has_its_default_or_is_named() {
                 ("order" | "ticket", "run_id") | ("order", "noticed_at_ms") | (_, "waiting_since_ms") => {
                     Ok(without(&message, field))
                 }
+                // What isn't a publication is taken for a pulse.
+                ("publication", "publish") => Err("the field run_id is missing".to_owned()),
                 _ => Err(format!("the field {field} is missing")),
             };
             match (&found, &expected) {
@@ -152,8 +161,8 @@ fn what_a_refused_message_is_about_is_still_found() {
                 let body = with(&message, field, value.clone());
                 assert!(read(&body).is_err());
                 let expected = match (field.as_str(), whole.clone()) {
-                    // Only a pulse has a pulse: without any it is none.
-                    ("pulse", _) if value.is_null() => None,
+                    // Only a pulse has a pulse: without any it is none. A publication likewise.
+                    ("pulse" | "publish", _) if value.is_null() => None,
                     ("pulse", Some(Subject::Run { location_id, run_id, .. })) => {
                         Some(Subject::Run { location_id, run_id, pulse: None })
                     }
