@@ -26,8 +26,9 @@ async fn a_message_of_a_run_that_was_given_up_is_told_as_a_failure_and_the_run_e
     let mut dashboard = Dashboard::open(&world, As::Member).await;
     let run_id = world.api.start(SYNC).await;
     // The other batches have been told of, so that this is the next to be published; its own batch waits with it.
-    let quiet = "listing_complete and synced > 0 and granted_version = version
-        and granted_at < clock_timestamp() - interval '500 milliseconds'";
+    let quiet = "listing_complete and synced > 0 and granted_version = version and published_seq >= granted_seq
+        and not exists (select from public.sync_locations l where l.location_id = sync_runs.location_id
+          and l.publication_begins_at > clock_timestamp() - interval '500 milliseconds')";
     until("the slow order's batch alone to be missing", A_MOMENT, async || {
         let query =
             format!("select 1 from public.sync_runs where run_id = '{run_id}' and state = 'Syncing' and {quiet}");

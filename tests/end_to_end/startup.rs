@@ -11,8 +11,8 @@ use tokio::{process::Command, time::timeout};
 const FUNCTIONS: [(&str, bool, &[&str]); 12] = [
     ("authorizer", false, &["SUPABASE_URL", "WS_TICKET_SECRET", "GHL_LOCATION_ID"]),
     ("dashboard", false, &["WEBSOCKET_URL", "GHL_LOCATION_ID"]),
-    ("dead-letters", true, &["STATUS_BUCKET"]),
-    ("full-sync", true, &["RUNS_QUEUE_URL", "STATUS_BUCKET"]),
+    ("dead-letters", true, &["RUNS_QUEUE_URL"]),
+    ("full-sync", true, &["RUNS_QUEUE_URL"]),
     ("gate", true, &[]),
     ("order-sync", true, &["GHL_API_BASE_URL", "GHL_ACCESS_TOKEN", "ORDERS_QUEUE_URL"]),
     (
@@ -24,7 +24,7 @@ const FUNCTIONS: [(&str, bool, &[&str]); 12] = [
             "ORDERS_QUEUE_URL",
             "ORDERS_BULK_QUEUE_URL",
             "TICKETS_QUEUE_URL",
-            "STATUS_BUCKET",
+            "RUNS_QUEUE_URL",
         ],
     ),
     (
@@ -40,7 +40,7 @@ const FUNCTIONS: [(&str, bool, &[&str]); 12] = [
         ],
     ),
     ("sync-status", true, &["RUNS_QUEUE_URL", "STATUS_BUCKET", "WS_TICKET_SECRET"]),
-    ("tickets", true, &["TICKETS_QUEUE_URL", "STATUS_BUCKET"]),
+    ("tickets", true, &["TICKETS_QUEUE_URL", "RUNS_QUEUE_URL"]),
     ("webhook", false, &["GHL_LOCATION_ID", "ORDERS_QUEUE_URL"]),
     ("websocket", true, &["WEBSOCKET_ENDPOINT", "RUNS_QUEUE_URL"]),
 ];

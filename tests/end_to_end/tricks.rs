@@ -189,7 +189,8 @@ async fn the_public_key_and_a_users_token_see_nothing_of_the_database() {
                 assert!([401, 403].contains(&answer.status), "{who}: {method} {table}: {answer:?}");
             }
         }
-        for function in ["upsert_orders", "reconcile_tickets", "validate_ticket", "sync_snapshot", "list_connections"] {
+        for function in ["upsert_orders", "reconcile_tickets", "validate_ticket", "sync_snapshot", "begin_publication"]
+        {
             let url = format!("{}/rpc/{function}", world.postgrest_url);
             let request = http.post(url).header("apikey", &public).bearer_auth(token);
             let answer = Answer::to(request.json(&json!({ "request": { "location_id": world.location_id } }))).await;

@@ -109,8 +109,8 @@ fn lost_answers() -> Vec<Case> {
             &["begin_pulse", "due_orders", "upsert_orders", "sync_snapshot"],
         ),
         lost(
-            "Answers are lost of record_page, reconcile_tickets, list_connections",
-            &["record_page", "reconcile_tickets", "list_connections"],
+            "Answers are lost of record_page, reconcile_tickets, begin_publication",
+            &["record_page", "reconcile_tickets", "begin_publication"],
         ),
         lost(
             "Answers are lost of dispatch_orders, acquire_slots, confirm_publication",

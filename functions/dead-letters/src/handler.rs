@@ -4,11 +4,10 @@ use std::time::{Duration, Instant};
 
 use database::{Database, Failure};
 use domain::failure::MAX_RECEIVES;
-use domain::frames::Publication;
 use domain::{Cause, FailureClass, OrderId, RunId};
 use queues::Subject;
 use queues::batch::{BatchItemFailures, SqsEvent, SqsMessage, failures, measure_age};
-use runs::Publisher;
+use runs::Announcements;
 use telemetry::metrics::{self, Metric};
 
 const REASON: &str = "It failed five times because a part of the system could not be reached. Look at the logs of that time, then retry it.";
@@ -20,7 +19,7 @@ const UNREADABLE: &str = "unreadable_message";
 /// The function's state.
 pub(crate) struct DeadLetters {
     pub(crate) database: Database,
-    pub(crate) publisher: Publisher,
+    pub(crate) announcements: Announcements,
     /// After this time without a pulse a run has lost it.
     pub(crate) pulse_lost_after: Duration,
 }
@@ -37,10 +36,7 @@ impl DeadLetters {
                 continue;
             }
             match self.record(&message_id, record).await {
-                Ok(Some(publication)) => {
-                    self.publisher.publish(&self.database, &publication).await;
-                }
-                Ok(None) => {}
+                Ok(publication_due) => self.announcements.ask(&self.database, publication_due).await,
                 Err(error) => {
                     tracing::error!(
                         message_id,
@@ -54,8 +50,9 @@ impl DeadLetters {
         failures(hand_back)
     }
 
-    /// Records what a dead letter is about, and logs it once it is recorded. If it isn't, the message is delivered again.
-    async fn record(&self, message_id: &str, record: &SqsMessage) -> Result<Option<Publication>, database::Error> {
+    /// Records what a dead letter is about, and logs it once it is recorded. If it isn't, the message is delivered again. Whether to
+    /// ask for a publication.
+    async fn record(&self, message_id: &str, record: &SqsMessage) -> Result<bool, database::Error> {
         let ours = |subject: &Subject| subject.location_id() == self.database.location_id();
         let failure = match Subject::of(record).filter(ours) {
             Some(Subject::Run { run_id, pulse, .. }) => {
@@ -69,12 +66,17 @@ impl DeadLetters {
                 } else {
                     tracing::warn!(message_id, run_id = %run_id, pulse, "A pulse failed permanently; its run has ended or goes on with a newer one");
                 }
-                return Ok(ended.publication);
+                return Ok(ended.publication_due);
+            }
+            // The run's pulse asks for as many as it takes.
+            Some(Subject::Publication { .. }) => {
+                tracing::warn!(message_id, "A publication failed permanently");
+                return Ok(false);
             }
             // Nothing was heard of them since: the run's pulses send each of them again, alone, or hand it over to tickets.
             Some(Subject::Orders { run_id, .. }) => {
                 tracing::warn!(message_id, run_id = %run_id, "A message about several orders failed permanently; each of them goes again, alone");
-                return Ok(None);
+                return Ok(false);
             }
             Some(Subject::Order { order_id, run_id, .. }) => Failure {
                 order_id,
@@ -89,7 +91,7 @@ impl DeadLetters {
                 // The message's own id stands for the order it doesn't name.
                 let Ok(order_id) = OrderId::try_new(message_id) else {
                     tracing::error!(message_id, "An unreadable message was discarded without a record");
-                    return Ok(None);
+                    return Ok(false);
                 };
                 Failure {
                     order_id,
@@ -109,13 +111,14 @@ impl DeadLetters {
         tracing::error!(message_id, order_id = %order_id, run_id, code, "A message failed permanently");
         metrics::count(Metric::FailuresRecorded, 1);
         metrics::count(Metric::OrdersFailed, usize::from(*code != UNREADABLE));
-        Ok(recorded.publication)
+        Ok(recorded.publication_due)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use aws_config::{BehaviorVersion, SdkConfig};
+    use queues::Queue;
     use settings::Env;
 
     use super::*;
@@ -127,13 +130,11 @@ mod tests {
             ("SUPABASE_URL", "http://127.0.0.1:1"),
             ("SUPABASE_SERVICE_ROLE_KEY", "invented"),
             ("GHL_LOCATION_ID", "loc"),
-            ("STATUS_BUCKET", "status"),
         ]);
         let config = SdkConfig::builder().behavior_version(BehaviorVersion::latest()).build();
         let database = wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap();
-        let publisher_config = runs::setup::publisher_config(&env).unwrap();
-        let publisher = Publisher::connect(&config, &publisher_config);
-        let dead_letters = DeadLetters { database, publisher, pulse_lost_after: Duration::from_secs(30) };
+        let announcements = Announcements::new(Queue::new(queues::client(&config), "http://127.0.0.1:1/0/runs"));
+        let dead_letters = DeadLetters { database, announcements, pulse_lost_after: Duration::from_secs(30) };
         // Its id can't stand for an order: a letter that is begun is discarded without the database.
         let event = || {
             let mut letter = SqsMessage::default();

@@ -10,8 +10,9 @@ use std::time::Duration;
 use domain::run::PULSE_LOST_AFTER;
 use handler::DeadLetters;
 use lambda_runtime::{LambdaEvent, service_fn};
+use queues::Queue;
 use queues::batch::SqsEvent;
-use runs::Publisher;
+use runs::Announcements;
 use settings::{Env, aws_config};
 use wiring::HttpClient;
 
@@ -22,11 +23,10 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let env = Env::process();
-    let (database, publisher_config) =
-        (wiring::database(&env, HttpClient::new()?)?, runs::setup::publisher_config(&env)?);
-    let publisher = Publisher::connect(&aws_config().await, &publisher_config);
+    let (database, runs) = (wiring::database(&env, HttpClient::new()?)?, env.url("RUNS_QUEUE_URL")?);
+    let announcements = Announcements::new(Queue::new(queues::client(&aws_config().await), runs));
     let pulse_lost_after = wiring::pace(&env)?.of(PULSE_LOST_AFTER);
-    let dead_letters = DeadLetters { database, publisher, pulse_lost_after };
+    let dead_letters = DeadLetters { database, announcements, pulse_lost_after };
     let handle = async |event: LambdaEvent<SqsEvent>| {
         let ends_at = event.context.deadline();
         let work = dead_letters.handle(event.payload, deadline::before(ends_at, RESERVE));
@@ -36,6 +36,6 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     lambda_runtime::run(service_fn(handle)).await
 }
 
-/// No dead letter is begun within this time before Lambda ends the invocation: a call to the database and a publication may
-/// take their whole time-outs.
-const RESERVE: Duration = Duration::from_secs(22);
+/// No dead letter is begun within this time before Lambda ends the invocation: a call to the database and asking for a
+/// publication may take their whole time-outs.
+const RESERVE: Duration = Duration::from_secs(16);

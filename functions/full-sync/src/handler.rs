@@ -3,7 +3,7 @@
 use database::{Database, NewRun, RunSettings};
 use domain::RunKind;
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request, started};
-use runs::{Publisher, Pulses};
+use runs::{Announcements, Pulses};
 use serde_json::json;
 
 /// The function's state.
@@ -11,7 +11,7 @@ pub(crate) struct FullSync {
     pub(crate) database: Database,
     pub(crate) settings: RunSettings,
     pub(crate) pulses: Pulses,
-    pub(crate) publisher: Publisher,
+    pub(crate) announcements: Announcements,
 }
 
 /// What a request asks the function to do.
@@ -29,7 +29,8 @@ impl FullSync {
             Command::Cancel => self.cancel(&caller).await,
             Command::Start(kind) => {
                 let new = NewRun::of(kind, caller.user_id);
-                let start = runs::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
+                let start =
+                    runs::start_run(&self.database, &self.announcements, self.settings, &self.pulses, &new).await;
                 started(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
             }
         }
@@ -42,8 +43,7 @@ impl FullSync {
             return Err(ApiError::conflict("no_run_in_progress", "There is no sync to cancel"));
         };
         tracing::info!(run_id = %run.run_id, "A run was cancelled");
-        // Published at once; if that fails, the run's next pulse publishes it.
-        self.publisher.publish_granted(&self.database, cancelled.publication.as_ref()).await;
+        self.announcements.ask(&self.database, cancelled.publication_due).await;
         json(StatusCode::OK, &json!({ "message": "Sync cancelled", "runId": run.run_id }))
     }
 }

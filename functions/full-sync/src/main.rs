@@ -7,7 +7,8 @@ mod handler;
 use std::process::ExitCode;
 
 use handler::FullSync;
-use runs::Publisher;
+use queues::Queue;
+use runs::Announcements;
 use settings::{Env, aws_config};
 use wiring::HttpClient;
 
@@ -20,9 +21,9 @@ async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let (database, settings) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::run_settings(&env)?);
     let runs_url = env.url("RUNS_QUEUE_URL")?;
-    let publisher_config = runs::setup::publisher_config(&env)?;
-    let config = aws_config().await;
-    let pulses = runs::setup::pulses(&env, queues::Queue::new(queues::client(&config), runs_url))?;
-    let full_sync = FullSync { database, settings, pulses, publisher: Publisher::connect(&config, &publisher_config) };
+    let sqs = queues::client(&aws_config().await);
+    let pulses = runs::setup::pulses(&env, Queue::new(sqs.clone(), runs_url.clone()))?;
+    let full_sync =
+        FullSync { database, settings, pulses, announcements: Announcements::new(Queue::new(sqs, runs_url)) };
     http_api::serve(|request| full_sync.handle(request)).await
 }

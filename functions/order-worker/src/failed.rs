@@ -9,7 +9,7 @@ use domain::{Cause, FailureClass, RunId, failure};
 use jiff::Timestamp;
 use orders::FetchError;
 use queues::{OrderMessage, Queue};
-use runs::Publisher;
+use runs::Announcements;
 use telemetry::metrics::{self, Metric};
 
 use crate::batch::Task;
@@ -112,7 +112,7 @@ impl Retries {
     pub(crate) async fn handle(
         &self,
         database: &Database,
-        publisher: &Publisher,
+        announcements: &Announcements,
         not_stored: Vec<(Task, NotStored)>,
     ) -> Vec<String> {
         let (mut hand_back, mut given_up, mut stopping) = (Vec::new(), Vec::new(), None);
@@ -145,7 +145,7 @@ impl Retries {
                     if ended.ended {
                         tracing::error!(run_id = %run_id, code, reason, "A run ends with an error");
                     }
-                    publisher.publish_granted(database, ended.publication.as_ref()).await;
+                    announcements.ask(database, ended.publication_due).await;
                 }
                 Err(error) => {
                     tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run could not be ended")
@@ -169,7 +169,7 @@ impl Retries {
                 Ok(recorded) => {
                     metrics::count(Metric::OrdersFailed, failures.len());
                     metrics::count(Metric::FailuresRecorded, failures.len());
-                    publisher.publish_granted(database, recorded.publication.as_ref()).await;
+                    announcements.ask(database, recorded.publication_due).await;
                 }
                 Err(error) => {
                     tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");

@@ -20,7 +20,7 @@ use lambda_runtime::{LambdaEvent, service_fn};
 use orders::Products;
 use queues::Queue;
 use queues::batch::SqsEvent;
-use runs::Publisher;
+use runs::Announcements;
 use settings::{Env, aws_config};
 use wiring::HttpClient;
 use worker::{HandOver, Worker};
@@ -37,11 +37,9 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let database = wiring::database(&env, http)?;
     let rules = orders::setup::rules(&env)?;
     let urls = [env.url("ORDERS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
-    let [orders, bulk, tickets] = urls;
-    let publisher_config = runs::setup::publisher_config(&env)?;
+    let ([orders, bulk, tickets], runs) = (urls, env.url("RUNS_QUEUE_URL")?);
     let settle = env.milliseconds("WEBHOOK_SETTLE_MS", SETTLE)?;
-    let config = aws_config().await;
-    let sqs = queues::client(&config);
+    let sqs = queues::client(&aws_config().await);
     let worker = Worker {
         database,
         fetcher,
@@ -52,8 +50,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
             bulk: Queue::new(sqs.clone(), bulk),
             pace: wiring::pace(&env)?,
         },
-        tickets: HandOver { one: Queue::new(sqs.clone(), tickets.clone()), several: Queue::new(sqs, tickets) },
-        publisher: Publisher::connect(&config, &publisher_config),
+        tickets: HandOver { one: Queue::new(sqs.clone(), tickets.clone()), several: Queue::new(sqs.clone(), tickets) },
+        announcements: Announcements::new(Queue::new(sqs, runs)),
         settle,
     };
     let handle = async |event: LambdaEvent<SqsEvent>| {

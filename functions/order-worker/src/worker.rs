@@ -13,7 +13,7 @@ use orders::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepar
 use queues::batch::BatchItemFailures;
 use queues::batch::{SqsEvent, failures, measure_age, receive_work};
 use queues::{MOST_TOGETHER, Queue, QueueError, TicketMessage, TicketsMessage};
-use runs::Publisher;
+use runs::Announcements;
 use telemetry::metrics::{self, Metric};
 use tracing::{Instrument, error_span};
 
@@ -28,7 +28,7 @@ pub(crate) struct Worker {
     pub(crate) rules: Rules,
     pub(crate) retries: Retries,
     pub(crate) tickets: HandOver,
-    pub(crate) publisher: Publisher,
+    pub(crate) announcements: Announcements,
     /// How long a worker waits for the other webhooks of a burst.
     pub(crate) settle: Duration,
 }
@@ -101,7 +101,7 @@ impl Worker {
         // First, so that the run dispatches them again as soon as may be.
         self.give_back(too_early, &mut not_stored).await;
         hand_back.extend(self.store(lane, read, &mut not_stored, deadline).await);
-        hand_back.extend(self.retries.handle(&self.database, &self.publisher, not_stored).await);
+        hand_back.extend(self.retries.handle(&self.database, &self.announcements, not_stored).await);
         hand_back
     }
 
@@ -263,7 +263,7 @@ impl Worker {
             }
         }
         let hand_back = self.hand_over(messages, handed_over).await;
-        self.publisher.publish_granted(&self.database, upserts.publication.as_ref()).await;
+        self.announcements.ask(&self.database, upserts.publication_due).await;
         Ok(hand_back)
     }
 

@@ -1,17 +1,17 @@
-//! The events: pulses from the queue, or a schedule's event.
+//! The events: pulses and publications from the queue, or a schedule's event.
 
 use std::time::Instant;
 
 use domain::FailureClass;
-use queues::RunMessage;
 use queues::batch::{OTHER_LOCATION, SqsEvent, failures, measure_age, receive_all};
+use queues::{AnyRunMessage, PublishMessage, RunMessage};
 use serde_json::{Value, json};
 use tracing::{Instrument, error_span};
 
 use crate::worker::RunWorker;
 
 impl RunWorker {
-    /// Handles pulses from the queue, or a schedule's event.
+    /// Handles pulses and publications from the queue, or a schedule's event.
     pub(crate) async fn handle(&self, event: Value, deadline: Instant) -> Result<Value, lambda_runtime::Error> {
         if event.get("schedule").is_some() {
             let event = serde_json::from_value(event).map_err(|error| format!("unknown schedule: {error}"))?;
@@ -21,13 +21,23 @@ impl RunWorker {
         let event: SqsEvent = serde_json::from_value(event)
             .map_err(|_| "the event is neither a batch of messages nor a schedule's event")?;
         measure_age(&event);
-        let (received, unreadable) = receive_all::<RunMessage>(&event);
+        let (received, unreadable) = receive_all::<AnyRunMessage>(&event);
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
         let mut hand_back: Vec<String> = unreadable.into_iter().map(|problem| problem.message_id).collect();
         for received in received {
-            let message = received.message;
+            let message = match received.message {
+                AnyRunMessage::Pulse(message) => message,
+                AnyRunMessage::Publish(PublishMessage { location_id, .. }) => {
+                    if location_id == *self.database.location_id() {
+                        self.publisher.publish(&self.database, &self.announcements).await;
+                    } else {
+                        tracing::warn!(message_id = received.message_id, "{OTHER_LOCATION}");
+                    }
+                    continue;
+                }
+            };
             let RunMessage { location_id, run_id, pulse, .. } = &message;
             if location_id != self.database.location_id() {
                 tracing::warn!(message_id = received.message_id, run_id = %run_id, "{OTHER_LOCATION}");

@@ -1,17 +1,20 @@
-//! The pulse of a run: lists pages, dispatches orders, ends the cool-down. Starts scheduled runs, and resends lost pulses.
+//! The pulse of a run: lists pages, dispatches orders, ends the cool-down. Publishes progress, starts scheduled runs, and resends
+//! lost pulses.
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `handler` | the events: pulses, or a schedule's event |
+//! | `handler` | the events: pulses, publications, or a schedule's event |
 //! | `pulse` | one pulse: what is due in each state of the run |
 //! | `pages` | listing: page after page within the rate limit |
+//! | `publish` | status document and frames |
 //! | `schedule` | the incremental, full and watch schedules |
-//! | `worker` | the state, and what more than one of these does: dispatching, publishing, ending a run early |
+//! | `worker` | the state, and what more than one of these does: dispatching, ending a run early |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod handler;
 mod pages;
+mod publish;
 mod pulse;
 mod schedule;
 mod worker;
@@ -21,8 +24,9 @@ use std::time::{Duration, Instant};
 
 use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 use lambda_runtime::{LambdaEvent, service_fn};
+use publish::{Publisher, PublisherConfig};
 use queues::Queue;
-use runs::Publisher;
+use runs::Announcements;
 use serde_json::Value;
 use settings::{Env, aws_config};
 use wiring::HttpClient;
@@ -41,7 +45,7 @@ async fn start() -> Result<(), lambda_runtime::Error> {
     let urls = [env.url("RUNS_QUEUE_URL")?, env.url("ORDERS_BULK_QUEUE_URL")?, env.url("TICKETS_QUEUE_URL")?];
     let [runs, bulk, tickets] = urls;
     let interval = env.seconds("PULSE_SECONDS", PULSE_EVERY)?;
-    let publisher_config = runs::setup::publisher_config(&env)?;
+    let publisher_config = PublisherConfig::from_env(&env)?;
     let config = aws_config().await;
     let sqs = queues::client(&config);
     let worker = RunWorker {
@@ -50,7 +54,8 @@ async fn start() -> Result<(), lambda_runtime::Error> {
         settings,
         interval,
         pace: wiring::pace(&env)?,
-        pulses: runs::setup::pulses(&env, Queue::new(sqs.clone(), runs))?,
+        pulses: runs::setup::pulses(&env, Queue::new(sqs.clone(), runs.clone()))?,
+        announcements: Announcements::new(Queue::new(sqs.clone(), runs)),
         bulk: Bulk { one: Queue::new(sqs.clone(), bulk.clone()), several: Queue::new(sqs.clone(), bulk) },
         tickets: Queue::new(sqs, tickets),
         publisher: Publisher::connect(&config, &publisher_config),

@@ -299,7 +299,7 @@ impl RunWorker {
         let Batch { orders, issues, .. } = batch;
         let record = PageRecord { run_id: &run.run_id, listing, completed, total_count, sweep, orders, issues };
         let recorded = self.database.record_page(record).await?;
-        self.publish(recorded.publication).await;
+        self.announcements.ask(&self.database, recorded.publication_due).await;
         Ok(recorded.run)
     }
 
@@ -307,7 +307,7 @@ impl RunWorker {
     async fn take_rest(&self, run: &Run, deadline: Instant) -> Result<Listed, lambda_runtime::Error> {
         loop {
             let taken = self.database.take_rest(&run.run_id).await?;
-            self.publish(taken.publication).await;
+            self.announcements.ask(&self.database, taken.publication_due).await;
             if taken.run.state != RunState::Syncing {
                 return Ok(Listed::RunOver);
             }

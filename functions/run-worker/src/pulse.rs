@@ -39,10 +39,8 @@ impl RunWorker {
             tracing::debug!(run_id = %run_id, pulse, "A superseded pulse was ignored");
             return Ok(());
         };
-        let published = match &begun.publication {
-            Some(publication) => self.publisher.publish(&self.database, publication).await,
-            None => run.announced_state == Some(run.state),
-        };
+        self.announcements.ask(&self.database, begun.publication_due).await;
+        let published = run.announced_state == Some(run.state);
         let next = match run.state {
             RunState::Syncing => Some(self.work(&run, deadline).await?),
             RunState::Delay => {

@@ -41,7 +41,7 @@ impl RunWorker {
         let daily_reserve = Some(self.fetcher.limits().daily_reserve);
         let new = NewRun { daily_reserve, full_run_within_hours, ..NewRun::of(kind, "schedule".to_owned()) };
         let started = self.database.start_run(&new, self.settings).await?;
-        self.publish(started.finished).await;
+        self.announcements.ask(&self.database, started.publication_due).await;
         match (started.started, started.run, started.pulse) {
             (true, Some(run), Some(pulse)) => {
                 // The database may have made it a full run, if that couldn't start when it was due.

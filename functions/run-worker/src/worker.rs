@@ -1,14 +1,15 @@
-//! The function's state, and what its modules share: dispatching, publishing, ending a run early.
+//! The function's state, and what its modules share: dispatching, ending a run early.
 
 use std::time::{Duration, Instant};
 
 use database::{Database, Dispatch, DispatchLimits, RunSettings};
 use domain::failure::Pace;
-use domain::frames::Publication;
 use domain::{Cause, Change, Run, RunKind};
 use orders::{FetchError, Fetcher};
 use queues::{MOST_TOGETHER, OrderMessage, OrdersMessage, Queue, QueueError, TicketMessage};
-use runs::{Publisher, Pulses};
+use runs::{Announcements, Pulses};
+
+use crate::publish::Publisher;
 
 /// The function's state.
 pub(crate) struct RunWorker {
@@ -20,6 +21,7 @@ pub(crate) struct RunWorker {
     pub(crate) pulses: Pulses,
     pub(crate) bulk: Bulk,
     pub(crate) tickets: Queue<TicketMessage>,
+    pub(crate) announcements: Announcements,
     pub(crate) publisher: Publisher,
 }
 
@@ -126,13 +128,8 @@ impl RunWorker {
     pub(crate) async fn end(&self, run: &Run, code: &str, message: &str) -> Result<(), lambda_runtime::Error> {
         tracing::error!(run_id = %run.run_id, code, reason = message, "A run ends with an error");
         let ended = self.database.end_run(&run.run_id, code, message).await?;
-        self.publish(ended.publication).await;
+        self.announcements.ask(&self.database, ended.publication_due).await;
         Ok(())
-    }
-
-    /// Publishes what was granted.
-    pub(crate) async fn publish(&self, publication: Option<Publication>) {
-        self.publisher.publish_granted(&self.database, publication.as_ref()).await;
     }
 }
 

@@ -3,10 +3,11 @@
 use database::{Database, NewRun, ReportList, RunSettings};
 use domain::{OrderId, RunId, RunKind, frames};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request, started};
-use runs::{Publisher, Pulses};
+use runs::{Announcements, Pulses};
 use serde::Deserialize;
 use serde_json::json;
 use settings::Secret;
+use status_store::StatusStore;
 use uuid::fmt::Hyphenated;
 
 use crate::report;
@@ -16,7 +17,9 @@ pub(crate) struct SyncStatus {
     pub(crate) database: Database,
     pub(crate) settings: RunSettings,
     pub(crate) pulses: Pulses,
-    pub(crate) publisher: Publisher,
+    pub(crate) announcements: Announcements,
+    /// The published status, for when the database can't be reached.
+    pub(crate) store: StatusStore,
     pub(crate) ws_ticket_secret: Secret,
 }
 
@@ -52,7 +55,7 @@ impl SyncStatus {
         let snapshot = match self.pulses.snapshot(&self.database, false).await {
             Ok(snapshot) => snapshot,
             Err(error) => {
-                return match self.publisher.store().get_status().await {
+                return match self.store.get_status().await {
                     Ok(Some(status)) => {
                         tracing::warn!(
                             error = telemetry::chain(&error),
@@ -101,7 +104,7 @@ impl SyncStatus {
         let retry: Retry = request::json_body(request)?.unwrap_or_default();
         let order_ids = retry.order_ids.map(|ids| parse_ids(&ids)).transpose()?;
         let new = NewRun { order_ids, retry_of: Some(run_id), ..NewRun::of(RunKind::Retry, caller.user_id.clone()) };
-        let start = runs::start_run(&self.database, &self.publisher, self.settings, &self.pulses, &new).await;
+        let start = runs::start_run(&self.database, &self.announcements, self.settings, &self.pulses, &new).await;
         started(start.map_err(|error| ApiError::database_unavailable().caused_by(error))?)
     }
 

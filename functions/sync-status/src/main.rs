@@ -14,8 +14,9 @@ use std::process::ExitCode;
 
 use handler::SyncStatus;
 use queues::Queue;
-use runs::Publisher;
+use runs::Announcements;
 use settings::{Env, Secret, aws_config};
+use status_store::StatusStore;
 use wiring::HttpClient;
 
 #[tokio::main]
@@ -26,11 +27,13 @@ async fn main() -> ExitCode {
 async fn start() -> Result<(), lambda_http::Error> {
     let env = Env::process();
     let (database, settings) = (wiring::database(&env, HttpClient::new()?)?, runs::setup::run_settings(&env)?);
-    let (runs_url, publisher_config) = (env.url("RUNS_QUEUE_URL")?, runs::setup::publisher_config(&env)?);
+    let (runs_url, bucket) = (env.url("RUNS_QUEUE_URL")?, env.required("STATUS_BUCKET")?);
     let ws_ticket_secret = Secret::required(&env, "WS_TICKET_SECRET")?;
     let config = aws_config().await;
-    let pulses = runs::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
-    let publisher = Publisher::connect(&config, &publisher_config);
-    let sync_status = SyncStatus { database, settings, pulses, publisher, ws_ticket_secret };
+    let sqs = queues::client(&config);
+    let pulses = runs::setup::pulses(&env, Queue::new(sqs.clone(), runs_url.clone()))?;
+    let announcements = Announcements::new(Queue::new(sqs, runs_url));
+    let store = StatusStore::new(status_store::client(&config), bucket);
+    let sync_status = SyncStatus { database, settings, pulses, announcements, store, ws_ticket_secret };
     http_api::serve(|request| sync_status.handle(request)).await
 }

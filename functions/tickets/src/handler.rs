@@ -7,13 +7,13 @@ use domain::{Change, FailureClass, LocationId, RunId};
 use jiff::Timestamp;
 use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_work};
 use queues::{MOST_TOGETHER, OneOrMore, Queue, TicketMessage, TicketWork, earlier};
-use runs::Publisher;
+use runs::Announcements;
 use telemetry::metrics::{self, Metric};
 
 /// The function's state.
 pub(crate) struct Tickets {
     pub(crate) database: Database,
-    pub(crate) publisher: Publisher,
+    pub(crate) announcements: Announcements,
     /// The function's own queue, where messages wait for the database.
     pub(crate) queue: Queue<TicketMessage>,
     /// How long they wait, relative to the designed times.
@@ -105,7 +105,7 @@ impl Tickets {
         let orders: Vec<_> = tasks.iter().map(Task::order).collect();
         let recorded = self.database.reconcile_tickets(&orders).await?;
         count(&orders, &recorded);
-        self.publish(&recorded).await;
+        self.announcements.ask(&self.database, recorded.publication_due).await;
         Ok(())
     }
 
@@ -132,12 +132,8 @@ impl Tickets {
         })?;
         metrics::count(Metric::OrdersFailed, 1);
         metrics::count(Metric::FailuresRecorded, 1);
-        self.publish(&recorded).await;
+        self.announcements.ask(&self.database, recorded.publication_due).await;
         Ok(())
-    }
-
-    async fn publish(&self, recorded: &Recorded) {
-        self.publisher.publish_granted(&self.database, recorded.publication.as_ref()).await;
     }
 }
 
@@ -221,7 +217,8 @@ mod tests {
                 "over_validated": 0,
             })
         };
-        let done = json!({ "orders": [done("a", 0), done("b", 0), done("c", 0), done("d", 1)], "publication": null });
+        let done =
+            json!({ "orders": [done("a", 0), done("b", 0), done("c", 0), done("d", 1)], "publication_due": false });
         let recorded = serde_json::from_value(done).unwrap();
         let counted = Collector::default();
         counted.scope(async { count(&orders, &recorded) }).await;

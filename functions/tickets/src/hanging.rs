@@ -9,8 +9,7 @@ use aws_sdk_sqs::config::{Credentials, SharedCredentialsProvider};
 use domain::failure::Pace;
 use queues::Queue;
 use queues::batch::{SqsEvent, SqsMessage};
-use runs::Publisher;
-use runs::publish::PublisherConfig;
+use runs::Announcements;
 use serde_json::json;
 use settings::Env;
 use wiremock::matchers::path;
@@ -25,21 +24,21 @@ fn silent() -> (TcpListener, String) {
     (listener, url)
 }
 
-/// With a short time-out for the bucket and the WebSocket API, so that nobody waits for it.
 fn tickets(database_url: &str, aws_url: &str) -> Tickets {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
-        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_millis(200)).build())
+        .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(7)).build())
         .endpoint_url(aws_url)
         .build();
     let key = ("SUPABASE_SERVICE_ROLE_KEY", "invented");
     let env = Env::of([("SUPABASE_URL", database_url), key, ("GHL_LOCATION_ID", "loc")]);
     let database = wiring::database(&env, wiring::HttpClient::new().unwrap()).unwrap();
-    let publisher_config = PublisherConfig { bucket: "status".to_owned(), endpoint: Some(format!("{aws_url}/live")) };
-    let queue = Queue::new(queues::client(&config), format!("{aws_url}/000000000000/tickets"));
-    Tickets { database, publisher: Publisher::connect(&config, &publisher_config), queue, pace: Pace::default() }
+    let sqs = queues::client(&config);
+    let announcements = Announcements::new(Queue::new(sqs.clone(), format!("{aws_url}/000000000000/runs")));
+    let queue = Queue::new(sqs, format!("{aws_url}/000000000000/tickets"));
+    Tickets { database, announcements, queue, pace: Pace::default() }
 }
 
 fn event() -> SqsEvent {
@@ -56,29 +55,16 @@ fn event() -> SqsEvent {
 }
 
 #[tokio::test]
-async fn a_publication_that_hangs_hands_nothing_back() {
+async fn a_queue_that_hangs_keeps_tickets_that_are_done_for_two_seconds() {
     let (_listener, aws_url) = silent();
     let database = MockServer::start().await;
-    let run = json!({
-        "run_id": "r1", "location_id": "loc", "kind": "full", "state": "Completed", "started_at": "2026-05-01T10:00:00Z",
-        "ended_at": "2026-05-01T10:01:15Z", "listing": null, "listing_complete": true, "listed": 2, "synced": 2, "failed": 0, "skipped": 0,
-        "unchanged": 0, "tickets_total": 0, "tickets_checked": 0, "ticket_types": 0, "tickets_added": 0,
-        "tickets_cancelled": 0, "pulse": 1, "announced_state": "Delay", "now": "2026-05-01T10:01:16Z",
-    });
-    let publication = json!({"location_id": "loc", "seq_first": 1, "run": run});
-    for (function, answer) in [
-        ("reconcile_tickets", json!({"orders": [], "publication": publication})),
-        ("list_connections", json!({"connection_ids": ["c1"]})),
-    ] {
-        let answer = ResponseTemplate::new(200).set_body_json(answer);
-        Mock::given(path(format!("/rest/v1/rpc/{function}"))).respond_with(answer).mount(&database).await;
-    }
-    let handed_back = tickets(&database.uri(), &aws_url).handle(event()).await;
+    let answer = ResponseTemplate::new(200).set_body_json(json!({"orders": [], "publication_due": true}));
+    Mock::given(path("/rest/v1/rpc/reconcile_tickets")).respond_with(answer).mount(&database).await;
+    let tickets = tickets(&database.uri(), &aws_url);
+    let handled = tokio::time::timeout(Duration::from_secs(5), tickets.handle(event())).await;
+    let handed_back = handled.expect("the time-out of the SDK is longer");
     assert!(handed_back.batch_item_failures.is_empty(), "{handed_back:?}");
-    let asked = database.received_requests().await.unwrap();
-    assert!(asked.iter().any(|request| request.url.path().ends_with("/list_connections")), "nothing was published");
-    let confirmed = asked.iter().any(|request| request.url.path().ends_with("/confirm_publication"));
-    assert!(!confirmed, "what wasn't written isn't confirmed");
+    assert_eq!(database.received_requests().await.unwrap().len(), 1, "what the database has to do is one call");
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use handler::Tickets;
 use lambda_runtime::{LambdaEvent, service_fn};
 use queues::Queue;
 use queues::batch::SqsEvent;
-use runs::Publisher;
+use runs::Announcements;
 use settings::{Env, aws_config};
 use wiring::HttpClient;
 
@@ -23,12 +23,11 @@ async fn main() -> ExitCode {
 
 async fn start() -> Result<(), lambda_runtime::Error> {
     let env = Env::process();
-    let (database, publisher_config) =
-        (wiring::database(&env, HttpClient::new()?)?, runs::setup::publisher_config(&env)?);
-    let (queue, pace) = (env.url("TICKETS_QUEUE_URL")?, wiring::pace(&env)?);
-    let config = aws_config().await;
-    let publisher = Publisher::connect(&config, &publisher_config);
-    let tickets = Tickets { database, publisher, queue: Queue::new(queues::client(&config), queue), pace };
+    let (database, pace) = (wiring::database(&env, HttpClient::new()?)?, wiring::pace(&env)?);
+    let (queue, runs) = (env.url("TICKETS_QUEUE_URL")?, env.url("RUNS_QUEUE_URL")?);
+    let sqs = queues::client(&aws_config().await);
+    let announcements = Announcements::new(Queue::new(sqs.clone(), runs));
+    let tickets = Tickets { database, announcements, queue: Queue::new(sqs, queue), pace };
     let handle = async |event: LambdaEvent<SqsEvent>| {
         let work = deadline::in_time(event.context.deadline(), tickets.handle(event.payload));
         Ok::<_, lambda_runtime::Error>(telemetry::invocation(&event.context.request_id, None, work).await?)

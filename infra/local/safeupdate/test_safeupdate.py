@@ -27,8 +27,8 @@ class OurFunctions(unittest.TestCase):
 
     def test_a_condition_that_goes_missing_in_them_is_named(self):
         for file, whole, without, function, what in [
-            ("publications", "set seq = seq + 4 where location_id = p_location", "set seq = seq + 4",
-             "sync_internal.grant_publication", "update of sync_locations"),
+            ("publications", "set publication_asked_at = null\n    where location_id = p_location and publication_asked_at is not null",
+             "set publication_asked_at = null", "sync_internal.begin_publication", "update of sync_locations"),
             ("upkeep", "delete from public.sync_run_labels where run_id = any (v_finished)", "delete from public.sync_run_labels",
              "public.purge", "delete of sync_run_labels"),
             ("outcomes", "where run_id = p_run and state = 'Syncing' and listing_complete and listed = synced + failed + skipped", "",

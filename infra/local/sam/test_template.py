@@ -148,9 +148,10 @@ class Template(unittest.TestCase):
         if variable == "STATUS_BUCKET":
             # Without ListBucket S3 answers 403 instead of 404 for an object that isn't there yet.
             needed = {("s3:ListBucket", "${StatusBucket.Arn}")}
-            needed |= {(action, "${StatusBucket.Arn}/sync_status.json") for action in ("s3:GetObject", "s3:PutObject")}
+            needed.add(("s3:GetObject", "${StatusBucket.Arn}/sync_status.json"))
+            # Only one publishes.
             if function == "RunWorkerFunction":
-                needed.add(("s3:PutObject", "${StatusBucket.Arn}/valid_order_list.json"))
+                needed |= {("s3:PutObject", "${StatusBucket.Arn}/" + name) for name in ("sync_status.json", "valid_order_list.json")}
             return needed
         if variable == "WEBSOCKET_ENDPOINT":
             account = "arn:${AWS::Partition}:execute-api:${AWS::Region}:${AWS::AccountId}"

@@ -60,20 +60,13 @@ $$;
 revoke all on function public.remove_connections(jsonb) from public, anon, authenticated;
 grant execute on function public.remove_connections(jsonb) to service_role;
 
--- The dashboards that a frame is to be sent to.
--- request: {location_id} -> {connection_ids}
--- Locks nothing.
-create or replace function public.list_connections(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+-- The ids of the dashboards that frames are to be sent to, as a JSON list. Part of the call that begins a publication.
+create or replace function sync_internal.open_connections(p_location text) returns jsonb
+language sql volatile
 as $$
-declare
-  v_location text := sync_internal.location(request);
-begin
-  return jsonb_build_object('connection_ids', (
-    select coalesce(jsonb_agg(connection_id order by connection_id), '[]') from public.sync_connections
-    where location_id = v_location and (expires_at is null or expires_at > clock_timestamp())));
-end
+  select coalesce(jsonb_agg(connection_id order by connection_id), '[]') from public.sync_connections
+  where location_id = p_location and (expires_at is null or expires_at > clock_timestamp())
 $$;
 
-revoke all on function public.list_connections(jsonb) from public, anon, authenticated;
-grant execute on function public.list_connections(jsonb) to service_role;
+revoke all on function sync_internal.open_connections(text) from public, anon, authenticated;
+grant execute on function sync_internal.open_connections(text) to service_role;

@@ -1,7 +1,7 @@
 -- Orders that failed for good: in a run they are its outcomes, outside of one they stand here until the next success.
 
 -- Records orders that failed for good; what has a run_id becomes an outcome of that run.
--- request: {location_id, failures: [{order_id, run_id?, cause, class, code, reason, attempts}]} -> {publication}
+-- request: {location_id, failures: [{order_id, run_id?, cause, class, code, reason, attempts}]} -> {publication_due}
 -- Locks: failures by order_id, runs by run_id, their outcomes, the location's row.
 create or replace function public.record_failures(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -23,7 +23,7 @@ begin
   perform sync_internal.record_outcomes(v_location, coalesce((
     select jsonb_agg(i || '{"outcome": "failed"}') from jsonb_array_elements(v_failures) as i
     where i ->> 'run_id' is not null), '[]'));
-  return jsonb_build_object('publication', sync_internal.grant_for_batch(v_location, v_failures));
+  return jsonb_build_object('publication_due', sync_internal.ask_for_batch(v_location, v_failures));
 end
 $$;
 

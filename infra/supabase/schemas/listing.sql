@@ -5,7 +5,7 @@
 -- Takes pages of the listing, or of the sweep for refunds, into the run; ends the run if nothing is open any more.
 -- request: {location_id, run_id, listing, listing_complete, deficit?, short?, total_count, sweep, orders: [{order_id,
 --   source_updated_at, foreign, status?, payment_status?, amount?}], issues?: [{code, message}]}
---   -> {run, recorded, publication}
+--   -> {run, recorded, publication_due}
 -- `short`: orders may be missing of the complete listing, so that none is reported as not listed.
 -- Locks: the run, its outcomes, the location's row.
 create or replace function public.record_page(request jsonb) returns jsonb
@@ -16,12 +16,12 @@ declare
   v_run public.sync_runs;
   v_recorded int := 0;
   v_completes boolean := coalesce((request ->> 'listing_complete')::boolean, false);
-  v_publication jsonb;
+  v_due boolean := false;
 begin
   select * into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
   if not found then
-    return jsonb_build_object('run', null, 'recorded', 0, 'publication', null);
+    return jsonb_build_object('run', null, 'recorded', 0, 'publication_due', false);
   end if;
 
   if v_run.state = 'Syncing' then
@@ -46,10 +46,10 @@ begin
     perform sync_internal.finish_if_complete(v_run.run_id);
   end if;
 
-  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  v_due := sync_internal.ask_publication(v_location, v_run.run_id);
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
   return jsonb_build_object(
-    'run', sync_internal.run_json(v_run), 'recorded', v_recorded, 'publication', v_publication);
+    'run', sync_internal.run_json(v_run), 'recorded', v_recorded, 'publication_due', v_due);
 end
 $$;
 

@@ -82,7 +82,7 @@ grant execute on function sync_internal.remember(text, text[]) to service_role;
 -- Writes the orders that were fetched, remembers each read, and records the outcome of those that need no tickets.
 -- request: {location_id, orders: [{order_id, run_id?, cause, fetched_at, source_updated_at?, foreign, valid, remember_only,
 --   force, attempts, product_ids, lines_readable, lines, ticket_quantities, entitled, entitlement_reason?, live_mode,
---   issues, row}]} -> {orders: [{order_id, result, reason?, issues}], publication}
+--   issues, row}]} -> {orders: [{order_id, result, reason?, issues}], publication_due}
 -- Locks: order memory, orders, failures, each by order_id; runs by run_id; the location's row.
 create or replace function public.upsert_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -175,7 +175,7 @@ begin
   perform sync_internal.settle_upserted(v_location, v_orders, v_results);
   return jsonb_build_object(
     'orders', (select coalesce(jsonb_agg(r - 'remember_only'), '[]') from jsonb_array_elements(v_results) as r),
-    'publication', sync_internal.grant_for_batch(v_location, v_orders));
+    'publication_due', sync_internal.ask_for_batch(v_location, v_orders));
 end
 $$;
 

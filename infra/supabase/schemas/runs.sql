@@ -7,8 +7,8 @@
 -- broke off before its listing was complete, nobody knows the rest: then a new run of its kind starts.
 -- request: {location_id, kind, requested_by, cooldown_ms, lease_ms, publish_interval_ms, order_ids?, retry_of?,
 --   daily_reserve?, full_run_within_hours?}
---   -> {started: true, run, pulse, finished} | {started: false, reason, run, retry_after_seconds, finished?}
--- `finished`: the last publication of the run before, if it was this call that found it over; to be published first.
+--   -> {started: true, run, pulse, publication_due} | {started: false, reason, run, retry_after_seconds, publication_due?}
+-- The end of the run before, if it isn't published yet, is published before the new run.
 -- A scheduled incremental run becomes a full one if the last full one couldn't start when it was due, or is too long ago.
 -- Locks: the advisory lock 'start', the newest run, the location's row, older runs not announced, the new run.
 create or replace function public.start_run(request jsonb) returns jsonb
@@ -21,7 +21,7 @@ declare
   v_ids text[] := sync_internal.texts(request -> 'order_ids');
   v_run public.sync_runs;
   v_old public.sync_runs;
-  v_finished jsonb;
+  v_due boolean := false;
   v_reason text;
   v_now timestamptz;
 begin
@@ -39,20 +39,20 @@ begin
       select * into v_run from public.sync_runs where run_id = v_run.run_id;
       return sync_internal.not_started(v_reason, v_run);
     end if;
-    v_finished := sync_internal.grant_publication(v_location, v_run.run_id);
+    v_due := sync_internal.ask_publication(v_location, v_run.run_id);
   end if;
   if v_kind = 'incremental' and request ->> 'requested_by' = 'schedule' and sync_internal.owes_full_run(v_location, (request ->> 'full_run_within_hours')::int)
     and not sync_internal.lacks_daily_budget(v_location, 'full', (request ->> 'daily_reserve')::int) then
     v_kind := 'full';
   end if;
   if sync_internal.lacks_daily_budget(v_location, v_kind, (request ->> 'daily_reserve')::int) then
-    return sync_internal.not_started('daily_budget', v_run) || jsonb_build_object('finished', v_finished);
+    return sync_internal.not_started('daily_budget', v_run) || jsonb_build_object('publication_due', v_due);
   end if;
 
   if v_kind = 'retry' then
     select * into v_old from public.sync_runs where run_id = v_retry_of and location_id = v_location;
     if v_retry_of is not null and not found then
-      return sync_internal.not_started('unknown_run', null);
+      return sync_internal.not_started('unknown_run', null) || jsonb_build_object('publication_due', v_due);
     end if;
     if cardinality(v_ids) = 0 and not v_old.listing_complete then
       -- A retry that broke off while it took orders is begun again, as any other kind.
@@ -60,11 +60,15 @@ begin
       v_retry_of := coalesce(v_old.retry_of, v_retry_of);
     end if;
     if v_kind = 'retry' and cardinality(v_ids) = 0 and not sync_internal.has_rest(v_retry_of) then
-      return sync_internal.not_started('nothing_to_retry', v_old);
+      return sync_internal.not_started('nothing_to_retry', v_old) || jsonb_build_object('publication_due', v_due);
     end if;
   end if;
 
-  -- From now on the new run speaks for the location: whatever the ones before had left to say, nobody waits for it.
+  -- From now on the new run speaks for the location. The end of the one before is published first; whatever else there was left
+  -- to say, nobody waits for it.
+  update public.sync_locations as l set last_words = sync_internal.run_json(r)
+  from public.sync_runs r
+  where l.location_id = v_location and r.run_id = v_run.run_id and r.announced_state is distinct from r.state;
   update public.sync_runs set announced_state = state
   where location_id = v_location and announced_state is distinct from state and sync_internal.is_final(state);
 
@@ -93,8 +97,8 @@ begin
     perform sync_internal.take_rest(v_run.run_id);
   end if;
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
-  return jsonb_build_object(
-    'started', true, 'run', sync_internal.run_json(v_run), 'pulse', v_run.pulse + 1, 'finished', v_finished);
+  return jsonb_build_object('started', true, 'run', sync_internal.run_json(v_run), 'pulse', v_run.pulse + 1,
+    'publication_due', sync_internal.ask_publication(v_location, v_run.run_id) or v_due);
 end
 $$;
 
@@ -115,7 +119,7 @@ revoke all on function sync_internal.has_rest(uuid) from public, anon, authentic
 grant execute on function sync_internal.has_rest(uuid) to service_role;
 
 -- Goes on with a retry's orders, where start_run left off.
--- request: {location_id, run_id} -> {run, publication}; the run's listing is complete once all are taken.
+-- request: {location_id, run_id} -> {run, publication_due}; the run's listing is complete once all are taken.
 -- Locks: the run, the location's row.
 create or replace function public.take_rest(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -123,7 +127,7 @@ as $$
 declare
   v_location text := sync_internal.location(request);
   v_run public.sync_runs;
-  v_publication jsonb;
+  v_due boolean := false;
 begin
   select * into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
@@ -131,9 +135,9 @@ begin
     perform sync_internal.take_rest(v_run.run_id);
     perform sync_internal.finish_if_complete(v_run.run_id);
   end if;
-  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  v_due := sync_internal.ask_publication(v_location, v_run.run_id);
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
-  return jsonb_build_object('run', sync_internal.run_json(v_run), 'publication', v_publication);
+  return jsonb_build_object('run', sync_internal.run_json(v_run), 'publication_due', v_due);
 end
 $$;
 
@@ -288,7 +292,7 @@ grant execute on function public.skip_run(jsonb) to service_role;
 
 -- Compare-and-set on the pulse's number: a redelivered older pulse dies here, so a run never has two chains of pulses.
 -- Also ends a run whose lease or cool-down is over.
--- request: {location_id, run_id, pulse, claim_ms} -> {accepted, run, publication}
+-- request: {location_id, run_id, pulse, claim_ms} -> {accepted, run, publication_due}
 -- Locks: the run, the location's row.
 create or replace function public.begin_pulse(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -298,7 +302,7 @@ declare
   v_pulse bigint := (sync_internal.required(request, 'pulse'))::bigint;
   v_run public.sync_runs;
   v_now timestamptz;
-  v_publication jsonb;
+  v_due boolean := false;
 begin
   select * into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
@@ -307,7 +311,7 @@ begin
     or v_pulse < v_run.pulse
     or (v_pulse = v_run.pulse and v_run.claimed_until > v_now)
     or not sync_internal.needs_pulses(v_run) then
-    return jsonb_build_object('accepted', false, 'run', sync_internal.run_json(v_run), 'publication', null);
+    return jsonb_build_object('accepted', false, 'run', sync_internal.run_json(v_run), 'publication_due', false);
   end if;
 
   update public.sync_runs
@@ -317,9 +321,9 @@ begin
   perform sync_internal.end_if_lease_expired(v_run.run_id);
   perform sync_internal.end_cooldown(v_run.run_id);
 
-  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  v_due := sync_internal.ask_publication(v_location, v_run.run_id);
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
-  return jsonb_build_object('accepted', true, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+  return jsonb_build_object('accepted', true, 'run', sync_internal.run_json(v_run), 'publication_due', v_due);
 end
 $$;
 
@@ -370,7 +374,7 @@ grant execute on function sync_internal.end_cooldown(uuid) to service_role;
 -- Ends a run before its last outcome, on account of an error or because it was cancelled. If it is on account of a pulse that
 -- failed for good, `dead_pulse` is its number (null: not known): a run that has had another since goes on.
 -- request: {location_id, run_id, state: "Error"|"Cancelled", code, message, dead_pulse?, pulse_lost_after_ms?}
---   -> {ended, run, publication}
+--   -> {ended, run, publication_due}
 -- Locks: the run, the location's row.
 create or replace function public.end_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -379,7 +383,7 @@ declare
   v_location text := sync_internal.location(request);
   v_run public.sync_runs;
   v_ended boolean := false;
-  v_publication jsonb;
+  v_due boolean := false;
 begin
   if sync_internal.required(request, 'state') not in ('Error', 'Cancelled') then
     raise exception 'a run can only be ended as Error or Cancelled' using errcode = '22023';
@@ -389,10 +393,10 @@ begin
   if found and not (request ? 'dead_pulse' and sync_internal.lives_after(v_run, (request ->> 'dead_pulse')::bigint,
     sync_internal.milliseconds(coalesce((request ->> 'pulse_lost_after_ms')::numeric, 30000)))) then
     v_ended := sync_internal.break_off(v_run.run_id, request ->> 'state', request ->> 'code', request ->> 'message');
-    v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+    v_due := sync_internal.ask_publication(v_location, v_run.run_id);
     select * into v_run from public.sync_runs where run_id = v_run.run_id;
   end if;
-  return jsonb_build_object('ended', v_ended, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+  return jsonb_build_object('ended', v_ended, 'run', sync_internal.run_json(v_run), 'publication_due', v_due);
 end
 $$;
 
@@ -414,7 +418,7 @@ revoke all on function sync_internal.lives_after(public.sync_runs, bigint, inter
 grant execute on function sync_internal.lives_after(public.sync_runs, bigint, interval) to service_role;
 
 -- Cancels whatever run of the location is syncing, for somebody who doesn't know its id.
--- request: {location_id, requested_by} -> {cancelled, run|null, publication}
+-- request: {location_id, requested_by} -> {cancelled, run|null, publication_due}
 -- Locks: the run, the location's row.
 create or replace function public.cancel_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -423,16 +427,16 @@ declare
   v_location text := sync_internal.location(request);
   v_run public.sync_runs;
   v_cancelled boolean;
-  v_publication jsonb;
+  v_due boolean := false;
 begin
   select * into v_run from public.sync_runs where location_id = v_location and state = 'Syncing' for update;
   if not found then
-    return jsonb_build_object('cancelled', false, 'run', null, 'publication', null);
+    return jsonb_build_object('cancelled', false, 'run', null, 'publication_due', false);
   end if;
   v_cancelled := sync_internal.break_off(v_run.run_id, 'Cancelled', null, null, request ->> 'requested_by');
-  v_publication := sync_internal.grant_publication(v_location, v_run.run_id);
+  v_due := sync_internal.ask_publication(v_location, v_run.run_id);
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
-  return jsonb_build_object('cancelled', v_cancelled, 'run', sync_internal.run_json(v_run), 'publication', v_publication);
+  return jsonb_build_object('cancelled', v_cancelled, 'run', sync_internal.run_json(v_run), 'publication_due', v_due);
 end
 $$;
 

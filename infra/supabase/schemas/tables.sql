@@ -92,7 +92,14 @@ create table public.sync_locations (
   -- The last number given to a frame. Never reset, so that a dashboard can drop what isn't newer.
   seq bigint not null default 0,
   products_refreshed_at timestamptz,
-  created_at timestamptz not null default now()
+  created_at timestamptz not null default now(),
+  -- Since when a publication is asked for and not begun; null: it isn't.
+  publication_asked_at timestamptz,
+  -- The first number of the publication under way, null if there is none; and when the newest one began, or begins after its wait.
+  publication_seq bigint,
+  publication_begins_at timestamptz,
+  -- The run before the newest, as it ended, if that isn't published yet: it comes before the newest.
+  last_words jsonb
 );
 
 alter table public.sync_locations enable row level security;
@@ -279,11 +286,9 @@ create table public.sync_runs (
   last_pulse_at timestamptz,
   last_progress_at timestamptz not null default clock_timestamp(),
 
-  -- What was published: `version` counts changes, a grant notes the version it hands out.
+  -- What was published: `version` counts changes, a publication notes the version it hands out.
   version bigint not null default 0,
   granted_version bigint not null default -1,
-  granted_at timestamptz,
-  granted_state text,
   granted_seq bigint not null default 0,
   published_seq bigint not null default 0,
   announced_state text

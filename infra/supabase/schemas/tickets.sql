@@ -5,7 +5,7 @@
 -- Tickets and the outcome `synced` in one transaction: a run never counts an order whose tickets weren't reconciled.
 -- Planned anew for each call: the plan that suits one order took 8 s for a thousand.
 -- request: {location_id, orders: [{order_id, run_id?, change: "written|unchanged|stale", attempts}]}
---   -> {orders: [{order_id, found, added, reinstated, cancelled, kept, relabelled, over_validated, issues}], publication}
+--   -> {orders: [{order_id, found, added, reinstated, cancelled, kept, relabelled, over_validated, issues}], publication_due}
 -- Locks: orders by order_id, tickets by ticket_id, failures by order_id; runs with issues, all, the newest; the location's row.
 create or replace function public.reconcile_tickets(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off set plan_cache_mode = force_custom_plan
@@ -29,7 +29,7 @@ begin
   end if;
   return jsonb_build_object(
     'orders', (select coalesce(jsonb_agg(r - 'tickets'), '[]') from jsonb_array_elements(v_results) as r),
-    'publication', sync_internal.grant_for_batch(v_location, v_orders));
+    'publication_due', sync_internal.ask_for_batch(v_location, v_orders));
 end
 $$;
 

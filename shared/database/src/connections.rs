@@ -43,16 +43,4 @@ impl Database {
     pub async fn remove_connections(&self, connection_ids: &[String]) -> Result<(), Error> {
         self.call::<Value>("remove_connections", json!({ "connection_ids": connection_ids })).await.map(drop)
     }
-
-    /// The connections whose user's token is still valid.
-    ///
-    /// # Errors
-    /// [`Error`].
-    pub async fn list_connections(&self) -> Result<Vec<String>, Error> {
-        #[derive(Deserialize)]
-        struct Connections {
-            connection_ids: Vec<String>,
-        }
-        Ok(self.call::<Connections>("list_connections", json!({})).await?.connection_ids)
-    }
 }

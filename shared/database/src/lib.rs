@@ -37,6 +37,6 @@ pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
-    Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage, RunSettings,
-    Snapshot, Started,
+    Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage,
+    RunSettings, Snapshot, Started,
 };

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::frames::Publication;
 use domain::items::Line;
 use domain::outcome::{Reconciled, UpsertResult};
 use domain::{Cause, Change, FailureClass, Issue, OrderId, Personal, RunId};
@@ -127,8 +126,8 @@ pub struct Upserted {
 pub struct Upserts {
     /// One entry per order.
     pub orders: Vec<Upserted>,
-    /// What to publish, when it is time.
-    pub publication: Option<Publication>,
+    /// Whether to ask for a publication.
+    pub publication_due: bool,
 }
 
 /// An order whose tickets are to be reconciled.
@@ -150,8 +149,8 @@ pub struct Recorded {
     /// One entry per order, where the call is about tickets.
     #[serde(default)]
     pub orders: Vec<Reconciled>,
-    /// What to publish, when it is time.
-    pub publication: Option<Publication>,
+    /// Whether to ask for a publication.
+    pub publication_due: bool,
 }
 
 /// A failure to record, on its run or in `sync_failures`.

@@ -47,7 +47,7 @@ pub struct RunSettings {
     pub cooldown: Duration,
     /// How long a run may make no progress.
     pub lease: Duration,
-    /// Least time between two publications.
+    /// Least time between the beginnings of two publications of progress.
     pub publish_interval: Duration,
 }
 
@@ -71,8 +71,9 @@ pub struct Started {
     pub run: Option<Run>,
     /// The number of its first pulse.
     pub pulse: Option<i64>,
-    /// The last publication of the previous run, if this start found that run to be over. It is published first.
-    pub finished: Option<Publication>,
+    /// Whether to ask for a publication: the new run, or the end of the previous one.
+    #[serde(default)]
+    pub publication_due: bool,
     /// Whole seconds after which a start may succeed.
     pub retry_after_seconds: Option<u64>,
 }
@@ -84,8 +85,8 @@ pub struct Pulse {
     pub accepted: bool,
     /// The run.
     pub run: Option<Run>,
-    /// What to publish, when it is time.
-    pub publication: Option<Publication>,
+    /// Whether to ask for a publication.
+    pub publication_due: bool,
 }
 
 /// A listed order.
@@ -132,8 +133,8 @@ pub struct PageRecord<'a> {
 pub struct RecordedPage {
     /// The run after it.
     pub run: Run,
-    /// What to publish, when it is time.
-    pub publication: Option<Publication>,
+    /// Whether to ask for a publication.
+    pub publication_due: bool,
 }
 
 /// Which orders may be dispatched.
@@ -187,8 +188,24 @@ pub struct EndedRun {
     pub ended: bool,
     /// The run.
     pub run: Option<Run>,
+    /// Whether to ask for a publication.
+    pub publication_due: bool,
+}
+
+/// A publication that was begun, or none: another is under way, or nothing is new.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Begun {
     /// What to publish.
     pub publication: Option<Publication>,
+    /// In milliseconds, what is left of the interval to the publication before.
+    #[serde(rename = "wait_ms", deserialize_with = "milliseconds")]
+    pub wait: Duration,
+    /// The connections to post to.
+    pub connection_ids: Vec<String>,
+}
+
+fn milliseconds<'de, D: serde::Deserializer<'de>>(number: D) -> Result<Duration, D::Error> {
+    u64::deserialize(number).map(Duration::from_millis)
 }
 
 /// The current state of the sync.
@@ -375,13 +392,44 @@ impl Database {
         self.call("cancel_run", json!({ "requested_by": requested_by })).await
     }
 
-    /// Confirms that a publication was published.
+    /// Begins a publication of the newest state, unless one is under way or nothing is new.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<(), Error> {
+    pub async fn begin_publication(&self) -> Result<Begun, Error> {
+        self.call("begin_publication", json!({})).await
+    }
+
+    /// Confirms that a publication was published, and begins the next one if something is new by now. `seq` is the last number
+    /// that it used.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn confirm_and_begin(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<Begun, Error> {
+        let request = json!({ "run_id": run_id, "seq": seq, "state": state, "next": true });
+        self.call("confirm_publication", request).await
+    }
+
+    /// Confirms that a publication was published. Whether to ask for another.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            publication_due: bool,
+        }
         let request = json!({ "run_id": run_id, "seq": seq, "state": state });
-        self.call::<Value>("confirm_publication", request).await.map(drop)
+        Ok(self.call::<Answer>("confirm_publication", request).await?.publication_due)
+    }
+
+    /// Gives up a publication that couldn't be made, and what followed if its confirmation's answer was lost, so that another can
+    /// begin at once.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn give_up_publication(&self, seq_first: u64) -> Result<(), Error> {
+        self.call::<Value>("give_up_publication", json!({ "seq_first": seq_first })).await.map(drop)
     }
 
     /// Raises the location's sequence numbers to a published one. Whether they were below it.

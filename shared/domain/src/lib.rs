@@ -29,7 +29,7 @@
 //! | which calls to GHL may be made now | `limiter.sql` (`acquire_slots`) |
 //! | may a run start; when is it over; its lease | `runs.sql`, `outcomes.sql` |
 //! | which listed orders are fetched | `listing.sql` (`triage_listed`) |
-//! | who publishes | `publications.sql` (`grant_publication`) |
+//! | when progress is published | `publications.sql` (`ask_publication`, `begin_publication`) |
 //! | is a ticket admitted; who may take it back | `gate.sql` |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]

@@ -42,6 +42,7 @@ enum Post {
     Sent,
     Gone,
     Failed,
+    NoAnswer,
 }
 
 impl Pusher {
@@ -97,10 +98,15 @@ impl Pusher {
 
     async fn post_in_order(&self, connection_id: String, frames: &[String], deadline: Instant) -> PushReport {
         let mut report = PushReport::default();
-        for frame in frames {
-            match timeout_at(deadline, self.post(&connection_id, frame)).await.unwrap_or(Post::Failed) {
+        for (index, frame) in frames.iter().enumerate() {
+            match timeout_at(deadline, self.post(&connection_id, frame)).await.unwrap_or(Post::NoAnswer) {
                 Post::Sent => report.sent += 1,
                 Post::Failed => report.failed += 1,
+                // The others wait for its place: it takes one time-out, and not one for each frame.
+                Post::NoAnswer => {
+                    report.failed += frames.len() - index;
+                    break;
+                }
                 Post::Gone => {
                     report.gone.push(connection_id);
                     break;
@@ -115,6 +121,10 @@ impl Pusher {
         match posting.await.map_err(|error| kind_of(&error)) {
             Ok(_) => Post::Sent,
             Err("gone") => Post::Gone,
+            Err("unreachable") => {
+                tracing::debug!("A frame could not be posted in time");
+                Post::NoAnswer
+            }
             Err(error) => {
                 tracing::debug!(error, "A frame could not be posted");
                 Post::Failed

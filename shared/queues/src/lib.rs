@@ -6,7 +6,7 @@
 //!
 //! | module | what it is for |
 //! |---|---|
-//! | `messages` | [`OrderMessage`], [`TicketMessage`], [`RunMessage`], and those about several orders |
+//! | `messages` | [`OrderMessage`], [`TicketMessage`], those about several orders, [`RunMessage`], [`PublishMessage`] |
 //! | `outage` | [`Queue::postpone`]: work goes on when the database is back |
 //! | `subject` | [`Subject`]: what a message is about, of whatever version |
 //! | `queue` | [`Queue`]: sends one message or many |
@@ -26,8 +26,8 @@ mod subject;
 #[cfg(feature = "sqs")]
 pub use aws_sdk_sqs::Client;
 pub use messages::{
-    MOST_TOGETHER, OneOrMore, OrderMessage, OrderWork, OrdersMessage, RunMessage, StoredOrder, TicketMessage,
-    TicketWork, TicketsMessage, Waiting, earlier,
+    AnyRunMessage, MOST_TOGETHER, OneOrMore, OrderMessage, OrderWork, OrdersMessage, PublishMessage, RunMessage,
+    StoredOrder, TicketMessage, TicketWork, TicketsMessage, Waiting, earlier,
 };
 #[cfg(feature = "sqs")]
 pub use queue::{MAX_DELAY, Queue, QueueError, client};

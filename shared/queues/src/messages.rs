@@ -1,7 +1,7 @@
 use domain::{Cause, Change, LocationId, OrderId, RunId};
 use jiff::Timestamp;
 use jiff::fmt::serde::timestamp::millisecond;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// In `orders` and `orders-bulk`: fetch this order from GHL and bring its row into step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -155,6 +155,67 @@ pub struct RunMessage {
     pub waiting_since: Option<Timestamp>,
 }
 
+/// In `runs`: publish the progress of this location's run. What it is, the publisher asks the database when it begins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PublishMessage {
+    /// Whose progress.
+    pub location_id: LocationId,
+    /// Always true: tells it from a pulse.
+    publish: bool,
+}
+
+impl PublishMessage {
+    /// The progress of this location.
+    #[must_use]
+    pub const fn new(location_id: LocationId) -> Self {
+        Self { location_id, publish: true }
+    }
+}
+
+/// What `runs` holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, try_from = "RunFields")]
+pub enum AnyRunMessage {
+    /// A pulse.
+    Pulse(RunMessage),
+    /// A publication.
+    Publish(PublishMessage),
+}
+
+/// The fields of either. Tried one after the other, a message that is neither wouldn't say which field is wrong.
+#[derive(Deserialize)]
+struct RunFields {
+    location_id: LocationId,
+    #[serde(default)]
+    publish: bool,
+    #[serde(default, deserialize_with = "given")]
+    run_id: Option<RunId>,
+    #[serde(default, deserialize_with = "given")]
+    pulse: Option<i64>,
+    #[serde(rename = "waiting_since_ms", default, with = "millisecond::optional")]
+    waiting_since: Option<Timestamp>,
+}
+
+/// A field that may be missing, but not null.
+fn given<'de, D: Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
+}
+
+impl TryFrom<RunFields> for AnyRunMessage {
+    /// In the words of serde.
+    type Error = &'static str;
+
+    fn try_from(fields: RunFields) -> Result<Self, Self::Error> {
+        let RunFields { location_id, publish, run_id, pulse, waiting_since } = fields;
+        if publish {
+            return Ok(Self::Publish(PublishMessage::new(location_id)));
+        }
+        let run_id = run_id.ok_or("missing field `run_id`")?;
+        let pulse = pulse.ok_or("missing field `pulse`")?;
+        Ok(Self::Pulse(RunMessage { location_id, run_id, pulse, waiting_since }))
+    }
+}
+
 /// A message that may have to wait for the database.
 pub trait Waiting: Clone {
     /// Since when it has waited.
@@ -283,6 +344,8 @@ mod tests {
         let mut pulse = RunMessage { location_id, run_id, pulse: 3, waiting_since: None };
         let mut wire = json!({"location_id": "loc", "run_id": "r1", "pulse": 3});
         assert_eq!(serde_json::to_value(&pulse).unwrap(), wire);
+        let publication = PublishMessage::new(pulse.location_id.clone());
+        assert_eq!(serde_json::to_value(&publication).unwrap(), json!({"location_id": "loc", "publish": true}));
         pulse.waiting_since = noticed_at;
         wire["waiting_since_ms"] = json!(1_750_000_000_123_i64);
         assert_eq!(serde_json::to_value(&pulse).unwrap(), wire);

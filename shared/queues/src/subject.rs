@@ -32,6 +32,11 @@ pub enum Subject {
         /// The pulse's number, where it is one.
         pulse: Option<i64>,
     },
+    /// A publication of the progress.
+    Publication {
+        /// Whose progress.
+        location_id: LocationId,
+    },
 }
 
 /// The fields that decide the subject. All others may have any value.
@@ -44,6 +49,7 @@ struct Ids {
     pulse: Option<Id<i64>>,
     order_ids: Option<IgnoredAny>,
     orders: Option<IgnoredAny>,
+    publish: Option<IgnoredAny>,
 }
 
 /// An id, or something else: an order counts as one without a run then.
@@ -74,14 +80,14 @@ impl Subject {
     #[must_use]
     pub fn of(record: &SqsMessage) -> Option<Self> {
         let ids: Ids = serde_json::from_str(record.body.as_deref()?).ok()?;
-        let Ids { location_id, order_id, run_id, pulse, order_ids, orders } = ids;
+        let Ids { location_id, order_id, run_id, pulse, order_ids, orders, publish } = ids;
         match (order_id, run_id.readable(), pulse) {
             (Some(order_id), run_id, _) => Some(Self::Order { location_id, order_id, run_id }),
             (None, Some(run_id), _) if order_ids.is_some() || orders.is_some() => {
                 Some(Self::Orders { location_id, run_id })
             }
             (None, Some(run_id), Some(pulse)) => Some(Self::Run { location_id, run_id, pulse: pulse.readable() }),
-            (None, ..) => None,
+            (None, ..) => publish.map(|_| Self::Publication { location_id }),
         }
     }
 
@@ -89,9 +95,10 @@ impl Subject {
     #[must_use]
     pub const fn location_id(&self) -> &LocationId {
         match self {
-            Self::Order { location_id, .. } | Self::Orders { location_id, .. } | Self::Run { location_id, .. } => {
-                location_id
-            }
+            Self::Order { location_id, .. }
+            | Self::Orders { location_id, .. }
+            | Self::Run { location_id, .. }
+            | Self::Publication { location_id } => location_id,
         }
     }
 }

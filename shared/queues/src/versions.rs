@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::batch::{SqsMessage, receive};
-use crate::{OrderMessage, OrdersMessage, RunMessage, Subject, TicketMessage, TicketsMessage};
+use crate::{AnyRunMessage, OrderMessage, OrdersMessage, Subject, TicketMessage, TicketsMessage};
 
 const REFUSED: &str = "not the expected fields";
 
@@ -45,11 +45,11 @@ fn tickets(body: &Value) -> Outcome {
     read::<TicketsMessage>(body)
 }
 
-fn pulse(body: &Value) -> Outcome {
-    read::<RunMessage>(body)
+fn of_run(body: &Value) -> Outcome {
+    read::<AnyRunMessage>(body)
 }
 
-fn current() -> [Kind; 5] {
+fn current() -> [Kind; 6] {
     let order_message = json!({
         "location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r1", "attempt": 2, "noticed_at_ms": 1000,
         "waiting_since_ms": 2000, "dispatched_at_ms": 3000, "claimed": true,
@@ -66,10 +66,12 @@ fn current() -> [Kind; 5] {
         "run_id": "r1",
     });
     let pulse_message = json!({ "location_id": "loc", "run_id": "r1", "pulse": 4, "waiting_since_ms": 2000 });
+    let publish_message = json!({ "location_id": "loc", "publish": true });
     [
         ("order", order, order_message),
         ("ticket", ticket, ticket_message),
-        ("pulse", pulse, pulse_message),
+        ("pulse", of_run, pulse_message),
+        ("publication", of_run, publish_message),
         ("orders", orders, orders_message),
         ("tickets", tickets, tickets_message),
     ]
@@ -80,6 +82,7 @@ fn nonsense(field: &str) -> Vec<Value> {
     match field {
         "attempt" => vec![json!("2"), json!(-1), json!(1.5), json!(null), json!(4_294_967_296_u64)],
         "pulse" => vec![json!("4"), json!(4.5), json!(null), json!({})],
+        "publish" => vec![json!("yes"), json!(1), json!(null), json!({})],
         "noticed_at_ms" | "waiting_since_ms" | "dispatched_at_ms" => {
             vec![json!("1000"), json!(1000.5), json!(i64::MAX), json!([])]
         }
@@ -132,6 +135,8 @@ fn a_field_less_has_its_default_or_is_named() {
                     Ok(without(&message, field))
                 }
                 (_, "waiting_since_ms") => Ok(without(&message, field)),
+                // What isn't a publication is taken for a pulse.
+                ("publication", "publish") => Err("the field run_id is missing".to_owned()),
                 _ => Err(format!("the field {field} is missing")),
             };
             match (&found, &expected) {
@@ -178,8 +183,8 @@ fn what_a_refused_message_is_about_is_still_found() {
                 let body = with(&message, field, value.clone());
                 assert!(read(&body).is_err());
                 let expected = match (field.as_str(), whole.clone()) {
-                    // Only a pulse has a pulse: without any it is none.
-                    ("pulse", _) if value.is_null() => None,
+                    // Only a pulse has a pulse: without any it is none. A publication likewise.
+                    ("pulse" | "publish", _) if value.is_null() => None,
                     ("pulse", Some(Subject::Run { location_id, run_id, .. })) => {
                         Some(Subject::Run { location_id, run_id, pulse: None })
                     }

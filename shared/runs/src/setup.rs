@@ -5,7 +5,6 @@ use domain::run::PULSE_LOST_AFTER;
 use queues::{Queue, RunMessage};
 use settings::{Env, SettingsError};
 
-use crate::publish::PublisherConfig;
 use crate::pulses::Pulses;
 
 /// `COOLDOWN_SECONDS`, `LEASE_SECONDS`, `PUBLISH_INTERVAL_MS`: kept on each run's row when it starts.
@@ -27,13 +26,4 @@ pub fn run_settings(env: &Env) -> Result<RunSettings, SettingsError> {
 /// [`SettingsError`] naming the variable.
 pub fn pulses(env: &Env, queue: Queue<RunMessage>) -> Result<Pulses, SettingsError> {
     Ok(Pulses::new(queue, wiring::pace(env)?.of(PULSE_LOST_AFTER)))
-}
-
-/// `STATUS_BUCKET`, `WEBSOCKET_ENDPOINT`.
-///
-/// # Errors
-/// [`SettingsError`] naming the variable.
-pub fn publisher_config(env: &Env) -> Result<PublisherConfig, SettingsError> {
-    let endpoint = env.optional_url("WEBSOCKET_ENDPOINT", &["https", "http"])?;
-    Ok(PublisherConfig { bucket: env.required("STATUS_BUCKET")?, endpoint })
 }

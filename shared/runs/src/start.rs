@@ -5,26 +5,26 @@ use std::time::Duration;
 use database::{Database, Error, NewRun, RunSettings, Started};
 use domain::run::{NotStarted, Start};
 
-use crate::publish::Publisher;
+use crate::announcements::Announcements;
 use crate::pulses::Pulses;
 
 /// When another start is suggested if the database doesn't say how long a run is in the way.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
-/// Starts a run and sends its first pulse. Publishes the end of the previous run first, if that wasn't published.
+/// Starts a run, sends its first pulse, and asks for its publication; the end of the previous run comes before it, if that
+/// wasn't published.
 ///
 /// # Errors
 /// When the database call fails.
 pub async fn start_run(
     database: &Database,
-    publisher: &Publisher,
+    announcements: &Announcements,
     settings: RunSettings,
     pulses: &Pulses,
     new: &NewRun,
 ) -> Result<Start, Error> {
     let started = database.start_run(new, settings).await?;
-    publisher.publish_granted(database, started.finished.as_ref()).await;
-    let pulse = started.pulse;
+    let (pulse, publication_due) = (started.pulse, started.publication_due);
     let start = read(started);
     if let (Start::Started(run_id), Some(pulse)) = (&start, pulse) {
         if let Err(error) = pulses.send(database, run_id, pulse, Duration::ZERO).await {
@@ -33,6 +33,7 @@ pub async fn start_run(
         }
         tracing::info!(run_id = %run_id, kind = new.kind.as_str(), "A run started");
     }
+    announcements.ask(database, publication_due).await;
     Ok(start)
 }
 
@@ -62,7 +63,7 @@ mod tests {
     /// The database's answer to a start, with these fields changed.
     fn answered(changes: Value) -> Start {
         let mut answer = json!({
-            "started": false, "reason": null, "pulse": null, "finished": null, "retry_after_seconds": 7,
+            "started": false, "reason": null, "pulse": null, "publication_due": false, "retry_after_seconds": 7,
             "run": {
                 "run_id": "r1", "location_id": "loc", "kind": "full", "state": "Syncing", "started_at": "2026-07-01T10:00:00Z",
                 "ended_at": null, "cooldown_until": null, "listing": {}, "listing_complete": false, "total_count": null,

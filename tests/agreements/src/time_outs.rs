@@ -12,20 +12,22 @@ fn seconds(file: &str, name: &str) -> Duration {
 fn longest_ways(function: &str) -> Vec<Vec<Duration>> {
     let aws = seconds("shared/settings/src/aws.rs", "CALL_TIMEOUT");
     let database = seconds("shared/database/src/client.rs", "CALL_TIMEOUT");
-    let publication = seconds("shared/runs/src/publish.rs", "PUBLISH_WITHIN");
+    let asking = seconds("shared/runs/src/announcements.rs", "ASK_WITHIN");
     let ghl = seconds("shared/orders/src/setup.rs", "LONGEST_CALL");
     let own = |name| seconds(&format!("functions/{function}/src/handler.rs"), name);
     match function {
         "webhook" | "gate" => vec![vec![own("ANSWER_WITHIN")]],
         "order-sync" => vec![vec![own("TIME_LIMIT"), own("ENQUEUE_WITHIN")]],
-        // A start: the run's row, the end of the run before, the first pulse. A read is shorter.
-        "full-sync" | "sync-status" => vec![vec![database, publication, aws]],
+        // A start: the run's row, the first pulse, a request for its publication. A read is shorter.
+        "full-sync" | "sync-status" => vec![vec![database, aws, asking]],
         // A batch that is recorded, or that waits for the database.
-        "tickets" => vec![vec![database, publication], vec![database, aws]],
+        "tickets" => vec![vec![database, asking], vec![database, aws]],
         // The dead letter that is begun last.
-        "dead-letters" => vec![vec![database, publication]],
+        "dead-letters" => vec![vec![database, asking]],
         // The call to GHL that is begun last. What still hangs then is given up at the deadline.
-        "order-worker" | "run-worker" => vec![vec![ghl]],
+        "order-worker" => vec![vec![ghl]],
+        // The same; the publication that is begun last is a case of its own, below.
+        "run-worker" => vec![vec![ghl]],
         // A message that is refused; a connection that is closed.
         "websocket" => vec![vec![own("ANSWER_WITHIN"), own("REFUSE_WITHIN")], vec![database]],
         // A token; a WebSocket ticket, whose secret is old and then read once more.
@@ -66,6 +68,17 @@ fn what_a_function_waits_for_ends_before_lambda_stops_it() {
         let waits = longest(&function);
         assert!(waits + reserve < timeout, "{function}: {waits:?} and {reserve:?} aren't less than {timeout:?}");
     }
+}
+
+#[test]
+fn the_last_publication_of_a_message_ends_before_lambda_stops_it_and_before_it_counts_as_lost() {
+    let of = |name| seconds("functions/run-worker/src/publish.rs", name);
+    let database = seconds("shared/database/src/client.rs", "CALL_TIMEOUT");
+    let reserve = seconds("shared/deadline/src/lib.rs", "RESERVE");
+    let run_worker = Duration::from_secs(Template::read().timeout("RunWorkerFunction"));
+    // The first call, those that follow each other, the last one, and that it is given up.
+    assert!(database + of("GO_ON_FOR") + of("PUBLISH_WITHIN") + database + reserve < run_worker);
+    assert!(of("PUBLISH_WITHIN") < Duration::from_secs(15), "publications.sql takes it for lost");
 }
 
 #[test]

@@ -7,7 +7,6 @@ use database::{
     Ask, Database, DispatchLimits, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert,
     PageOrder, PageRecord, RunSettings, ToReconcile,
 };
-use domain::frames::Publication;
 use domain::listing::{Closed, Listing, Page, Step};
 use domain::outcome::UpsertResult;
 use domain::{Cause, Change, FailureClass, OrderId, Run, RunKind, RunState};
@@ -90,7 +89,7 @@ impl Writer {
             });
         }
         let recorded = self.database.record_failures(&failures).await?;
-        self.publish(recorded.publication).await
+        self.publish(recorded.publication_due).await
     }
 
     /// A pulse of the current run with all that follows from it, or the start of the next run.
@@ -98,7 +97,7 @@ impl Writer {
         let snapshot = self.database.sync_snapshot(false, Duration::from_secs(30)).await?;
         let Some(run) = snapshot.run.filter(|run| run.state == RunState::Syncing) else { return self.start().await };
         let begun = self.database.begin_pulse(&run.run_id, snapshot.pulse.unwrap(), Duration::ZERO).await?;
-        self.publish(begun.publication).await?;
+        self.publish(begun.publication_due).await?;
         let Some(run) = begun.run.filter(|run| begun.accepted && run.state == RunState::Syncing) else { return Ok(()) };
         if !run.listing_complete {
             self.list(&run).await?;
@@ -119,7 +118,7 @@ impl Writer {
         match self.random.random_range(0..40) {
             0 => {
                 let cancelled = self.database.cancel_run("admin@example.test").await?;
-                self.publish(cancelled.publication).await
+                self.publish(cancelled.publication_due).await
             }
             1..5 => self.database.purge(1000).await,
             5..10 => {
@@ -141,7 +140,7 @@ impl Writer {
         let requested_by = "admin@example.test".to_owned();
         let new = NewRun { order_ids, ..NewRun::of(kind, requested_by) };
         let started = self.database.start_run(&new, RUN).await?;
-        self.publish(started.finished).await?;
+        self.publish(started.publication_due).await?;
         self.evening.hear(|heard| heard.run_id = started.run.map(|run| run.run_id));
         Ok(())
     }
@@ -175,7 +174,7 @@ impl Writer {
         let (run_id, listing, completed, issues) = (&run.run_id, &listing, completed.as_ref(), Vec::new());
         let page = PageRecord { run_id, listing, completed, total_count, sweep, orders, issues };
         let recorded = self.database.record_page(page).await?;
-        self.publish(recorded.publication).await
+        self.publish(recorded.publication_due).await
     }
 
     /// The way of orders from the limiter to their tickets.
@@ -220,7 +219,7 @@ impl Writer {
                 *heard.upserts.entry(change).or_default() += 1;
             });
         }
-        self.publish(upserts.publication).await?;
+        self.publish(upserts.publication_due).await?;
         Ok(handed)
     }
 
@@ -229,15 +228,21 @@ impl Writer {
             return Ok(());
         }
         let recorded = self.database.reconcile_tickets(&orders).await?;
-        self.publish(recorded.publication).await
+        self.publish(recorded.publication_due).await
     }
 
-    async fn publish(&mut self, granted: Option<Publication>) -> Result<(), Error> {
-        let Some(publication) = granted else { return Ok(()) };
-        let first = publication.seq_first;
-        self.evening.hear(|heard| heard.numbers.extend(first..first + domain::frames::FRAMES_PER_PUBLICATION));
-        let (run, seq) = (&publication.run, publication.announce().seq);
-        self.database.confirm_publication(&run.run_id, seq, run.state).await
+    async fn publish(&mut self, due: bool) -> Result<(), Error> {
+        if !due {
+            return Ok(());
+        }
+        let mut begun = self.database.begin_publication().await?;
+        while let Some(publication) = begun.publication {
+            let first = publication.seq_first;
+            self.evening.hear(|heard| heard.numbers.extend(first..first + domain::frames::FRAMES_PER_PUBLICATION));
+            let (run, seq) = (&publication.run, publication.announce().seq);
+            begun = self.database.confirm_and_begin(&run.run_id, seq, run.state).await?;
+        }
+        Ok(())
     }
 }
 
