@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use docs::{names, table};
-use queues::{OrderMessage, PublishMessage, RunMessage, TicketMessage};
+use queues::{OrderMessage, OrdersMessage, PublishMessage, RunMessage, TicketMessage, TicketsMessage};
 use serde::de::{DeserializeOwned, Deserializer, Visitor, value::Error};
 use serde::forward_to_deserialize_any;
 use serde_json::{Value, json};
@@ -52,11 +52,13 @@ fn fields<T: DeserializeOwned>(example: &Value) -> BTreeSet<String> {
 fn the_page_has_the_fields_of_every_message() {
     let example = json!({
         "location_id": "loc", "order_id": "ord", "cause": "webhook", "run_id": "r1", "attempt": 1, "change": "written", "pulse": 1,
-        "publish": true,
+        "publish": true, "order_ids": ["ord"], "orders": [], "dispatched_at_ms": 1,
     });
     let made = BTreeMap::from([
         ("OrderMessage".to_owned(), fields::<OrderMessage>(&example)),
         ("TicketMessage".to_owned(), fields::<TicketMessage>(&example)),
+        ("OrdersMessage".to_owned(), fields::<OrdersMessage>(&example)),
+        ("TicketsMessage".to_owned(), fields::<TicketsMessage>(&example)),
         ("RunMessage".to_owned(), fields::<RunMessage>(&example)),
         ("PublishMessage".to_owned(), fields::<PublishMessage>(&example)),
     ]);
