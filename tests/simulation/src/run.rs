@@ -1,5 +1,7 @@
 //! What the functions do with their messages, step by step: each step is what follows an answer.
 
+#![allow(clippy::indexing_slicing, reason = "the engine numbers the locations that there are")]
+
 use crate::deployed::{
     AHEAD_MS, LONGEST_STAY_MS, MOST_TOGETHER, PATIENCE_MS, POST_MS, POSTS_AT_ONCE, SHORT_WAIT_MS, UPLOAD_MS,
 };
