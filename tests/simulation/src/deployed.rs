@@ -2,6 +2,7 @@
 
 use agreements::{Code, Template};
 use database::{Limits, RunSettings};
+use domain::rate;
 use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 
 /// Orders of one message, so of one call of the database and of one reconciliation, at most.
@@ -72,6 +73,10 @@ pub struct Deployed {
     pub longest_listing_ms: u64,
     /// Between two publications at least.
     pub publish_every_ms: u64,
+    /// A pulse that could dispatch fewer orders than this waits for a second at most if there are calls for more then. 0: it doesn't.
+    pub worth_a_message: u64,
+    /// Calls that GHL grants a location in a day.
+    pub calls_per_day: u64,
     /// Pages that are read at the same time.
     pub pages_ahead: usize,
 }
@@ -89,6 +94,8 @@ impl Deployed {
             pulse_every_ms: PULSE_EVERY.as_millis() as u64,
             longest_listing_ms: LONGEST_LISTING.as_millis() as u64,
             publish_every_ms: RunSettings::DEFAULT.publish_interval.as_millis() as u64,
+            worth_a_message: 0,
+            calls_per_day: rate::CALLS_PER_DAY,
             pages_ahead: Code::read("functions/run-worker/src/pages.rs").number("PAGES_AHEAD") as usize,
         }
     }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use database::Limits;
 use domain::listing::{Closed, Listing, PAGE_SIZE, Page, Step};
-use domain::rate::{CALLS_PER_DAY, WINDOW};
+use domain::rate::WINDOW;
 use limiter_model::{Answer, Ask, Lane, Limiter, MS, Seen};
 
 /// A day's milliseconds.
@@ -14,6 +14,7 @@ pub(crate) const DAY_MS: u64 = 86_400_000;
 #[derive(Debug)]
 pub(crate) struct Location {
     orders: u64,
+    calls_per_day: u64,
     limiter: Limiter,
     next_id: u64,
     pub(crate) listing: Listing,
@@ -39,9 +40,10 @@ pub(crate) struct Location {
 }
 
 impl Location {
-    pub(crate) fn new(orders: u64) -> Self {
+    pub(crate) fn new(orders: u64, calls_per_day: u64) -> Self {
         Self {
             orders,
+            calls_per_day,
             limiter: Limiter::default(),
             next_id: 0,
             listing: Listing::start(false, 0),
@@ -69,7 +71,7 @@ impl Location {
             self.today = (now / DAY_MS, 0);
         }
         // GHL tells with each answer what is left of the day.
-        let daily_remaining = (self.today.1 > 0).then(|| (CALLS_PER_DAY - self.today.1.min(CALLS_PER_DAY)) as i64);
+        let daily_remaining = (self.today.1 > 0).then(|| self.calls_per_day.saturating_sub(self.today.1) as i64);
         Ask {
             id: Some(self.next_id),
             lane: Lane::Bulk,

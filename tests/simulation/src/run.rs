@@ -10,6 +10,8 @@ use crate::location::DAY_MS;
 
 /// While the limit has no calls for a listing, or it is a moment too early.
 const SHORTEST_WAIT_MS: u64 = 20;
+/// For so long a pulse waits for more calls, where few orders aren't worth a message.
+const WORTH_WAITING_MS: u64 = 1_000;
 
 /// Of a location, since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -197,7 +199,12 @@ impl Engine<'_> {
         let free = soon.saturating_sub(awaited);
         let free_in = steps.iter().find(|(_, calls)| *calls > awaited).map_or(0, |(at, _)| *at);
         let room = u64::from(2 * (limits.max - database::IDLE_RESERVE)).saturating_sub(found.under_way);
-        let orders = found.recorded.min(free).min(room);
+        let mut orders = found.recorded.min(free).min(room);
+        let soon_more = steps.iter().find(|(at, calls)| *at <= ahead + WORTH_WAITING_MS && *calls > soon.max(awaited));
+        let waits = (orders < self.deployed.worth_a_message.min(found.recorded)).then_some(soon_more).flatten();
+        if waits.is_some() {
+            orders = 0;
+        }
         found.recorded -= orders;
         found.awaited += orders;
         found.under_way += orders;
@@ -211,7 +218,11 @@ impl Engine<'_> {
             return None;
         }
         let more = steps.iter().find(|(_, calls)| *calls > awaited + orders).map(|(at, _)| *at);
-        let next = if orders < free { Some(500) } else { more };
+        let next = match waits {
+            Some((at, _)) => Some(*at),
+            None if orders < free => Some(500),
+            None => more,
+        };
         let after_these = (orders > 0).then_some(free_in + third);
         next.into_iter().chain(after_these).min()
     }
