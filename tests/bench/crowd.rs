@@ -4,12 +4,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use serde_json::{Value, json};
-use tests::{
-    api::As,
-    fake_ghl::new_id,
-    waiting::until,
-    world::World,
-};
+use tests::{api::As, fake_ghl::new_id, waiting::until, world::World};
 
 use crate::counting::quantile;
 use crate::full::{prepare, sync};
@@ -49,7 +44,10 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     world.ghl.settings(like_ghl()).await;
     let rows = world
         .database
-        .rows(&format!("select ticket_id from public.ghl_qr_tickets where status = 'live' order by ticket_id limit {}", 2 * SCANS))
+        .rows(&format!(
+            "select ticket_id from public.ghl_qr_tickets where status = 'live' order by ticket_id limit {}",
+            2 * SCANS
+        ))
         .await;
     let tickets: Vec<Value> = rows.into_iter().map(|row| row["ticket_id"].clone()).collect();
     assert_eq!(tickets.len(), 2 * SCANS, "too few tickets to scan");
@@ -72,16 +70,28 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     let p99 = |found: &[(u16, f64)]| quantile(&times(found), 0.99);
     let failed = errors(&scans) + errors(&webhooks);
     report.goal(
-        Goal::at_most(format!("{WEBHOOKS} webhooks and {SCANS} scans at once: answered 5xx"), failed as f64, 0.0, 0, "")
-            .because(format!("{} scans and {} webhooks", errors(&scans), errors(&webhooks))),
+        Goal::at_most(
+            format!("{WEBHOOKS} webhooks and {SCANS} scans at once: answered 5xx"),
+            failed as f64,
+            0.0,
+            0,
+            "",
+        )
+        .because(format!("{} scans and {} webhooks", errors(&scans), errors(&webhooks))),
     );
     report.goal(
-        Goal::at_most(format!("{WEBHOOKS} webhooks and {SCANS} scans at once: scans' p99 / idle"), p99(&scans) / p99(&idle), 3.0, 1, "")
-            .because(format!(
-                "{:.0} ms of {:.0} ms; each asks authorizer and gate, which share two cores here with everything else",
-                p99(&scans),
-                p99(&idle)
-            )),
+        Goal::at_most(
+            format!("{WEBHOOKS} webhooks and {SCANS} scans at once: scans' p99 / idle"),
+            p99(&scans) / p99(&idle),
+            3.0,
+            1,
+            "",
+        )
+        .because(format!(
+            "{:.0} ms of {:.0} ms; each asks authorizer and gate, which share two cores here with everything else",
+            p99(&scans),
+            p99(&idle)
+        )),
     );
     let row = |what: &str, found: &[(u16, f64)]| {
         let ms = |share| format!("{:.0}", quantile(&times(found), share));

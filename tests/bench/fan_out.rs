@@ -107,7 +107,8 @@ async fn capacity(world: &World) -> f64 {
     // Of the size of a frame of progress.
     let frame = json!({ "event": "nothing", "data": "x".repeat(450) }).to_string();
     let (begun, mut posted) = (Instant::now(), 0_u32);
-    let mut posts = stream::iter(connections.iter().cycle()).map(|id| cloud.post_frame(id, &frame)).buffer_unordered(POSTS_AT_ONCE);
+    let mut posts =
+        stream::iter(connections.iter().cycle()).map(|id| cloud.post_frame(id, &frame)).buffer_unordered(POSTS_AT_ONCE);
     while begun.elapsed() < CAPACITY_FOR {
         let status = posts.next().await.expect("connections without end");
         assert!(status.is_success(), "the gateway answers a post with {status}");
@@ -145,7 +146,10 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
         let (alone_seconds, alone_frames) = *alone.get_or_insert((seconds, first.len()));
         let wanted = (alone_frames * dashboards) as f64;
         let could = capacity * seconds;
-        println!("{dashboards} dashboards: {} frames, {posted} posted, {wanted} wanted, {could:.0} possible", first.len());
+        println!(
+            "{dashboards} dashboards: {} frames, {posted} posted, {wanted} wanted, {could:.0} possible",
+            first.len()
+        );
         if dashboards == MOST {
             report.goal(
                 Goal::at_least(format!("{dashboards} dashboards: posted of what the gateway could, or of what was wanted"),
@@ -155,10 +159,24 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
                     )),
             );
             report.goal(
-                Goal::at_most(format!("{dashboards} dashboards: T of the sync / T with one"), seconds / alone_seconds, 1.10, 2, "")
-                    .because(format!("{seconds:.1} s instead of {alone_seconds:.1} s, on a machine whose two cores also post and receive")),
+                Goal::at_most(
+                    format!("{dashboards} dashboards: T of the sync / T with one"),
+                    seconds / alone_seconds,
+                    1.10,
+                    2,
+                    "",
+                )
+                .because(format!(
+                    "{seconds:.1} s instead of {alone_seconds:.1} s, on a machine whose two cores also post and receive"
+                )),
             );
-            report.goal(Goal::at_most(format!("{dashboards} dashboards: calls answered with 429"), throttled as f64, 0.0, 0, ""));
+            report.goal(Goal::at_most(
+                format!("{dashboards} dashboards: calls answered with 429"),
+                throttled as f64,
+                0.0,
+                0,
+                "",
+            ));
         }
         rows.push(vec![
             dashboards.to_string(),

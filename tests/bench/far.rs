@@ -61,8 +61,20 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     rows.push(row("a pause of 2 s", &paused));
     report.section(
         "A database that is far",
-        &format!("Each call of the database takes so long; the pause comes {} s after the start.", PAUSE_AFTER.as_secs()),
-        &["database", "orders", "T (s)", "T100 (s)", "T / T100", "database calls per order", "GB-s per 1,000 orders", "429s"],
+        &format!(
+            "Each call of the database takes so long; the pause comes {} s after the start.",
+            PAUSE_AFTER.as_secs()
+        ),
+        &[
+            "database",
+            "orders",
+            "T (s)",
+            "T100 (s)",
+            "T / T100",
+            "database calls per order",
+            "GB-s per 1,000 orders",
+            "429s",
+        ],
         rows,
     );
 }

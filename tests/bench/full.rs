@@ -210,7 +210,8 @@ fn goals(run: &Run, what: &str) -> Vec<Goal> {
     let database = format!("by function: {:?}", run.calls.database);
     vec![
         run.in_time(what, 1.08),
-        Goal::at_most(format!("{what}: database calls per order"), run.database_calls_per_order(), 0.25, 2, "").because(database),
+        Goal::at_most(format!("{what}: database calls per order"), run.database_calls_per_order(), 0.25, 2, "")
+            .because(database),
         Goal::at_most(format!("{what}: Lambda GB-s per 1,000 orders"), run.gb_seconds_per_1000(), 30.0, 1, "")
             .because(run.billed.told()),
         Goal::at_most(format!("{what}: invocations behind queues at once, mean"), run.billed.mean_at_once, 2.0, 1, ""),

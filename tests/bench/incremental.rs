@@ -111,10 +111,16 @@ pub(crate) async fn measure_unchanged(world: &World, report: &mut Report) {
     println!("incremental with 0 of {listed} changed: {seconds:.1} s, {:?}", calls.ghl);
     let what = format!("incremental sync, 0 of {listed} changed");
     let told = format!("{seconds:.1} s of {bound:.1} s; database calls by function: {:?}", calls.database);
-    report.goal(Goal::at_most(format!("{what}: T / time of the list's calls"), seconds / bound, 1.15, 2, "").because(told));
+    report.goal(
+        Goal::at_most(format!("{what}: T / time of the list's calls"), seconds / bound, 1.15, 2, "").because(told),
+    );
     report.goal(Goal::at_most(format!("{what}: orders fetched"), fetched as f64, 0.0, 0, ""));
     report.goal(Goal::at_most(format!("{what}: calls answered with 429"), calls.throttled as f64, 0.0, 0, ""));
-    section(report, "Incremental sync of very many", vec![row(&format!("0 of {listed}"), &calls, pages(listed) + 2, seconds, bound)]);
+    section(
+        report,
+        "Incremental sync of very many",
+        vec![row(&format!("0 of {listed}"), &calls, pages(listed) + 2, seconds, bound)],
+    );
 }
 
 /// Remembers all orders as GHL's lists show them; how many.

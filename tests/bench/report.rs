@@ -88,7 +88,9 @@ impl Report {
             }
         }
         text.push_str("\n![Orders over time](orders.svg)\n\n## Goals\n\n");
-        text.push_str("T100 = latency + 10 s x floor((calls - 1) / 100): the shortest time in which GHL allows the calls.\n\n");
+        text.push_str(
+            "T100 = latency + 10 s x floor((calls - 1) / 100): the shortest time in which GHL allows the calls.\n\n",
+        );
         table(&mut text, &["figure", "measured", "goal", ""], self.goals.iter().map(Goal::row).collect());
         text.push_str(&self.sections);
         text

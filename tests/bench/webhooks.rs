@@ -135,8 +135,14 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     )));
     let (seconds, bound) = (full::seconds(&run), full::bound_seconds(calls.to_ghl()));
     report.goal(
-        Goal::at_most(format!("full sync of {RUN_ORDERS} with a webhook every {} s: T / T100", EVERY.as_secs()), seconds / bound, 1.15, 3, "")
-            .because(format!("{seconds:.1} s of {bound:.1} s, the webhooks' calls among them")),
+        Goal::at_most(
+            format!("full sync of {RUN_ORDERS} with a webhook every {} s: T / T100", EVERY.as_secs()),
+            seconds / bound,
+            1.15,
+            3,
+            "",
+        )
+        .because(format!("{seconds:.1} s of {bound:.1} s, the webhooks' calls among them")),
     );
     report.goal(Goal::at_most("webhooks during a sync: calls answered with 429", calls.throttled as f64, 0.0, 0, ""));
 
@@ -147,10 +153,22 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
     .await;
     row(format!("the same, {BURST} at once during a full sync"), &burst);
     report.goal(
-        Goal::at_most(format!("{BURST} webhooks at once during a sync: the slowest"), quantile(&burst, 1.0) / 1_000.0, 5.0, 1, " s")
-            .because("each from its acknowledgement on"),
+        Goal::at_most(
+            format!("{BURST} webhooks at once during a sync: the slowest"),
+            quantile(&burst, 1.0) / 1_000.0,
+            5.0,
+            1,
+            " s",
+        )
+        .because("each from its acknowledgement on"),
     );
-    report.goal(Goal::at_most(format!("{BURST} webhooks at once: calls answered with 429"), calls.throttled as f64, 0.0, 0, ""));
+    report.goal(Goal::at_most(
+        format!("{BURST} webhooks at once: calls answered with 429"),
+        calls.throttled as f64,
+        0.0,
+        0,
+        "",
+    ));
     report.section(
         "Webhooks",
         "To the tickets it is from the acknowledgement on: the gateway lets webhooks wait that come faster than a small account can take. \

@@ -44,7 +44,8 @@ pub async fn forget(stack: &Stack) {
 /// Seconds that invocations had within a time.
 #[must_use]
 pub fn seconds_within<'a>(invocations: impl IntoIterator<Item = &'a Invocation>, from: f64, to: f64) -> f64 {
-    let within = |invocation: &Invocation| (invocation.ended.unwrap_or(to).min(to) - invocation.started.max(from)).max(0.0);
+    let within =
+        |invocation: &Invocation| (invocation.ended.unwrap_or(to).min(to) - invocation.started.max(from)).max(0.0);
     invocations.into_iter().map(within).sum()
 }
 

@@ -77,7 +77,8 @@ pub(crate) struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     pub(crate) fn new(setting: Setting, deployed: &'a Deployed) -> Self {
-        let locations: Vec<_> = (0..setting.locations).map(|_| Location::new(setting.orders, deployed.calls_per_day)).collect();
+        let locations: Vec<_> =
+            (0..setting.locations).map(|_| Location::new(setting.orders, deployed.calls_per_day)).collect();
         let mut engine = Self {
             setting,
             deployed,

@@ -76,7 +76,9 @@ impl Location {
             id: Some(self.next_id),
             lane: Lane::Bulk,
             wanted: wanted as i64,
-            remaining: Some((self.orders - self.done.min(self.orders)).saturating_sub(self.under_way - self.awaited) as i64),
+            remaining: Some(
+                (self.orders - self.done.min(self.orders)).saturating_sub(self.under_way - self.awaited) as i64
+            ),
             margin_ms: i64::from(limits.margin_ms),
             limits: limiter_model::Limits {
                 max: i64::from(limits.max),
@@ -134,7 +136,8 @@ impl Location {
         let mut rows = 0;
         for _ in 0..pages {
             let (first, total) = (self.listing.offset, self.orders);
-            let ids: Vec<String> = (first..total.min(first + u64::from(PAGE_SIZE))).map(|row| row.to_string()).collect();
+            let ids: Vec<String> =
+                (first..total.min(first + u64::from(PAGE_SIZE))).map(|row| row.to_string()).collect();
             rows += ids.len() as u64;
             let reach = (first + ids.len() as u64).max(self.listed);
             self.recorded += reach - self.listed;

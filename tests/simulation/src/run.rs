@@ -26,7 +26,13 @@ pub(crate) enum Step {
     Dispatch(usize, u64, bool),
     /// A worker asks for calls for so many orders, of which it has got none so far; until when it waits, and when what it has got
     /// before is answered.
-    Ask { location: usize, orders: u64, got: u64, until: u64, answered_at: u64 },
+    Ask {
+        location: usize,
+        orders: u64,
+        got: u64,
+        until: u64,
+        answered_at: u64,
+    },
     /// So many orders are fetched.
     Fetched(usize, u64),
     /// So many orders are stored.
@@ -173,9 +179,7 @@ impl Engine<'_> {
         let here = next.map(|wait| wait.saturating_sub(ahead));
         let is_listed = self.locations[location].listing.is_done();
         match (next, here) {
-            (Some(_), Some(here))
-                if is_listed && here < SHORT_WAIT_MS && self.now - since + here < LONGEST_STAY_MS =>
-            {
+            (Some(_), Some(here)) if is_listed && here < SHORT_WAIT_MS && self.now - since + here < LONGEST_STAY_MS => {
                 let wait = dispatched + here.max(SHORTEST_WAIT_MS);
                 self.then(invocation, wait, Step::Dispatch(location, since, false));
             }

@@ -49,9 +49,17 @@ fn waiting_for_more_calls_makes_fewer_messages() {
     for worth_a_message in [8, 16, 25, 33] {
         let deployed = Deployed { worth_a_message, ..Deployed::read() };
         let waiting = simulate(setting(1, 5_000), &deployed);
-        println!("{worth_a_message}: {} ms, {} calls, {:.0} GB-s, {} invocations; at once {} ms, {} calls, {:.0} GB-s, {}",
-            waiting.milliseconds, waiting.database_calls, waiting.gb_seconds(), waiting.invocations,
-            at_once.milliseconds, at_once.database_calls, at_once.gb_seconds(), at_once.invocations);
+        println!(
+            "{worth_a_message}: {} ms, {} calls, {:.0} GB-s, {} invocations; at once {} ms, {} calls, {:.0} GB-s, {}",
+            waiting.milliseconds,
+            waiting.database_calls,
+            waiting.gb_seconds(),
+            waiting.invocations,
+            at_once.milliseconds,
+            at_once.database_calls,
+            at_once.gb_seconds(),
+            at_once.invocations
+        );
         assert!(waiting.database_calls < at_once.database_calls, "{worth_a_message}: {waiting:?} {at_once:?}");
     }
 }
