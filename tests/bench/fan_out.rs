@@ -14,14 +14,21 @@ use tests::{
 use tokio::{sync::watch, task::JoinHandle};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::counting::quantile;
-use crate::full::{follow, prepare};
+use crate::counting::{self, quantile};
+use crate::full::{self, follow, prepare};
+use crate::goals::Goal;
 use crate::like_ghl;
 use crate::report::Report;
 
 /// When each frame of a run came to a dashboard, by its number.
 type Received = BTreeMap<u64, Instant>;
 
+const ORDERS: u32 = 150;
+/// As many as are admitted by default.
+const MOST: usize = 500;
+/// As many as the functions post at the same time.
+const POSTS_AT_ONCE: usize = 16;
+const CAPACITY_FOR: Duration = Duration::from_secs(5);
 /// How many dashboards connect at the same time.
 const CONNECTING: usize = 10;
 /// How long after the end of a run the last frames are waited for.
@@ -62,31 +69,70 @@ async fn watch(world: &World, secret: &str, number: usize, mut stop: watch::Rece
     })
 }
 
-pub(crate) async fn measure(world: &World, report: &mut Report) {
-    let secret = Keys::of_the_stack().ws_ticket_secret;
-    let mut rows = Vec::new();
-    for dashboards in [1_usize, 50, 500] {
-        prepare(world, 150, &like_ghl()).await;
+/// Dashboards that are connected, and what tells them to end.
+struct Audience {
+    watching: Vec<JoinHandle<Received>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Audience {
+    async fn gather(world: &World, secret: &str, dashboards: usize) -> Self {
         world.database.execute("delete from public.sync_connections").await;
         let (stop, stopped) = watch::channel(false);
         // Few at a time, since a ticket is good for a minute.
-        let watching = (0..dashboards).map(|number| watch(world, &secret, number, stopped.clone()));
-        let watching: Vec<_> = stream::iter(watching).buffered(CONNECTING).collect().await;
+        let watching = (0..dashboards).map(|number| watch(world, secret, number, stopped.clone()));
+        Self { watching: stream::iter(watching).buffered(CONNECTING).collect().await, stop }
+    }
+
+    /// What each has received by the time that the last frames are there, or patience is over.
+    async fn leave(self, patience: Duration) -> Vec<Received> {
+        let all = join_all(self.watching);
+        tokio::pin!(all);
+        let received = match tokio::time::timeout(patience, &mut all).await {
+            Ok(received) => received,
+            Err(_) => {
+                self.stop.send(true).ok();
+                all.await
+            }
+        };
+        received.into_iter().map(Result::unwrap).collect()
+    }
+}
+
+/// Posts per second that the gateway manages, as many at a time as the functions post.
+async fn capacity(world: &World) -> f64 {
+    let connections = world.database.connections().await;
+    assert!(!connections.is_empty(), "nobody is connected");
+    let cloud = world.cloud();
+    // Of the size of a frame of progress.
+    let frame = json!({ "event": "nothing", "data": "x".repeat(450) }).to_string();
+    let (begun, mut posted) = (Instant::now(), 0_u32);
+    let mut posts =
+        stream::iter(connections.iter().cycle()).map(|id| cloud.post_frame(id, &frame)).buffer_unordered(POSTS_AT_ONCE);
+    while begun.elapsed() < CAPACITY_FOR {
+        let status = posts.next().await.expect("connections without end");
+        assert!(status.is_success(), "the gateway answers a post with {status}");
+        posted += 1;
+    }
+    f64::from(posted) / begun.elapsed().as_secs_f64()
+}
+
+pub(crate) async fn measure(world: &World, report: &mut Report) {
+    let secret = Keys::of_the_stack().ws_ticket_secret;
+    let mut rows = Vec::new();
+    // Seconds of the sync, and frames of each dashboard, when one looks on.
+    let mut alone = None;
+    for dashboards in [1_usize, 50, 500] {
+        prepare(world, ORDERS, &like_ghl()).await;
+        let audience = Audience::gather(world, &secret, dashboards).await;
+        let capacity = capacity(world).await;
+        counting::begin(world).await;
         let run_id = world.api.start("/api/ghl/orders/sync?mode=full").await;
         let (row, _) = follow(world, &run_id, Instant::now()).await;
         assert_eq!(row["state"], "Delay", "{row}");
-        let all = join_all(watching);
-        tokio::pin!(all);
-        let received: Vec<Received> = match tokio::time::timeout(PATIENCE, &mut all).await {
-            Ok(received) => received,
-            Err(_) => {
-                stop.send(true).expect("some dashboards are left");
-                all.await
-            }
-        }
-        .into_iter()
-        .map(Result::unwrap)
-        .collect();
+        let seconds = full::seconds(&row);
+        let received = audience.leave(PATIENCE).await;
+        let throttled = counting::calls(world).await.throttled;
         world.database.end_cooldown().await;
 
         let mut first: Received = BTreeMap::new();
@@ -96,22 +142,61 @@ pub(crate) async fn measure(world: &World, report: &mut Report) {
         }
         let behind = |(number, at): (&u64, &Instant)| (*at - first[number]).as_secs_f64() * 1000.0;
         let delays: Vec<f64> = received.iter().flatten().map(behind).collect();
-        let got = delays.len() as f64 / (first.len() * dashboards) as f64 * 100.0;
-        println!("{dashboards} dashboards: {} frames, {got:.1} % delivered", first.len());
+        let posted = delays.len() as f64;
+        let (alone_seconds, alone_frames) = *alone.get_or_insert((seconds, first.len()));
+        let wanted = (alone_frames * dashboards) as f64;
+        let could = capacity * seconds;
+        println!(
+            "{dashboards} dashboards: {} frames, {posted} posted, {wanted} wanted, {could:.0} possible",
+            first.len()
+        );
+        if dashboards == MOST {
+            report.goal(
+                Goal::at_least(format!("{dashboards} dashboards: posted of what the gateway could, or of what was wanted"),
+                    posted / wanted.min(could) * 100.0, 95.0, 0, " %")
+                    .because(format!(
+                        "{posted:.0} posts; the gateway manages {capacity:.0} per second while nothing else runs, here it shares two cores with the sync"
+                    )),
+            );
+            report.goal(
+                Goal::at_most(
+                    format!("{dashboards} dashboards: T of the sync / T with one"),
+                    seconds / alone_seconds,
+                    1.10,
+                    2,
+                    "",
+                )
+                .because(format!(
+                    "{seconds:.1} s instead of {alone_seconds:.1} s, on a machine whose two cores also post and receive"
+                )),
+            );
+            report.goal(Goal::at_most(
+                format!("{dashboards} dashboards: calls answered with 429"),
+                throttled as f64,
+                0.0,
+                0,
+                "",
+            ));
+        }
         rows.push(vec![
             dashboards.to_string(),
+            format!("{capacity:.0}"),
+            format!("{seconds:.1}"),
             first.len().to_string(),
-            format!("{got:.1}"),
-            format!("{:.0}", quantile(&delays, 0.99)),
-            delays.len().to_string(),
+            format!("{posted:.0}"),
+            format!("{wanted:.0}"),
+            format!("{could:.0}"),
+            if delays.is_empty() { "-".to_owned() } else { format!("{:.0}", quantile(&delays, 0.99)) },
         ]);
     }
     report.section(
         "Fan-out",
-        "A full sync of 150 orders. The delay is from the first dashboard that had a frame to each other one; all of them, \
-         the gateway and the functions share this machine, which posts some hundred frames a second; what comes later than \
-         ten seconds after the end isn't counted. At most 500 dashboards are admitted by default.",
-        &["dashboards", "frames", "delivered (%)", "delay p99 (ms)", "posts"],
+        &format!(
+            "A full sync of {ORDERS} orders. First it is measured how fast the gateway takes posts, {POSTS_AT_ONCE} at a time, over the same \
+             connections while nothing else runs. Wanted are as many frames for each dashboard as one alone gets. The delay is from the first \
+             dashboard that had a frame to each other one; what comes later than ten seconds after the end isn't counted."
+        ),
+        &["dashboards", "posts per second possible", "T (s)", "frames", "posted", "wanted", "possible in T", "delay p99 (ms)"],
         rows,
     );
 }

@@ -13,12 +13,13 @@ use crate::stack::Stack;
 /// The AWS account of a stack.
 pub struct Cloud<'a> {
     stack: &'a Stack,
+    http: reqwest::Client,
 }
 
 impl<'a> Cloud<'a> {
     /// The account of this stack.
     pub fn of(stack: &'a Stack) -> Self {
-        Self { stack }
+        Self { stack, http: crate::http() }
     }
 
     /// A published document, if it is there.
@@ -83,6 +84,14 @@ impl<'a> Cloud<'a> {
         found["Parameter"]["Value"].as_str().map(str::to_owned)
     }
 
+    /// Posts a frame to a dashboard's connection, as the functions do; the status.
+    pub async fn post_frame(&self, connection_id: &str, frame: &str) -> StatusCode {
+        let stage = self.stack.websocket_url.replacen("ws", "http", 1);
+        let url = format!("{stage}/@connections/{}", connection_id.replace('=', "%3D"));
+        let headers = [("content-type", "application/json")];
+        self.call("execute-api", Method::POST, &url, &headers, frame.as_bytes().to_vec()).await.status()
+    }
+
     async fn sqs(&self, action: &str, request: Value) -> Value {
         let target = format!("AmazonSQS.{action}");
         let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amz-target", target.as_str())];
@@ -114,7 +123,7 @@ impl<'a> Cloud<'a> {
         let signable =
             SignableRequest::new(method.as_str(), url, headers.iter().copied(), SignableBody::Bytes(&body)).unwrap();
         let (signature, _) = sign(signable, &params).expect("a request can be signed").into_parts();
-        let mut request = crate::http().request(method, url).body(body);
+        let mut request = self.http.request(method, url).body(body);
         for (name, value) in headers.iter().copied().chain(signature.headers()) {
             request = request.header(name, value);
         }

@@ -11,7 +11,7 @@
 //! | `fake_ghl` | changing orders, ordering failures, counting calls |
 //! | `database`, `cloud` | what is stored and published; AWS's own doors |
 //! | `accounts` | frames, documents, API and database tell the same |
-//! | `output`, `workers` | what the functions print, and the processes they run in |
+//! | `output`, `workers`, `invocations` | what the functions print, the processes they run in, and when they ran |
 //! | `xtask` | an operator's commands |
 //! | `waiting` | awaiting a condition, and saying what was seen instead |
 #![allow(
@@ -31,6 +31,7 @@ pub mod cloud;
 pub mod dashboard;
 pub mod database;
 pub mod fake_ghl;
+pub mod invocations;
 pub mod keys;
 pub mod output;
 pub mod stack;

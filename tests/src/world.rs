@@ -49,6 +49,11 @@ impl World {
         self.order_of_supabase(json!({ "latencyMs": latency_ms })).await;
     }
 
+    /// The database is this far away, and answers nothing for so long; then whoever still waits is served.
+    pub async fn pause_database(&self, latency_ms: u64, ms: u64) {
+        self.order_of_supabase(json!({ "latencyMs": latency_ms, "hangForMs": ms })).await;
+    }
+
     /// Whether the database is far from now on (`infra/local/supabase`); whether it was before.
     pub async fn set_far(&self, far: bool) -> bool {
         let url = format!("{}/_control", self.supabase_url());

@@ -3,8 +3,10 @@
 Each test has a local cloud of its own, and functions that are programs as ours are. Run by `cargo xtask test mends`.
 """
 
+import json
 import threading
 import time
+import urllib.request
 
 import boto3
 import deploy
@@ -135,6 +137,27 @@ class Doors(Limits):
 
 class Concurrency(Limits):
     variables = {"LAMBDA_ACCOUNT_CONCURRENCY": "3"}
+
+    def invocations(self, method: str = "GET") -> list:
+        request = urllib.request.Request(f"{self.endpoint}/_local/invocations", method=method)
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)["invocations"]
+
+    def test_each_invocation_is_noted_while_it_runs_and_after(self):
+        function = self.made(Function=self.function("hold"))["functions"]["Function"]
+        self.fill(function)
+        # What is refused takes no time.
+        with self.assertRaises(self.client("lambda").exceptions.TooManyRequestsException):
+            self.invoke(function)
+        running = self.invocations("DELETE")
+        self.assertEqual([(each["function"], each["ended"]) for each in running], [(function, None)] * 3)
+        time.sleep(0.3)
+        self.release.touch()
+        self.wait_for("their ends", lambda: all(each["ended"] for each in self.invocations()))
+        ended = self.invocations()
+        self.assertEqual(len(ended), 3)
+        self.assertTrue(all(0.3 <= each["ended"] - each["started"] < 30 for each in ended), ended)
+        self.assertEqual(self.invocations("DELETE"), [])
 
     def fill(self, function: str) -> None:
         """As many executions as the account has, until they are released."""

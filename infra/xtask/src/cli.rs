@@ -28,7 +28,19 @@ struct Cli {
 }
 
 /// Of the benchmark.
-const PARTS: [&str; 8] = ["full", "seed", "incremental", "webhooks", "fan-out", "throughput", "start-up", "simulation"];
+const PARTS: [&str; 11] = [
+    "start-up",
+    "seed",
+    "full",
+    "far",
+    "incremental",
+    "incremental-100000",
+    "webhooks",
+    "crowd",
+    "throughput",
+    "simulation",
+    "fan-out",
+];
 
 #[derive(Subcommand)]
 enum XtaskCommand {
@@ -67,7 +79,8 @@ enum XtaskCommand {
         #[arg(long)]
         port_base: Option<u16>,
     },
-    /// Measure how fast a sync is and what it costs, and write tests/bench/RESULTS.md; takes about 40 minutes
+    /// Measure how fast a sync is and what it costs, and write tests/bench/RESULTS.md after each part; takes about 50 minutes; status 1
+    /// if a part couldn't be measured
     Bench {
         /// Only counts that don't depend on the machine, in a minute or two; status 1 if one has grown
         #[arg(long)]

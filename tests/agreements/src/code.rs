@@ -33,6 +33,18 @@ impl Code {
         )
     }
 
+    /// A constant that is a whole number of any type.
+    ///
+    /// # Panics
+    /// If the file has no such constant.
+    #[must_use]
+    pub fn number(&self, name: &str) -> u64 {
+        let behind = self.text.split(&format!("const {name}: ")).nth(1).and_then(|rest| rest.split_once("= "));
+        let number = behind.and_then(|(_, rest)| leading_number(&rest.split(';').next()?.replace('_', "")));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "read from digits")]
+        number.map_or_else(|| panic!("{} has no number {name}: where does it stand now?", self.path), |n| n as u64)
+    }
+
     /// Whether this text stands in it.
     #[must_use]
     pub fn says(&self, text: &str) -> bool {

@@ -1,7 +1,8 @@
 //! Numbers that stand in more than one place, and what reads them where no compiler does.
 //!
 //! What only Rust needs stands once, and everybody uses it from there. What SQL, `template.yaml` or a stand-in must say as
-//! well is compared here; whoever changes one side is told the other. The benchmark takes the template's numbers from here.
+//! well is compared here; whoever changes one side is told the other. The benchmark and the simulation take the
+//! template's numbers from here.
 //!
 //! | module | reads |
 //! |---|---|
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use code::Code;
 pub use sql::Sql;
-pub use template::{Section, Template};
+pub use template::{Mapping, Section, Template};
 
 /// A text of the repository.
 fn text(path: &str) -> String {

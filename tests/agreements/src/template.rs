@@ -8,6 +8,17 @@ pub struct Template(String);
 #[derive(Clone, Copy, Debug)]
 pub struct Section<'a>(&'a str);
 
+/// How a function reads a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// Messages of one invocation at most.
+    pub batch_size: u64,
+    /// Seconds for which a batch that isn't full waits; 0 unless it is said.
+    pub window_seconds: u64,
+    /// Invocations at the same time at most.
+    pub maximum_concurrency: u64,
+}
+
 impl Template {
     /// The template of this repository.
     ///
@@ -43,6 +54,31 @@ impl Template {
     #[must_use]
     pub fn memory_mb(&self, function: &str) -> u64 {
         self.of_function(function, "MemorySize")
+    }
+
+    /// How a function reads the queue of one of its events.
+    ///
+    /// # Panics
+    /// If there is no such event, or it doesn't say how large batches are and how many there may be at the same time.
+    #[must_use]
+    pub fn mapping(&self, function: &str, event: &str) -> Mapping {
+        let section = self.at(&["Resources", function, "Properties", "Events", event]);
+        Mapping {
+            batch_size: section.number("BatchSize"),
+            window_seconds: section.find("MaximumBatchingWindowInSeconds: ").unwrap_or(0),
+            maximum_concurrency: section.number("MaximumConcurrency"),
+        }
+    }
+
+    /// The function that is built from this crate, by its name in the template.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn function_of(&self, binary: &str) -> &str {
+        let names = self.at(&["Resources"]).names("Function");
+        let is_it = |name: &&str| self.at(&["Resources", name, "Metadata"]).word("Binary: ") == binary;
+        names.into_iter().find(is_it).unwrap_or_else(|| panic!("template.yaml builds no function from {binary}"))
     }
 
     fn of_function(&self, function: &str, key: &str) -> u64 {

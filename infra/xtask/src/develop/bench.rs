@@ -14,8 +14,16 @@ use crate::place::Place;
 /// First of the ports of the benchmark's stack, unless another is asked for.
 pub(crate) const PORT_BASE: u16 = 8600;
 
+/// The parts that need no stack: they compute.
+const WITHOUT_STACK: [&str; 1] = ["simulation"];
+
 pub(crate) fn run(quick: bool, largest: u32, parts: &[String], port_base: u16) -> Result<ExitCode> {
-    let (mut bench, stack) = if quick { counts(port_base)? } else { start(port_base)? };
+    let needs_none = !parts.is_empty() && parts.iter().all(|part| WITHOUT_STACK.contains(&part.as_str()));
+    let (mut bench, stack) = match (quick, needs_none) {
+        (true, _) => counts(port_base).map(|(bench, stack)| (bench, Some(stack)))?,
+        (false, true) => (Suite::Counts.command(&Place::bench()?), None),
+        (false, false) => start(port_base).map(|(bench, stack)| (bench, Some(stack)))?,
+    };
     if !quick && parts.is_empty() {
         bench.args(["--largest", &largest.to_string()]);
     }
