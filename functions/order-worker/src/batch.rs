@@ -40,9 +40,10 @@ impl Task {
 }
 
 /// The orders of a batch, each as if it had come alone. A message about several that is received again is left out: whoever had it
-/// came to no end with it, maybe on account of one of its orders, so its run sends each of them again, alone.
-pub(crate) fn each(received: Vec<Received<OrderWork>>) -> Vec<Received<OrderMessage>> {
-    let mut each = Vec::with_capacity(received.len());
+/// came to no end with it, maybe on account of one of its orders, so its run sends each of them again, alone. And when there
+/// will be calls for them, as far as that is known.
+pub(crate) fn each(received: Vec<Received<OrderWork>>) -> (Vec<Received<OrderMessage>>, Option<Timestamp>) {
+    let (mut each, mut calls_at) = (Vec::with_capacity(received.len()), None);
     for received in received {
         let Received { message_id, sent_at, received_at, again, message } = received;
         let of = |message| Received { message_id: message_id.clone(), sent_at, received_at, again, message };
@@ -52,10 +53,13 @@ pub(crate) fn each(received: Vec<Received<OrderWork>>) -> Vec<Received<OrderMess
                 let (run_id, orders) = (&message.run_id, message.order_ids.len());
                 tracing::warn!(message_id, run_id = %run_id, orders, "A message about several orders came again; each of them will be sent alone");
             }
-            OneOrMore::More(message) => each.extend(message.each().map(of)),
+            OneOrMore::More(message) => {
+                calls_at = calls_at.max(message.calls_at);
+                each.extend(message.each().map(of));
+            }
         }
     }
-    each
+    (each, calls_at)
 }
 
 /// The tasks of a batch, and the messages for another location: those are handed back, and end as dead letters.
@@ -162,16 +166,17 @@ mod tests {
                 cause: Cause::Run,
                 run_id,
                 dispatched_at,
+                calls_at: None,
             };
             Received { again, ..received("1", "a", "loc", 6000).map(|_| OneOrMore::More(message)) }
         };
-        let (tasks, _) = tasks(each(vec![several(false)]), &location("loc"));
+        let (tasks, _) = tasks(each(vec![several(false)]).0, &location("loc"));
         let named: Vec<_> =
             tasks.iter().map(|task| (task.message.order_id.as_str(), task.message_ids.join(","))).collect();
         assert_eq!(named, [("a", "1".to_owned()), ("b", "1".to_owned())]);
         assert!(tasks.iter().all(|task| task.message.dispatched_at == Some(dispatched_at) && task.is_bulk()));
         assert!(tasks[0].retry_message(2).dispatched_at.is_none(), "its run doesn't get it back");
-        assert!(each(vec![several(true)]).is_empty());
+        assert!(each(vec![several(true)]).0.is_empty());
     }
 
     #[test]

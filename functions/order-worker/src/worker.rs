@@ -51,7 +51,8 @@ impl Worker {
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let (tasks, mut hand_back) = tasks(each(received), self.database.location_id());
+        let (received, calls_at) = each(received);
+        let (tasks, mut hand_back) = tasks(received, self.database.location_id());
         hand_back.extend(unreadable.into_iter().map(|problem| problem.message_id));
         let (bulk, priority): (Vec<_>, Vec<_>) = tasks.into_iter().partition(Task::is_bulk);
         let mut groups: Vec<(Lane, Vec<Task>)> = Vec::new();
@@ -67,11 +68,21 @@ impl Worker {
             }
         }
         for (lane, group) in groups {
+            if let (Lane::Bulk, Some(calls_at)) = (lane, calls_at) {
+                self.wait_for_calls(calls_at).await;
+            }
             let run_id = group.first().filter(|task| task.is_bulk()).and_then(|task| task.message.run_id.clone());
             let span = error_span!("orders", run_id = run_id.as_ref().map(RunId::as_str));
             hand_back.extend(self.sync(lane, group, deadline).instrument(span).await);
         }
         failures(hand_back)
+    }
+
+    /// Waits until a request for calls arrives when there are some. The clock is that of another machine: nothing but a second request
+    /// depends on it.
+    async fn wait_for_calls(&self, calls_at: Timestamp) {
+        let wait = Duration::try_from(calls_at.duration_since(Timestamp::now())).unwrap_or_default();
+        tokio::time::sleep(wait.saturating_sub(self.fetcher.usual_round_trip() / 2).min(PATIENCE)).await;
     }
 
     /// Syncs orders of one lane and run. Returns the messages to hand back.

@@ -38,14 +38,14 @@ impl RunWorker {
                     continue;
                 }
             };
-            let RunMessage { location_id, run_id, pulse, .. } = &message;
+            let RunMessage { location_id, run_id, pulse, calls_at, .. } = &message;
             if location_id != self.database.location_id() {
                 tracing::warn!(message_id = received.message_id, run_id = %run_id, "{OTHER_LOCATION}");
                 hand_back.push(received.message_id);
                 continue;
             }
             let span = error_span!("pulse", run_id = run_id.as_str());
-            if let Err(error) = self.pulse(run_id, *pulse, deadline).instrument(span).await {
+            if let Err(error) = self.pulse(run_id, *pulse, *calls_at, deadline).instrument(span).await {
                 tracing::error!(run_id = %run_id, pulse, error = telemetry::chain(error.as_ref()), "A pulse failed");
                 let permanent = error
                     .downcast_ref::<database::Error>()

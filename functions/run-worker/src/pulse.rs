@@ -4,12 +4,13 @@ use std::time::{Duration, Instant};
 
 use domain::run::PULSE_CLAIM;
 use domain::{Run, RunId, RunKind, RunState};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use status_store::Upload;
 
 use crate::pages::Listed;
-use crate::worker::{AHEAD, Dispatched, RunWorker};
+use crate::worker::{Dispatched, RunWorker};
 
 /// A pulse waits for so long itself before it dispatches; else the next one does, whose message waits for nothing.
 const SHORT_WAIT: Duration = Duration::from_millis(1_500);
@@ -17,6 +18,22 @@ const SHORT_WAIT: Duration = Duration::from_millis(1_500);
 const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// A pulse dispatches for so long at most; another one goes on.
 const LONGEST_STAY: Duration = Duration::from_secs(5);
+
+/// Every so many pulses look for orders whose tickets are due, and those that have nothing left to dispatch.
+const DUE_EVERY: i64 = 8;
+
+/// When the next pulse is to come.
+struct NextPulse {
+    wait: Duration,
+    /// When there will be calls for more orders, if that is known.
+    calls_at: Option<Timestamp>,
+}
+
+impl NextPulse {
+    const fn after(wait: Duration) -> Self {
+        Self { wait, calls_at: None }
+    }
+}
 
 /// How long the message of the next pulse waits: whole seconds, and a second less than there are calls, so that it isn't late.
 fn whole_seconds_before(wait: Duration) -> Duration {
@@ -32,6 +49,7 @@ impl RunWorker {
         &self,
         run_id: &RunId,
         pulse: i64,
+        calls_at: Option<Timestamp>,
         deadline: Instant,
     ) -> Result<(), lambda_runtime::Error> {
         let begun = self.database.begin_pulse(run_id, pulse, self.pace.of(PULSE_CLAIM)).await?;
@@ -41,8 +59,13 @@ impl RunWorker {
         };
         self.announcements.ask(&self.database, begun.publication_due).await;
         let published = run.announced_state == Some(run.state);
+        let mut next_calls_at = None;
         let next = match run.state {
-            RunState::Syncing => Some(self.work(&run, deadline).await?),
+            RunState::Syncing => {
+                let next = self.work(&run, pulse, calls_at, deadline).await?;
+                next_calls_at = next.calls_at;
+                Some(next.wait)
+            }
             RunState::Delay => {
                 let concluded = self.conclude(&run, deadline).await?;
                 let left = u64::try_from(run.delay_seconds()).unwrap_or(0);
@@ -57,42 +80,48 @@ impl RunWorker {
             _ => (!published).then_some(self.interval),
         };
         if let Some(wait) = next {
-            self.pulses.send(&self.database, run_id, pulse + 1, wait).await?;
+            self.pulses.send(&self.database, run_id, pulse + 1, wait, next_calls_at).await?;
         }
         Ok(())
     }
 
     /// Lists pages, dispatches orders, and hands over again the orders whose tickets are due. Returns when the next pulse is to come.
-    async fn work(&self, run: &Run, deadline: Instant) -> Result<Duration, lambda_runtime::Error> {
+    async fn work(
+        &self,
+        run: &Run,
+        pulse: i64,
+        calls_at: Option<Timestamp>,
+        deadline: Instant,
+    ) -> Result<NextPulse, lambda_runtime::Error> {
         let begun = Instant::now();
         let mut until_slots = None;
         if !run.listing_complete {
             match self.list(run, deadline).await? {
                 Listed::Complete => {}
                 Listed::Later(wait) => until_slots = Some(wait),
-                Listed::RunOver => return Ok(self.interval),
+                Listed::RunOver => return Ok(NextPulse::after(self.interval)),
             }
+        } else if let Some(calls_at) = calls_at {
+            let wait = Duration::try_from(calls_at.duration_since(Timestamp::now())).unwrap_or_default();
+            tokio::time::sleep(wait.saturating_sub(self.ahead()).min(SHORT_WAIT)).await;
         }
-        let mut is_due_handed_over = false;
-        loop {
+        let next = loop {
             let Dispatched { next } = self.dispatch(run).await?;
-            if !is_due_handed_over {
-                self.hand_over_due().await?;
-                is_due_handed_over = true;
-            }
-            let wait = next.into_iter().chain(until_slots).min();
+            let Some(wait) = next.into_iter().chain(until_slots).min() else {
+                break NextPulse::after(self.interval);
+            };
             // Short waits aren't worth a message.
-            let here = wait.map(|wait| wait.saturating_sub(AHEAD + self.fetcher.usual_round_trip()));
-            match (wait, here) {
-                (Some(_), Some(here))
-                    if until_slots.is_none() && here < SHORT_WAIT && begun.elapsed() + here < LONGEST_STAY =>
-                {
-                    tokio::time::sleep(here.max(SHORTEST_WAIT)).await;
-                }
-                (Some(wait), _) => return Ok(self.interval.min(whole_seconds_before(wait))),
-                (None, _) => return Ok(self.interval),
+            let here = wait.saturating_sub(self.ahead());
+            if until_slots.is_some() || here >= SHORT_WAIT || begun.elapsed() + here >= LONGEST_STAY {
+                let calls_at = Timestamp::now().checked_add(wait).ok();
+                break NextPulse { wait: self.interval.min(whole_seconds_before(wait)), calls_at };
             }
+            tokio::time::sleep(here.max(SHORTEST_WAIT)).await;
+        };
+        if next.calls_at.is_none() || pulse % DUE_EVERY == 0 {
+            self.hand_over_due().await?;
         }
+        Ok(next)
     }
 
     /// Draws the conclusions from a complete listing: which stored orders it doesn't name, and the list of valid orders. `false` if

@@ -46,7 +46,7 @@ impl RunWorker {
             (true, Some(run), Some(pulse)) => {
                 // The database may have made it a full run, if that couldn't start when it was due.
                 tracing::info!(run_id = %run.run_id, kind = run.kind.as_str(), "A scheduled run started");
-                self.pulses.send(&self.database, &run.run_id, pulse, Duration::ZERO).await?;
+                self.pulses.send(&self.database, &run.run_id, pulse, Duration::ZERO, None).await?;
             }
             _ => {
                 let reason = started.reason.unwrap_or(NotStarted::Running);

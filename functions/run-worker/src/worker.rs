@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use database::{Database, Dispatch, DispatchLimits, RunSettings};
 use domain::failure::Pace;
 use domain::{Cause, Change, Run, RunKind};
+use jiff::Timestamp;
 use orders::{FetchError, Fetcher};
 use queues::{MOST_TOGETHER, OrderMessage, OrdersMessage, Queue, QueueError, TicketMessage};
 use runs::{Announcements, Pulses};
@@ -40,7 +41,7 @@ pub(crate) struct Dispatched {
 
 /// Orders leave so long before there are calls for them, and the way to the database besides: the time of a message, so that workers
 /// are there in time and don't wait for long.
-pub(crate) const AHEAD: Duration = Duration::from_millis(500);
+const AHEAD: Duration = Duration::from_millis(500);
 
 /// A dispatched order without an outcome is dispatched again after this time, which is longer than a worker may hold it and
 /// GHL's failures let it wait. After a longer outage of the database some orders are fetched twice, a window's at most.
@@ -53,11 +54,10 @@ const DUE_LIMIT: u32 = 100;
 impl RunWorker {
     /// Hands recorded orders to the workers just before the rate limit has calls for them.
     pub(crate) async fn dispatch(&self, run: &Run) -> Result<Dispatched, lambda_runtime::Error> {
-        let ahead = AHEAD + self.fetcher.usual_round_trip();
         let limits = DispatchLimits {
             max_outstanding: self.fetcher.limits().outstanding(),
             resend_after_ms: milliseconds(self.pace.of(RESEND_AFTER)),
-            ahead_ms: milliseconds(ahead),
+            ahead_ms: milliseconds(self.ahead()),
             limits: *self.fetcher.limits(),
         };
         let begun = Instant::now();
@@ -73,13 +73,19 @@ impl RunWorker {
             tracing::info!(run_id = %run.run_id, orders, alone, outstanding = dispatch.outstanding, "Orders were dispatched");
         }
         let next = dispatch.next_ms.map(Duration::from_millis);
+        let calls_at = dispatch.in_ms.and_then(|ms| Timestamp::now().checked_add(Duration::from_millis(ms)).ok());
         // An order whose message isn't sent now is dispatched again after RESEND_AFTER.
-        self.send(run, dispatch).await?;
+        self.send(run, dispatch, calls_at).await?;
         Ok(Dispatched { next })
     }
 
+    /// How long before there are calls for them orders leave.
+    pub(crate) fn ahead(&self) -> Duration {
+        AHEAD + self.fetcher.usual_round_trip()
+    }
+
     /// Sends dispatched orders, as many together as share calls.
-    async fn send(&self, run: &Run, dispatch: Dispatch) -> Result<(), QueueError> {
+    async fn send(&self, run: &Run, dispatch: Dispatch, calls_at: Option<Timestamp>) -> Result<(), QueueError> {
         let cause = match run.kind {
             RunKind::ValidList => Cause::ValidList,
             RunKind::Retry => Cause::Retry,
@@ -104,6 +110,7 @@ impl RunWorker {
                 cause,
                 run_id: run_id.clone(),
                 dispatched_at: dispatch.dispatched_at.unwrap_or_default(),
+                calls_at,
             })
             .collect();
         self.bulk.several.send_all(&several).await?;

@@ -260,10 +260,12 @@ begin
     select array_agg(p.at order by p.at), array_agg(p.calls order by p.at) into v_times, v_calls
     from sync_internal.peek_slots(v_limiter, true, v_window_ms, v_max, coalesce((
       select w.remaining < 2 * v_max from sync_internal.work_of_run(v_location, v_run) as w), false)) as p;
-    select greatest(max(p.calls) filter (where p.at <= v_now + v_ahead) - v_awaited, 0),
-      min(p.at) filter (where p.calls > v_awaited)
-    into v_free, v_free_at
+    select count(*) into v_left from (
+      select from public.sync_outcomes where run_id = v_run and outcome is null and dispatched_at is null limit v_max) as l;
+    v_free_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited, v_left, v_window_ms);
+    select greatest(max(p.calls) filter (where p.at <= v_now + v_ahead and v_free_at <= v_now + v_ahead) - v_awaited, 0) into v_free
     from unnest(v_times, v_calls) as p (at, calls);
+    v_free := coalesce(v_free, 0);
     v_free := case v_budget when 'exhausted' then 0 when 'one asks' then least(v_free, 1) else v_free end;
   end if;
 
@@ -300,14 +302,13 @@ begin
       v_limiter.awaited_ends := v_limiter.awaited_ends
         || greatest(v_free_at, v_now) + least(interval '1500 milliseconds', sync_internal.milliseconds(floor(v_window_ms / 3)));
     end if;
-    select count(*) into v_left from (
-      select from public.sync_outcomes where run_id = v_run and outcome is null and dispatched_at is null limit v_max) as l;
+    v_left := v_left - v_dispatched;
     if v_left > 0 then
       if v_dispatched < v_free then
         -- As many are under way as may be, and some of them soon won't be.
         v_next_at := v_now + interval '500 milliseconds';
       else
-        select min(p.at) into v_next_at from unnest(v_times, v_calls) as p (at, calls) where p.calls > v_awaited + v_dispatched;
+        v_next_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited + v_dispatched, v_left, v_window_ms);
       end if;
       if v_dispatched > 0 then
         -- What these take now is a run's share of a third of a window.
@@ -319,9 +320,25 @@ begin
   end if;
   return v_answer || jsonb_build_object(
     'dispatched_at_ms', floor(extract(epoch from v_now) * 1000)::bigint,
+    'in_ms', sync_internal.until_ms(v_now, v_free_at),
     'next_ms', case when v_next_at is not null then sync_internal.until_ms(v_now, v_next_at) end,
     'budget_exhausted', coalesce(v_budget = 'exhausted', false));
 end
+$function$;
+
+CREATE OR REPLACE FUNCTION sync_internal.worth_a_message(p_times timestamp with time zone[], p_calls integer[], p_awaited integer, p_left integer, p_window_ms numeric)
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+ IMMUTABLE
+AS $function$
+  with steps as (
+    select s.at, s.calls from unnest(p_times, p_calls) as s (at, calls) where s.calls > p_awaited
+  ),
+  soon as (
+    select s.at, s.calls from steps s
+    where s.at <= (select min(f.at) from steps f) + sync_internal.milliseconds(floor(p_window_ms / 10))
+  )
+  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), max(s.at)) from soon s
 $function$;
 
 CREATE OR REPLACE FUNCTION sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamp with time zone)
@@ -387,6 +404,9 @@ grant execute on function sync_internal.no_longer_awaited(public.sync_limiter, n
 
 revoke all on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, integer, boolean) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, integer, boolean) to service_role;
+
+revoke all on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric) from public, anon, authenticated, service_role;
+grant execute on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric) to service_role;
 
 -- PostgREST learns of new functions.
 notify pgrst, 'reload schema';

@@ -162,7 +162,7 @@ revoke all on function sync_internal.ask_publication(text, uuid) from public, an
 grant execute on function sync_internal.ask_publication(text, uuid) to service_role;
 
 -- Begins a publication of the newest run, or of what the run before it has still to say. It has seq_first to seq_first + 3: four
--- numbers, one for each of the four events (FRAMES_PER_PUBLICATION in shared/domain). The counter moves by 4 at once, so the first
+-- numbers (FRAMES_PER_PUBLICATION in shared/domain). The counter moves by 4 at once, so the first
 -- number is its new value less 3. The caller holds the run's row lock. Locks the location's row.
 create or replace function sync_internal.begin_publication(p_location text, p_run uuid) returns jsonb
 language plpgsql

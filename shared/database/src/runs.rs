@@ -14,21 +14,25 @@ use serde_json::{Value, json};
 
 use crate::{Database, Error, Limits};
 
-/// A run to start.
-#[derive(Debug, Clone)]
+/// A run to start. All of its fields are those of the request.
+#[derive(Debug, Clone, Serialize)]
 pub struct NewRun {
     /// What it fetches.
     pub kind: RunKind,
     /// A user id, or `schedule`.
     pub requested_by: String,
     /// For a retry: these orders.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub order_ids: Option<Vec<OrderId>>,
     /// For a retry: the orders of this run that failed or weren't attempted. If it broke off before its listing was complete, a
     /// new run of its kind starts instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<RunId>,
     /// For scheduled runs: start only if the day's budget holds the run beside these calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub daily_reserve: Option<u32>,
     /// For scheduled incremental runs: a full one instead, if the last full one is longer ago.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub full_run_within_hours: Option<u32>,
 }
 
@@ -161,6 +165,9 @@ pub struct Dispatch {
     /// When they were dispatched, by the database's clock.
     #[serde(rename = "dispatched_at_ms", default, with = "millisecond::optional")]
     pub dispatched_at: Option<Timestamp>,
+    /// Milliseconds until there are calls for them.
+    #[serde(default)]
+    pub in_ms: Option<u64>,
     /// Milliseconds until there are calls for more; `None` if nothing is left to dispatch, or nobody can tell.
     #[serde(default)]
     pub next_ms: Option<u64>,
@@ -239,22 +246,18 @@ impl Database {
     /// # Errors
     /// [`Error`].
     pub async fn start_run(&self, run: &NewRun, settings: RunSettings) -> Result<Started, Error> {
-        let mut request = json!({
-            "kind": run.kind, "requested_by": run.requested_by, "cooldown_ms": settings.cooldown.as_millis() as u64,
-            "lease_ms": settings.lease.as_millis() as u64, "publish_interval_ms": settings.publish_interval.as_millis() as u64,
-        });
-        if let Some(fields) = request.as_object_mut() {
-            if let Some(order_ids) = &run.order_ids {
-                fields.insert("order_ids".to_owned(), json!(order_ids));
-            }
-            if let Some(retry_of) = &run.retry_of {
-                fields.insert("retry_of".to_owned(), json!(retry_of));
-            }
-            if let Some(daily_reserve) = run.daily_reserve {
-                fields.insert("daily_reserve".to_owned(), json!(daily_reserve));
-            }
+        #[derive(Serialize)]
+        struct Request<'a> {
+            #[serde(flatten)]
+            run: &'a NewRun,
+            cooldown_ms: u64,
+            lease_ms: u64,
+            publish_interval_ms: u64,
         }
-        self.call("start_run", request).await
+        let RunSettings { cooldown, lease, publish_interval } = settings;
+        let [cooldown_ms, lease_ms, publish_interval_ms] =
+            [cooldown, lease, publish_interval].map(|time| time.as_millis() as u64);
+        self.call("start_run", Request { run, cooldown_ms, lease_ms, publish_interval_ms }).await
     }
 
     /// Records that a scheduled start was skipped, and why.

@@ -22,8 +22,7 @@ pub enum Event {
     SyncComplete,
 }
 
-/// How many sequence numbers the database reserves for one publication. Four, because a publication has at most one frame of
-/// each [`Event`]. `publications.sql` has the same number.
+/// How many sequence numbers the database reserves for one publication, which has no more frames. `publications.sql` has the same number.
 pub const FRAMES_PER_PUBLICATION: u64 = 4;
 
 /// The database's permission to publish: numbers no other publication has, and the run as it stood then.
@@ -67,11 +66,16 @@ impl Publication {
     #[must_use]
     pub fn announce(&self) -> Announcement {
         let run = &self.run;
+        // A cool-down that was over before anybody was told of it is told with the end.
+        let untold = Run { state: RunState::Delay, ..run.clone() };
         let frames: Vec<Frame> = (self.seq_first..)
             .zip(events(run))
-            .map(|(seq, event)| Frame { event, run_id: Some(run.run_id.clone()), seq, data: event.data(run, seq) })
+            .map(|(seq, (state, event))| {
+                let run = if state == RunState::Delay { &untold } else { run };
+                Frame { event, run_id: Some(run.run_id.clone()), seq, data: event.data(run, seq) }
+            })
             .collect();
-        let status_seq = frames.iter().find(|frame| frame.event == Event::SyncStatus).map(|frame| frame.seq);
+        let status_seq = frames.iter().rfind(|frame| frame.event == Event::SyncStatus).map(|frame| frame.seq);
         let seq = frames.last().map_or(self.seq_first, |frame| frame.seq);
         // While syncing, every publication replaces the document. At a change of state the document equals the data of the
         // sync_status frame, so it has that frame's number.
@@ -97,12 +101,12 @@ impl Event {
 /// |---|---|---|---|
 /// | `Syncing` | status, progress | progress | nothing |
 /// | `Delay` | progress, status, complete | the same | status, complete |
-/// | `Completed` | progress, complete, status | the same | status |
+/// | `Completed` | progress of tickets, status of `Delay`, complete, status | the same | status |
 /// | `Error`, `Cancelled` | progress, status | the same | status |
 ///
 /// *Progress* is that of orders and of tickets. It is published with the end once more, so that the last counts are shown. The
 /// last frame of a run is always a status.
-fn events(run: &Run) -> Vec<Event> {
+fn events(run: &Run) -> Vec<(RunState, Event)> {
     let mut events = Vec::new();
     let is_first = run.announced_state.is_none();
     let end_was_announced = run.announced_state.is_some_and(|announced| announced != RunState::Syncing);
@@ -115,12 +119,19 @@ fn events(run: &Run) -> Vec<Event> {
     match run.state {
         RunState::Syncing => {}
         RunState::Delay => events.extend([Event::SyncStatus, Event::SyncComplete]),
-        RunState::Completed if !end_was_announced => events.extend([Event::SyncComplete, Event::SyncStatus]),
         RunState::Completed | RunState::Error | RunState::Cancelled | RunState::Skipped => {
             events.push(Event::SyncStatus);
         }
     }
-    events
+    let now = events.into_iter().map(|event| (run.state, event));
+    match run.state {
+        RunState::Completed if !end_was_announced => {
+            let untold = [Event::SyncTicketProgress, Event::SyncStatus, Event::SyncComplete];
+            let untold = untold.map(|event| (RunState::Delay, event));
+            untold.into_iter().chain([(RunState::Completed, Event::SyncStatus)]).collect()
+        }
+        _ => now.collect(),
+    }
 }
 
 /// The frame that answers a client's `{"action": "status"}`.

@@ -63,6 +63,10 @@ pub struct OrdersMessage {
     /// When it dispatched them (in ms since the Unix epoch on the wire), by the database's clock.
     #[serde(rename = "dispatched_at_ms", with = "millisecond::required")]
     pub dispatched_at: Timestamp,
+    /// When the rate limit will have calls for them (in ms since the Unix epoch on the wire), by the sender's clock: nobody needs
+    /// to ask for them before.
+    #[serde(rename = "calls_at_ms", default, skip_serializing_if = "Option::is_none", with = "millisecond::optional")]
+    pub calls_at: Option<Timestamp>,
 }
 
 /// In `tickets`: bring the tickets of these orders of a run into step with their rows.
@@ -153,6 +157,10 @@ pub struct RunMessage {
         with = "millisecond::optional"
     )]
     pub waiting_since: Option<Timestamp>,
+    /// When the rate limit will have calls for more orders (in ms since the Unix epoch on the wire), by the sender's clock, as far
+    /// as that is known: nobody needs to ask before.
+    #[serde(rename = "calls_at_ms", default, skip_serializing_if = "Option::is_none", with = "millisecond::optional")]
+    pub calls_at: Option<Timestamp>,
 }
 
 /// In `runs`: publish the progress of this location's run. What it is, the publisher asks the database when it begins.
@@ -194,6 +202,8 @@ struct RunFields {
     pulse: Option<i64>,
     #[serde(rename = "waiting_since_ms", default, with = "millisecond::optional")]
     waiting_since: Option<Timestamp>,
+    #[serde(rename = "calls_at_ms", default, with = "millisecond::optional")]
+    calls_at: Option<Timestamp>,
 }
 
 /// A field that may be missing, but not null.
@@ -206,13 +216,13 @@ impl TryFrom<RunFields> for AnyRunMessage {
     type Error = &'static str;
 
     fn try_from(fields: RunFields) -> Result<Self, Self::Error> {
-        let RunFields { location_id, publish, run_id, pulse, waiting_since } = fields;
+        let RunFields { location_id, publish, run_id, pulse, waiting_since, calls_at } = fields;
         if publish {
             return Ok(Self::Publish(PublishMessage::new(location_id)));
         }
         let run_id = run_id.ok_or("missing field `run_id`")?;
         let pulse = pulse.ok_or("missing field `pulse`")?;
-        Ok(Self::Pulse(RunMessage { location_id, run_id, pulse, waiting_since }))
+        Ok(Self::Pulse(RunMessage { location_id, run_id, pulse, waiting_since, calls_at }))
     }
 }
 
@@ -249,7 +259,7 @@ impl Waiting for RunMessage {
 impl OrdersMessage {
     /// A message for each of the orders.
     pub fn each(self) -> impl Iterator<Item = OrderMessage> {
-        let Self { location_id, order_ids, cause, run_id, dispatched_at } = self;
+        let Self { location_id, order_ids, cause, run_id, dispatched_at, calls_at: _ } = self;
         order_ids.into_iter().map(move |order_id| OrderMessage {
             dispatched_at: Some(dispatched_at),
             ..OrderMessage::new(location_id.clone(), order_id, cause).for_run(run_id.clone())
@@ -341,7 +351,7 @@ mod tests {
         assert_eq!(serde_json::to_value(&message).unwrap(), wire);
         wire["change"] = json!("stale");
         assert_eq!(serde_json::to_value(message.into_ticket_message(Change::Stale)).unwrap(), wire);
-        let mut pulse = RunMessage { location_id, run_id, pulse: 3, waiting_since: None };
+        let mut pulse = RunMessage { location_id, run_id, pulse: 3, waiting_since: None, calls_at: None };
         let mut wire = json!({"location_id": "loc", "run_id": "r1", "pulse": 3});
         assert_eq!(serde_json::to_value(&pulse).unwrap(), wire);
         let publication = PublishMessage::new(pulse.location_id.clone());

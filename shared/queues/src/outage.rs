@@ -54,7 +54,7 @@ mod tests {
     fn pulse(waiting_since_ms: Option<i64>) -> RunMessage {
         let (location_id, run_id) = (LocationId::try_new("loc").unwrap(), RunId::try_new("r1").unwrap());
         let waiting_since = waiting_since_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok());
-        RunMessage { location_id, run_id, pulse: 1, waiting_since }
+        RunMessage { location_id, run_id, pulse: 1, waiting_since, calls_at: None }
     }
 
     async fn answering(answer: ResponseTemplate) -> (MockServer, Queue<RunMessage>) {

@@ -60,12 +60,14 @@ fn current() -> [Kind; 6] {
     });
     let orders_message = json!({
         "location_id": "loc", "order_ids": ["ord", "ord2"], "cause": "run", "run_id": "r1", "dispatched_at_ms": 3000,
+        "calls_at_ms": 4000,
     });
     let tickets_message = json!({
         "location_id": "loc", "orders": [{"order_id": "ord", "attempt": 2, "change": "stale"}], "cause": "run",
         "run_id": "r1",
     });
-    let pulse_message = json!({ "location_id": "loc", "run_id": "r1", "pulse": 4, "waiting_since_ms": 2000 });
+    let pulse_message =
+        json!({ "location_id": "loc", "run_id": "r1", "pulse": 4, "waiting_since_ms": 2000, "calls_at_ms": 4000 });
     let publish_message = json!({ "location_id": "loc", "publish": true });
     [
         ("order", order, order_message),
@@ -83,7 +85,7 @@ fn nonsense(field: &str) -> Vec<Value> {
         "attempt" => vec![json!("2"), json!(-1), json!(1.5), json!(null), json!(4_294_967_296_u64)],
         "pulse" => vec![json!("4"), json!(4.5), json!(null), json!({})],
         "publish" => vec![json!("yes"), json!(1), json!(null), json!({})],
-        "noticed_at_ms" | "waiting_since_ms" | "dispatched_at_ms" => {
+        "noticed_at_ms" | "waiting_since_ms" | "dispatched_at_ms" | "calls_at_ms" => {
             vec![json!("1000"), json!(1000.5), json!(i64::MAX), json!([])]
         }
         "claimed" => vec![json!("true"), json!(1), json!(null)],
@@ -134,7 +136,7 @@ fn a_field_less_has_its_default_or_is_named() {
                 ("order" | "ticket", "run_id") | ("order", "noticed_at_ms" | "dispatched_at_ms" | "claimed") => {
                     Ok(without(&message, field))
                 }
-                (_, "waiting_since_ms") => Ok(without(&message, field)),
+                (_, "waiting_since_ms" | "calls_at_ms") => Ok(without(&message, field)),
                 // What isn't a publication is taken for a pulse.
                 ("publication", "publish") => Err("the field run_id is missing".to_owned()),
                 _ => Err(format!("the field {field} is missing")),

@@ -21,7 +21,7 @@ impl Pulses {
         Self { queue, lost_after }
     }
 
-    /// Sends a run's pulse, to be handled after `wait`.
+    /// Sends a run's pulse, to be handled after `wait`; `calls_at`, if it is known when there will be calls for more orders.
     ///
     /// # Errors
     /// [`QueueError`].
@@ -31,9 +31,10 @@ impl Pulses {
         run_id: &RunId,
         pulse: i64,
         wait: Duration,
+        calls_at: Option<Timestamp>,
     ) -> Result<(), QueueError> {
         let (location_id, run_id) = (database.location_id().clone(), run_id.clone());
-        self.queue.send(&RunMessage { location_id, run_id, pulse, waiting_since: None }, wait).await
+        self.queue.send(&RunMessage { location_id, run_id, pulse, waiting_since: None, calls_at }, wait).await
     }
 
     /// Sends the pulse after one that the database has kept from its work, to be handled in some seconds. `false` if the run has
@@ -52,7 +53,7 @@ impl Pulses {
     pub async fn snapshot(&self, database: &Database, next_seq: bool) -> Result<Snapshot, database::Error> {
         let snapshot = database.sync_snapshot(next_seq, self.lost_after).await?;
         if let (true, Some(run), Some(pulse)) = (snapshot.needs_pulse, &snapshot.run, snapshot.pulse) {
-            match self.send(database, &run.run_id, pulse, Duration::ZERO).await {
+            match self.send(database, &run.run_id, pulse, Duration::ZERO, None).await {
                 Ok(()) => tracing::warn!(run_id = %run.run_id, pulse, "A lost pulse was resent"),
                 Err(error) => {
                     tracing::warn!(run_id = %run.run_id, pulse, error = telemetry::chain(&error), "A lost pulse could not be resent");

@@ -27,7 +27,7 @@ pub async fn start_run(
     let (pulse, publication_due) = (started.pulse, started.publication_due);
     let start = read(started);
     if let (Start::Started(run_id), Some(pulse)) = (&start, pulse) {
-        if let Err(error) = pulses.send(database, run_id, pulse, Duration::ZERO).await {
+        if let Err(error) = pulses.send(database, run_id, pulse, Duration::ZERO, None).await {
             // The run has started; the watch and every reader of its status find it without a pulse and send one.
             tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run's first pulse could not be sent");
         }

@@ -6,7 +6,9 @@ use domain::rate;
 use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 
 /// Orders of one message, so of one call of the database and of one reconciliation, at most.
-pub const MOST_TOGETHER: u64 = 50;
+pub const MOST_TOGETHER: u64 = queues::MOST_TOGETHER as u64;
+/// Every so many pulses look for due tickets.
+pub const DUE_EVERY: u64 = 8;
 /// Orders leave a pulse so long before the limit has calls for them, and the way to the database besides.
 pub const AHEAD_MS: u64 = 500;
 /// A pulse waits for so long itself before it dispatches; else the next one does.
@@ -94,7 +96,7 @@ impl Deployed {
             pulse_every_ms: PULSE_EVERY.as_millis() as u64,
             longest_listing_ms: LONGEST_LISTING.as_millis() as u64,
             publish_every_ms: RunSettings::DEFAULT.publish_interval.as_millis() as u64,
-            worth_a_message: 0,
+            worth_a_message: 25,
             calls_per_day: rate::CALLS_PER_DAY,
             pages_ahead: Code::read("functions/run-worker/src/pages.rs").number("PAGES_AHEAD") as usize,
         }

@@ -1,5 +1,7 @@
 //! A location: its limiter, its listing and its orders.
 
+#![allow(clippy::panic, reason = "a simulation that leaves its path is a bug")]
+
 use std::collections::VecDeque;
 
 use database::Limits;
@@ -25,6 +27,10 @@ pub(crate) struct Location {
     pub(crate) recorded: u64,
     /// Dispatched, without calls so far.
     pub(crate) awaited: u64,
+    /// When there will be calls for what was dispatched last, and for what is left.
+    pub(crate) calls_at: (u64, u64),
+    /// How many pulses there were.
+    pub(crate) pulses: u64,
     /// Dispatched, and not done.
     pub(crate) under_way: u64,
     pub(crate) done: u64,
@@ -51,6 +57,8 @@ impl Location {
             has_products: false,
             recorded: 0,
             awaited: 0,
+            calls_at: (0, 0),
+            pulses: 0,
             under_way: 0,
             done: 0,
             published: (0, 0),

@@ -3,7 +3,7 @@
 #![allow(clippy::indexing_slicing, reason = "the engine numbers the locations that there are")]
 
 use crate::deployed::{
-    AHEAD_MS, LONGEST_STAY_MS, MOST_TOGETHER, PATIENCE_MS, POST_MS, POSTS_AT_ONCE, SHORT_WAIT_MS, UPLOAD_MS,
+    AHEAD_MS, DUE_EVERY, LONGEST_STAY_MS, MOST_TOGETHER, PATIENCE_MS, POST_MS, POSTS_AT_ONCE, SHORT_WAIT_MS, UPLOAD_MS,
 };
 use crate::engine::{Engine, Message, Queue};
 use crate::location::DAY_MS;
@@ -103,12 +103,14 @@ impl Engine<'_> {
         }
         let claimed = self.database(1, 1);
         let since = self.now;
-        let next = if self.locations[location].listing.is_done() {
-            Step::Dispatch(location, since, true)
-        } else {
-            Step::List(location, since)
-        };
-        self.then(invocation, claimed, next);
+        let found = &mut self.locations[location];
+        found.pulses += 1;
+        if !found.listing.is_done() {
+            return self.then(invocation, claimed, Step::List(location, since));
+        }
+        // It knows from the pulse before when there will be calls.
+        let wait = found.calls_at.1.saturating_sub(since + AHEAD_MS + self.setting.pace.database_ms).min(SHORT_WAIT_MS);
+        self.then(invocation, claimed.max(wait), Step::Dispatch(location, since, true));
     }
 
     /// Asks for a call for each page that can be read now.
@@ -174,7 +176,8 @@ impl Engine<'_> {
             return self.end_of_day(invocation, location);
         }
         let next = self.hand_out(location);
-        let dispatched = self.database(if is_first { 2 } else { 1 }, MOST_TOGETHER);
+        let sees_to_due = is_first && (next.is_none() || self.locations[location].pulses % DUE_EVERY == 0);
+        let dispatched = self.database(if sees_to_due { 2 } else { 1 }, MOST_TOGETHER);
         let ahead = AHEAD_MS + self.setting.pace.database_ms;
         let here = next.map(|wait| wait.saturating_sub(ahead));
         let is_listed = self.locations[location].listing.is_done();
@@ -185,6 +188,7 @@ impl Engine<'_> {
             }
             _ => {
                 let every = self.deployed.pulse_every_ms;
+                self.locations[location].calls_at.1 = next.map_or(0, |wait| self.now + wait);
                 let delay = next.map_or(every, |wait| every.min((wait / 1_000).saturating_sub(1) * 1_000));
                 self.send(Queue::Runs, Message::Pulse(location), delay);
                 self.then(invocation, dispatched, Step::Done);
@@ -210,6 +214,9 @@ impl Engine<'_> {
             orders = 0;
         }
         found.recorded -= orders;
+        if orders > 0 {
+            found.calls_at.0 = self.now + free_in;
+        }
         found.awaited += orders;
         found.under_way += orders;
         let left = found.recorded;
@@ -234,7 +241,12 @@ impl Engine<'_> {
     fn ask(&mut self, invocation: u64, location: usize, orders: u64, got: u64, until: u64, answered_at: u64) {
         let database_ms = self.setting.pace.database_ms;
         // Since its first ask.
-        let until = if until == 0 { self.now + PATIENCE_MS + database_ms } else { until };
+        if until == 0 {
+            // Its message tells when there will be calls.
+            let wait = self.locations[location].calls_at.0.saturating_sub(self.now + database_ms / 2).min(PATIENCE_MS);
+            let until = self.now + wait + PATIENCE_MS + database_ms;
+            return self.then(invocation, wait, Step::Ask { location, orders, got, until, answered_at });
+        }
         let asked = self.database(1, 1);
         let limits = self.deployed.limits;
         let answer = self.locations[location].ask(self.now, orders, limits);

@@ -63,7 +63,8 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
         (Delay, Some(Syncing), &[p, t, s, c]),
         (Delay, None, &[p, t, s, c]),
         (Completed, Some(Delay), &[s]),
-        (Completed, Some(Syncing), &[p, t, c, s]),
+        (Completed, Some(Syncing), &[t, s, c, s]),
+        (Completed, None, &[t, s, c, s]),
         (Error, Some(Syncing), &[p, t, s]),
         (Cancelled, None, &[p, t, s]),
         (Error, Some(Error), &[s]),
@@ -77,6 +78,17 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
             assert_eq!(names.last().map(String::as_str), Some(s));
         }
     }
+}
+
+#[test]
+fn a_cool_down_that_was_over_soon_is_told_with_the_end() {
+    let announcement = announce(RunState::Completed, Some(RunState::Syncing));
+    let states: Vec<_> = announcement.frames.iter().filter_map(|frame| frame.data["status"].as_str()).collect();
+    assert_eq!(states, ["Delay", "Delay", "Completed"]);
+    assert_eq!(
+        (announcement.status["status"].as_str(), announcement.status["seq"].as_u64()),
+        (Some("Completed"), Some(43))
+    );
 }
 
 #[test]
