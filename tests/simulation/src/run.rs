@@ -176,7 +176,7 @@ impl Engine<'_> {
             return self.end_of_day(invocation, location);
         }
         let next = self.hand_out(location);
-        let sees_to_due = is_first && (next.is_none() || self.locations[location].pulses % DUE_EVERY == 0);
+        let sees_to_due = is_first && (next.is_none() || self.locations[location].pulses.is_multiple_of(DUE_EVERY));
         let dispatched = self.database(if sees_to_due { 2 } else { 1 }, MOST_TOGETHER);
         let ahead = AHEAD_MS + self.setting.pace.database_ms;
         let here = next.map(|wait| wait.saturating_sub(ahead));
