@@ -202,6 +202,7 @@ mod tests {
         let url = format!("http://{}", silent.local_addr().unwrap());
         let config = aws_config::SdkConfig::builder()
             .behavior_version(aws_config::BehaviorVersion::latest())
+            .http_client(http_client::for_aws())
             .region(aws_config::Region::new("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
             .endpoint_url(&url)
