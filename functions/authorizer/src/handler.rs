@@ -1,6 +1,7 @@
 //! The events of the two gateways and the answers they understand.
 
 use caller::Caller;
+use http_client::HttpClient;
 use serde_json::{Value, json};
 use settings::{Env, Secret, SettingsError};
 use ws_ticket::SocketTicketError;
@@ -17,9 +18,9 @@ pub(crate) struct Authorizer {
 }
 
 impl Authorizer {
-    pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
+    pub(crate) fn from_env(env: &Env, http: HttpClient) -> Result<Self, SettingsError> {
         Ok(Self {
-            tokens: Tokens::from_env(env)?,
+            tokens: Tokens::from_env(env, http)?,
             ws_ticket_secret: Secret::required(env, "WS_TICKET_SECRET")?,
             location_id: env.required("GHL_LOCATION_ID")?,
             allowed_origins: env.list("ALLOWED_ORIGINS").iter().map(|origin| normalised(origin)).collect(),

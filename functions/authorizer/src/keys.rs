@@ -2,10 +2,12 @@
 
 use std::{collections::HashMap, time::Duration};
 
+use http_client::HttpClient;
 use jsonwebtoken::{
     Algorithm, DecodingKey,
     jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm},
 };
+use reqwest::Method;
 use serde_json::Value;
 use thiserror::Error;
 use tokio::{sync::Mutex, time::Instant};
@@ -55,7 +57,7 @@ pub(crate) enum ReadError {
 
 /// Supabase's signing keys, cached.
 pub(crate) struct SigningKeys {
-    http: reqwest::Client,
+    http: HttpClient,
     url: String,
     cache: Mutex<Cache>,
 }
@@ -68,13 +70,8 @@ struct Cache {
 }
 
 impl SigningKeys {
-    pub(crate) fn new(url: String) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
-            .connect_timeout(Duration::from_secs(2))
-            .timeout(READ_WITHIN)
-            .redirect(reqwest::redirect::Policy::none())
-            .build()?;
-        Ok(Self { http, url, cache: Mutex::default() })
+    pub(crate) fn new(url: String, http: HttpClient) -> Self {
+        Self { http, url, cache: Mutex::default() }
     }
 
     /// The key with the id `kid`. A cached one stays in use while Supabase can't be reached.
@@ -108,7 +105,8 @@ impl SigningKeys {
     }
 
     async fn read(&self) -> Result<HashMap<String, VerifyingKey>, ReadError> {
-        let set: Value = self.http.get(&self.url).send().await?.error_for_status()?.json().await?;
+        let set: Value =
+            self.http.request(Method::GET, &self.url, READ_WITHIN).send().await?.error_for_status()?.json().await?;
         // RFC 7517, 5.1: a set has `keys`, even if the list is empty. An answer without it says nothing about the keys.
         let keys = set.get("keys").and_then(Value::as_array).ok_or(ReadError::NoKeySet)?;
         // One by one: a key of a kind we don't know must not hide the others.

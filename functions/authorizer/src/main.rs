@@ -15,6 +15,7 @@ mod tokens;
 use std::process::ExitCode;
 
 use handler::Authorizer;
+use http_client::HttpClient;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use settings::Env;
@@ -25,7 +26,7 @@ async fn main() -> ExitCode {
 }
 
 async fn start() -> Result<(), Error> {
-    let authorizer = Authorizer::from_env(&Env::process())?;
+    let authorizer = Authorizer::from_env(&Env::process(), HttpClient::new()?)?;
     let handle = async |event: LambdaEvent<Value>| {
         let gateway_id = event.payload.pointer("/requestContext/requestId").and_then(Value::as_str).map(str::to_owned);
         let work = deadline::in_time(event.context.deadline(), authorizer.answer(event.payload));

@@ -1,6 +1,7 @@
 //! Supabase user tokens: signature, issuer, audience, time, role.
 
 use caller::{Caller, Role};
+use http_client::HttpClient;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header, errors::ErrorKind};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -38,7 +39,7 @@ pub(crate) struct Tokens {
 }
 
 impl Tokens {
-    pub(crate) fn from_env(env: &Env) -> Result<Self, SettingsError> {
+    pub(crate) fn from_env(env: &Env, http: HttpClient) -> Result<Self, SettingsError> {
         let supabase_url = env.url("SUPABASE_URL")?;
         let role_claim: Vec<String> =
             env.parsed("ROLE_CLAIM", "app_metadata.role".to_owned())?.split('.').map(str::to_owned).collect();
@@ -46,8 +47,7 @@ impl Tokens {
             return Err(SettingsError::malformed("ROLE_CLAIM", "users can change their own user_metadata"));
         }
         Ok(Self {
-            keys: SigningKeys::new(format!("{supabase_url}/auth/v1/.well-known/jwks.json"))
-                .map_err(|_| SettingsError::malformed("SUPABASE_URL", "no HTTP client can be made for it"))?,
+            keys: SigningKeys::new(format!("{supabase_url}/auth/v1/.well-known/jwks.json"), http),
             shared_secret: Secret::optional(env, "SUPABASE_JWT_SECRET"),
             issuer: env.parsed("SUPABASE_JWT_ISSUER", format!("{supabase_url}/auth/v1"))?,
             audience: env.parsed("SUPABASE_JWT_AUDIENCE", "authenticated".to_owned())?,

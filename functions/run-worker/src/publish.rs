@@ -281,6 +281,7 @@ mod tests {
     fn connect(url: &str) -> (Database, Announcements, Publisher) {
         let config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client::for_aws())
             .region(Region::new("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
             .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(60)).build())

@@ -27,6 +27,7 @@ fn silent() -> (TcpListener, String) {
 fn tickets(database_url: &str, aws_url: &str) -> Tickets {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client::for_aws())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
         .timeout_config(TimeoutConfig::builder().operation_timeout(Duration::from_secs(7)).build())

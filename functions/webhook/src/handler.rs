@@ -187,6 +187,7 @@ mod tests {
     fn webhook(secret: Option<Secret>, sqs_url: &str) -> Webhook {
         let sqs = aws_sdk_sqs::Config::builder()
             .behavior_version(aws_sdk_sqs::config::BehaviorVersion::latest())
+            .http_client(http_client::for_aws())
             .region(aws_sdk_sqs::config::Region::new("us-east-1"))
             .credentials_provider(aws_sdk_sqs::config::Credentials::new("test", "test", None, None, "test"))
             .endpoint_url(sqs_url)
@@ -205,6 +206,7 @@ mod tests {
     fn in_ssm(ssm_url: &str) -> Secret {
         let ssm = aws_sdk_ssm::Config::builder()
             .behavior_version(aws_sdk_ssm::config::BehaviorVersion::latest())
+            .http_client(http_client::for_aws())
             .region(aws_sdk_ssm::config::Region::new("us-east-1"))
             .credentials_provider(aws_sdk_ssm::config::Credentials::new("test", "test", None, None, "test"))
             .endpoint_url(ssm_url)

@@ -1,13 +1,22 @@
-//! The HTTP client of those who call GHL and the database.
+//! The HTTP clients of those who call GHL, the database and AWS: one TLS, whose certificates are read once per process.
 //!
-//! Making one takes some 12 ms, as it reads the machine's certificates: who calls both makes one and hands it to both. It keeps
-//! connections open and follows no redirect, which would take the token or the service key along, to any host. How long a call
-//! may take is said with each request.
+//! | module | what it is for |
+//! |---|---|
+//! | `tls` | the system's root certificates, from one file |
+//! | `aws` | [`for_aws`]: the AWS SDK's calls |
+//!
+//! Clients keep connections open and follow no redirect, which would take the token or the service key along, to any host. How
+//! long a call to GHL or the database may take is said with each request.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+mod aws;
+mod tls;
+
+use std::io;
 use std::time::Duration;
 
+pub use aws::for_aws;
 use reqwest::{Client, IntoUrl, Method, RequestBuilder, redirect};
 
 /// Longest wait for a connection. A host that doesn't even take one won't answer either.
@@ -26,19 +35,24 @@ impl HttpClient {
     ///
     /// # Errors
     /// If TLS can't be set up, for want of certificates.
-    pub fn new() -> Result<Self, reqwest::Error> {
-        let client = Client::builder()
-            .redirect(redirect::Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .build()?;
-        Ok(Self(client))
+    pub fn new() -> io::Result<Self> {
+        client(CONNECT_TIMEOUT).map(Self)
     }
 
     /// A request, given up after `timeout`, connection and body included.
     pub fn request(&self, method: Method, url: impl IntoUrl, timeout: Duration) -> RequestBuilder {
         self.0.request(method, url).timeout(timeout)
     }
+}
+
+fn client(connect_timeout: Duration) -> io::Result<Client> {
+    Client::builder()
+        .tls_backend_preconfigured(tls::config().map_err(io::Error::other)?)
+        .redirect(redirect::Policy::none())
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(IDLE_TIMEOUT)
+        .build()
+        .map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use super::*;
 fn pusher(endpoint: &str) -> Pusher {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client::for_aws())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
         // As locally, where AWS_ENDPOINT_URL is set: the pusher's own endpoint must win.

@@ -180,6 +180,7 @@ pub(crate) mod tests {
     pub(crate) fn client_of(server: &MockServer) -> Client {
         let config = aws_sdk_sqs::Config::builder()
             .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client::for_aws())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .retry_config(RetryConfig::disabled())

@@ -159,6 +159,7 @@ mod tests {
         let env = Env::of([("TOKEN_PARAMETER", "/ghl-sync/token"), ("TOKEN", "ignored")]);
         let config = aws_sdk_ssm::Config::builder()
             .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client::for_aws())
             .region(Region::new("us-east-1"))
             .credentials_provider(Credentials::new("test", "test", None, None, "test"))
             .retry_config(RetryConfig::disabled())

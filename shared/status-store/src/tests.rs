@@ -64,6 +64,7 @@ impl Respond for Bucket {
 fn store(server: &MockServer) -> StatusStore {
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client::for_aws())
         .region(Region::new("us-east-1"))
         .credentials_provider(SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test")))
         .retry_config(RetryConfig::disabled())

@@ -15,7 +15,10 @@ pub mod metrics;
 
 use std::{error::Error, process::ExitCode};
 
-use tracing_subscriber::{EnvFilter, filter::LevelFilter, fmt::format::JsonFields};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 pub use invocation::invocation;
 
@@ -28,12 +31,9 @@ const QUIET: &str = "aws_config=warn,aws_runtime=warn,aws_sdk=warn,aws_smithy=wa
 /// `info,ghl=debug`. Absent, empty or malformed means `info`: a typo must neither silence nor stop a function.
 fn init() {
     let level = std::env::var("LOG_LEVEL").unwrap_or_default();
-    let _already_started = tracing_subscriber::fmt()
-        .fmt_fields(JsonFields::new())
-        .event_format(line::Line)
-        .with_env_filter(filter(&level))
-        .with_writer(std::io::stdout)
-        .try_init();
+    let lines = tracing_subscriber::fmt::layer().fmt_fields(JsonFields::new()).event_format(line::Line);
+    let lines = lines.with_writer(std::io::stdout).with_filter(filter(&level));
+    let _already_started = tracing_subscriber::registry().with(lines).try_init();
 }
 
 /// Runs a function's main: starts logging, and reports in one log line and on stderr why the function stopped, such as
@@ -64,16 +64,20 @@ pub fn chain(error: &(dyn Error + 'static)) -> String {
         .join(": ")
 }
 
-fn filter(level: &str) -> EnvFilter {
+/// By target only: a filter that also knows spans and their fields (`EnvFilter`) would bring the regular expressions along.
+fn filter(level: &str) -> Targets {
     let level = level.trim();
     // A lone unknown word would be read as the name of a module, and everything else would fall silent.
     let usable = level.contains('=') || (!level.is_empty() && level.parse::<LevelFilter>().is_ok());
     let directives = if usable { level } else { "info" };
-    EnvFilter::try_new(format!("{QUIET},{directives}")).unwrap_or_else(|_| EnvFilter::new(format!("{QUIET},info")))
+    let all = format!("{QUIET},{directives}").parse().or_else(|_| format!("{QUIET},info").parse());
+    all.unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
 }
 
 #[cfg(test)]
 mod tests {
+    use tracing::Level;
+
     use super::*;
 
     #[test]
@@ -86,10 +90,27 @@ mod tests {
     #[test]
     fn a_bad_level_means_info() {
         for level in ["", " ", "inf", "info", "INFO", "ghl=loud"] {
-            assert_eq!(filter(level).max_level_hint(), Some(LevelFilter::INFO), "{level:?}");
+            let filter = filter(level);
+            assert!(
+                filter.would_enable("runs", &Level::INFO) && !filter.would_enable("runs", &Level::DEBUG),
+                "{level:?}"
+            );
         }
-        assert_eq!(filter("debug").max_level_hint(), Some(LevelFilter::DEBUG));
-        assert_eq!(filter("error").max_level_hint(), Some(LevelFilter::WARN), "libraries still warn");
-        assert_eq!(filter("info,ghl=trace").max_level_hint(), Some(LevelFilter::TRACE));
+        assert!(filter("debug").would_enable("runs", &Level::DEBUG));
+        assert!(!filter("error").would_enable("runs", &Level::WARN));
+    }
+
+    #[test]
+    fn libraries_are_quiet_unless_they_are_named() {
+        for level in ["info", "debug", "error"] {
+            let filter = filter(level);
+            for library in ["aws_sdk_sqs::operation", "hyper::client", "reqwest::connect"] {
+                assert!(filter.would_enable(library, &Level::WARN) && !filter.would_enable(library, &Level::INFO));
+            }
+            assert!(!filter.would_enable("lambda_runtime::layers::panic", &Level::ERROR), "{level}");
+        }
+        let named = filter("info,ghl=trace,hyper=debug");
+        assert!(named.would_enable("ghl::orders", &Level::TRACE) && named.would_enable("hyper::client", &Level::DEBUG));
+        assert!(!named.would_enable("runs", &Level::DEBUG));
     }
 }

@@ -45,7 +45,7 @@ fn authorizer(server: &MockServer, more: &[(&str, &str)]) -> Authorizer {
     let uri = server.uri();
     let mut variables = vec![("SUPABASE_URL", uri.as_str()), ("WS_TICKET_SECRET", SECRET), ("GHL_LOCATION_ID", "loc")];
     variables.extend(more);
-    Authorizer::from_env(&Env::of(variables)).unwrap()
+    Authorizer::from_env(&Env::of(variables), HttpClient::new().unwrap()).unwrap()
 }
 
 fn es256() -> EncodingKey {
@@ -246,7 +246,10 @@ async fn the_origin_is_checked_where_configured() {
 
 #[test]
 fn configuration_is_refused_by_name() {
-    let refused = |variables: &[(&str, &str)]| match Authorizer::from_env(&Env::of(variables.iter().copied())) {
+    let refused = |variables: &[(&str, &str)]| match Authorizer::from_env(
+        &Env::of(variables.iter().copied()),
+        HttpClient::new().unwrap(),
+    ) {
         Ok(_) => panic!("accepted"),
         Err(error) => error.to_string(),
     };
