@@ -98,7 +98,7 @@ async fn runs_in_which_nothing_changed_leave_next_to_nothing() {
 
 /// A day of incremental runs.
 #[tokio::test]
-#[ignore = "takes minutes: cargo xtask test database growth -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo xtask test --long database growth"]
 async fn a_day_of_runs_over_a_hundred_thousand_orders_leaves_less_than_five_megabytes() {
     let _alone = alone().await;
     for remembered in [Remembered::AsListed, Remembered::AtRandom] {

@@ -255,7 +255,7 @@ async fn purge(timed: &mut Timed) {
 }
 
 #[tokio::test]
-#[ignore = "takes minutes: cargo xtask test database million -- --ignored --nocapture"]
+#[ignore = "takes minutes: cargo xtask test --long database million"]
 async fn with_a_million_orders_no_statement_takes_two_seconds() {
     let _alone = alone().await;
     let mut timed = stored().await;

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use domain::FailureClass;
-use queues::batch::{OTHER_LOCATION, SqsEvent, failures, measure_age, receive_all};
+use futures::future::join_all;
+use queues::batch::{OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_all};
 use queues::{AnyRunMessage, PublishMessage, RunMessage};
 use serde_json::{Value, json};
 use tracing::{Instrument, error_span};
@@ -25,37 +26,37 @@ impl RunWorker {
         for problem in &unreadable {
             tracing::warn!(message_id = problem.message_id, queue = problem.queue, "{problem}");
         }
-        let mut hand_back: Vec<String> = unreadable.into_iter().map(|problem| problem.message_id).collect();
-        for received in received {
-            let message = match received.message {
-                AnyRunMessage::Pulse(message) => message,
-                AnyRunMessage::Publish(PublishMessage { location_id, .. }) => {
-                    if location_id == *self.database.location_id() {
-                        self.publisher.publish(&self.database, &self.announcements).await;
-                    } else {
-                        tracing::warn!(message_id = received.message_id, "{OTHER_LOCATION}");
-                    }
-                    continue;
+        let unreadable = unreadable.into_iter().map(|problem| problem.message_id);
+        // Side by side: most of what they do is waiting.
+        let handled = join_all(received.into_iter().map(|received| self.message(received, deadline))).await;
+        Ok(serde_json::to_value(failures(unreadable.chain(handled.into_iter().flatten())))?)
+    }
+
+    /// Handles one message. Its id if it is to be handed back.
+    async fn message(&self, received: Received<AnyRunMessage>, deadline: Instant) -> Option<String> {
+        let message_id = received.message_id;
+        let message = match received.message {
+            AnyRunMessage::Pulse(message) => message,
+            AnyRunMessage::Publish(PublishMessage { location_id, .. }) => {
+                if location_id == *self.database.location_id() {
+                    self.publisher.publish(&self.database, &self.announcements).await;
+                } else {
+                    tracing::warn!(message_id, "{OTHER_LOCATION}");
                 }
-            };
-            let RunMessage { location_id, run_id, pulse, calls_at, .. } = &message;
-            if location_id != self.database.location_id() {
-                tracing::warn!(message_id = received.message_id, run_id = %run_id, "{OTHER_LOCATION}");
-                hand_back.push(received.message_id);
-                continue;
+                return None;
             }
-            let span = error_span!("pulse", run_id = run_id.as_str());
-            if let Err(error) = self.pulse(run_id, *pulse, *calls_at, deadline).instrument(span).await {
-                tracing::error!(run_id = %run_id, pulse, error = telemetry::chain(error.as_ref()), "A pulse failed");
-                let permanent = error
-                    .downcast_ref::<database::Error>()
-                    .is_some_and(|error| error.class() == FailureClass::Permanent);
-                // The run goes on with another pulse, which does what is due then.
-                if permanent || !self.pulses.postpone(message, self.pace).await {
-                    hand_back.push(received.message_id);
-                }
-            }
+        };
+        let RunMessage { location_id, run_id, pulse, calls_at, .. } = &message;
+        if location_id != self.database.location_id() {
+            tracing::warn!(message_id, run_id = %run_id, "{OTHER_LOCATION}");
+            return Some(message_id);
         }
-        Ok(serde_json::to_value(failures(hand_back))?)
+        let span = error_span!("pulse", run_id = run_id.as_str());
+        let Err(error) = self.pulse(run_id, *pulse, *calls_at, deadline).instrument(span).await else { return None };
+        tracing::error!(run_id = %run_id, pulse, error = telemetry::chain(error.as_ref()), "A pulse failed");
+        let permanent =
+            error.downcast_ref::<database::Error>().is_some_and(|error| error.class() == FailureClass::Permanent);
+        // The run goes on with another pulse, which does what is due then.
+        (permanent || !self.pulses.postpone(message, self.pace).await).then_some(message_id)
     }
 }

@@ -69,6 +69,9 @@ enum XtaskCommand {
         /// The stacks' databases are in another region: each call takes 40 ms, at times 300 ms, now and then 2 s
         #[arg(long)]
         far: bool,
+        /// Also the database tests that take minutes: a million orders, a day of runs over a hundred thousand
+        #[arg(long)]
+        long: bool,
     },
     /// Run every function in a container with `sam local` and check every route; needs Docker
     SamLocal {
@@ -127,8 +130,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     match Cli::parse().command {
         XtaskCommand::Up(options) => up::run(&options),
         XtaskCommand::Demo { stack, exit } => demo::run(&stack, exit),
-        XtaskCommand::Test { words, port_base, concurrency, far } => {
-            test::run(&Wanted::of(&words)?, port_base, Setting { concurrency, far })
+        XtaskCommand::Test { words, port_base, concurrency, far, long } => {
+            test::run(&Wanted::of(&words)?, port_base, Setting { concurrency, far, long })
         }
         XtaskCommand::SamLocal { stay: true, port_base } => {
             sam_local::stay(port_base.unwrap_or(StackOptions::PORT_BASE))

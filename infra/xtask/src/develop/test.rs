@@ -62,11 +62,13 @@ pub(crate) struct Setting {
     pub(crate) concurrency: u32,
     /// Whether the database is in another region.
     pub(crate) far: bool,
+    /// Whether tests that take minutes are run, too.
+    pub(crate) long: bool,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { concurrency: account::SMALLEST, far: false }
+        Self { concurrency: account::SMALLEST, far: false, long: false }
     }
 }
 
@@ -180,7 +182,12 @@ impl Runner {
                 let Some(folder) = needed(suite, descriptions(&self.place))? else { return Ok(Counts::SKIPPED) };
                 command.env(DESCRIPTIONS, folder);
             }
-            Suite::Database => return self.with_database(suite, None, command),
+            Suite::Database => {
+                if self.setting.long {
+                    Suite::also_long(&mut command);
+                }
+                return self.with_database(suite, None, command);
+            }
             Suite::Database15 => {
                 let Some(programs) = needed(suite, debian_15())? else { return Ok(Counts::SKIPPED) };
                 return self.with_database(suite, Some(&programs), command);

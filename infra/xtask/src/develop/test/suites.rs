@@ -192,6 +192,14 @@ impl Suite {
         command.args(names);
     }
 
+    /// Also the tests that take minutes.
+    pub(crate) fn also_long(command: &mut Command) {
+        if !command.get_args().any(|argument| argument == "--") {
+            command.arg("--");
+        }
+        command.args(["--include-ignored", "--nocapture"]);
+    }
+
     /// How long it may take; several times what it takes on two busy processors, compilation included.
     pub(crate) const fn limit(self) -> Duration {
         let minutes = match self {
