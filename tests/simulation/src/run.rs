@@ -10,8 +10,6 @@ use crate::location::DAY_MS;
 
 /// While the limit has no calls for a listing, or it is a moment too early.
 const SHORTEST_WAIT_MS: u64 = 20;
-/// For so long a pulse waits for more calls, where few orders aren't worth a message.
-const WORTH_WAITING_MS: u64 = 1_000;
 
 /// Of a location, since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -203,16 +201,22 @@ impl Engine<'_> {
         let found = &mut self.locations[location];
         let steps = found.peek(self.now, limits);
         let awaited = found.awaited;
+        let tenth = u64::from(limits.window_ms) / 10;
+        // Small pieces wait for those of the next tenth of a window.
+        let worth = |awaited: u64, left: u64| {
+            let more = steps.iter().filter(|(_, calls)| *calls > awaited);
+            let first = more.clone().map(|(at, _)| *at).min()?;
+            let soon = more.filter(|(at, _)| *at <= first + tenth);
+            let enough = awaited + self.deployed.worth_a_message.min(left.max(1));
+            soon.clone().find(|(_, calls)| *calls >= enough).or_else(|| soon.last()).map(|(at, _)| *at)
+        };
+        let free_at = worth(awaited, found.recorded);
         let soon = steps.iter().filter(|(at, _)| *at <= ahead).map(|(_, calls)| *calls).max().unwrap_or(0);
-        let free = soon.saturating_sub(awaited);
-        let free_in = steps.iter().find(|(_, calls)| *calls > awaited).map_or(0, |(at, _)| *at);
+        let free = if free_at.is_some_and(|at| at <= ahead) { soon.saturating_sub(awaited) } else { 0 };
+        let free_in = free_at.unwrap_or(0);
         let room = u64::from(2 * (limits.max - database::IDLE_RESERVE)).saturating_sub(found.under_way);
-        let mut orders = found.recorded.min(free).min(room);
-        let soon_more = steps.iter().find(|(at, calls)| *at <= ahead + WORTH_WAITING_MS && *calls > soon.max(awaited));
-        let waits = (orders < self.deployed.worth_a_message.min(found.recorded)).then_some(soon_more).flatten();
-        if waits.is_some() {
-            orders = 0;
-        }
+        let orders = found.recorded.min(free).min(room);
+        let next = if orders < free { Some(500) } else { worth(awaited + orders, found.recorded - orders) };
         found.recorded -= orders;
         if orders > 0 {
             found.calls_at.0 = self.now + free_in;
@@ -228,12 +232,6 @@ impl Engine<'_> {
         if left == 0 {
             return None;
         }
-        let more = steps.iter().find(|(_, calls)| *calls > awaited + orders).map(|(at, _)| *at);
-        let next = match waits {
-            Some((at, _)) => Some(*at),
-            None if orders < free => Some(500),
-            None => more,
-        };
         let after_these = (orders > 0).then_some(free_in + third);
         next.into_iter().chain(after_these).min()
     }
