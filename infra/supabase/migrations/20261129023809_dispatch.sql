@@ -338,7 +338,7 @@ AS $function$
     select s.at, s.calls from steps s
     where s.at <= (select min(f.at) from steps f) + sync_internal.milliseconds(floor(p_window_ms / 10))
   )
-  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), max(s.at)) from soon s
+  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), min(s.at)) from soon s
 $function$;
 
 CREATE OR REPLACE FUNCTION sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamp with time zone)

@@ -463,7 +463,7 @@ revoke all on function public.dispatch_orders(jsonb) from public, anon, authenti
 grant execute on function public.dispatch_orders(jsonb) to service_role;
 
 -- When there will be calls for more orders than are awaited. Calls become free in the pieces in which they were granted: a piece of
--- less than 25 waits for those of the next tenth of a window, so that small ones become one.
+-- less than 25 waits for a tenth of a window if others make it 25 by then, so that small ones become one.
 create or replace function sync_internal.worth_a_message(
   p_times timestamptz[], p_calls int[], p_awaited int, p_left int, p_window_ms numeric
 ) returns timestamptz
@@ -476,7 +476,7 @@ as $$
     select s.at, s.calls from steps s
     where s.at <= (select min(f.at) from steps f) + sync_internal.milliseconds(floor(p_window_ms / 10))
   )
-  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), max(s.at)) from soon s
+  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), min(s.at)) from soon s
 $$;
 
 revoke all on function sync_internal.worth_a_message(timestamptz[], int[], int, int, numeric) from public, anon, authenticated;

@@ -202,13 +202,13 @@ impl Engine<'_> {
         let steps = found.peek(self.now, limits);
         let awaited = found.awaited;
         let tenth = u64::from(limits.window_ms) / 10;
-        // Small pieces wait for those of the next tenth of a window.
+        // Small pieces wait for a tenth of a window if others make them large enough by then.
         let worth = |awaited: u64, left: u64| {
             let more = steps.iter().filter(|(_, calls)| *calls > awaited);
             let first = more.clone().map(|(at, _)| *at).min()?;
             let soon = more.filter(|(at, _)| *at <= first + tenth);
             let enough = awaited + self.deployed.worth_a_message.min(left.max(1));
-            soon.clone().find(|(_, calls)| *calls >= enough).or_else(|| soon.last()).map(|(at, _)| *at)
+            soon.clone().find(|(_, calls)| *calls >= enough).map_or(Some(first), |(at, _)| Some(*at))
         };
         let free_at = worth(awaited, found.recorded);
         let soon = steps.iter().filter(|(at, _)| *at <= ahead).map(|(_, calls)| *calls).max().unwrap_or(0);
