@@ -51,6 +51,8 @@ async fn a_run_goes_on_seconds_after_the_database_is_back() {
     let world = World::with_orders(30).await;
     let run_id = world.api.start("/api/ghl/orders/sync?mode=full").await;
     world.take_database_away(AWAY_MS).await;
+    // Meanwhile the published status is served.
+    assert!(world.status().await["status"].is_string());
     let row = world.until_ended(&run_id, A_SMALL_RUN).await;
     assert_eq!((&row["state"], &row["failed"]), (&json!("Delay"), &json!(0)), "{row}");
     assert_adds_up(&row);

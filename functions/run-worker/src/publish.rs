@@ -7,6 +7,7 @@ use aws_config::SdkConfig;
 use database::{Begun, Database};
 use domain::frames::{Announcement, Frame, Publication};
 use domain::{Run, RunState};
+use jiff::SignedDuration;
 use push::Pusher;
 use runs::Announcements;
 use settings::{Env, SettingsError};
@@ -107,7 +108,7 @@ impl Publisher {
     ) -> Result<Option<Begun>, NotPublished> {
         let Announcement { frames, status, seq } = publication.announce();
         let (run_id, state) = (&publication.run.run_id, publication.run.state);
-        let (stored, ()) =
+        let (stored, is_told) =
             tokio::join!(self.store.put_status(&status), self.post(database, &begun.connection_ids, &frames));
         match stored {
             Ok(PutOutcome::Written) => {}
@@ -120,6 +121,10 @@ impl Publisher {
                 tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "The status document could not be written");
                 return Err(NotPublished);
             }
+        }
+        // A hanging WebSocket API comes back, and whoever looks on should see the end.
+        if !is_told && ended_lately(&publication.run) {
+            return Err(NotPublished);
         }
         let confirmed = if goes_on {
             database.confirm_and_begin(run_id, seq, state).await.map(Some)
@@ -158,11 +163,12 @@ impl Publisher {
         }
     }
 
-    async fn post(&self, database: &Database, connection_ids: &[String], frames: &[Frame]) {
-        let Some(pusher) = &self.pusher else { return };
+    /// Posts the frames. `false` if they reached nobody, though somebody is there.
+    async fn post(&self, database: &Database, connection_ids: &[String], frames: &[Frame]) -> bool {
+        let Some(pusher) = &self.pusher else { return true };
         metrics::value(Metric::Connections, connection_ids.len() as f64);
         if connection_ids.is_empty() {
-            return;
+            return true;
         }
         let frames: Vec<String> = frames.iter().filter_map(|frame| serde_json::to_string(frame).ok()).collect();
         let report = pusher.post_frames(connection_ids, &frames).await;
@@ -178,7 +184,15 @@ impl Publisher {
         {
             tracing::warn!(error = telemetry::chain(&error), "Closed connections could not be removed");
         }
+        report.is_working()
     }
+}
+
+/// For so long after its end a run is told again, if its frames reached nobody.
+const TOLD_WITHIN: SignedDuration = SignedDuration::from_secs(60);
+
+fn ended_lately(run: &Run) -> bool {
+    run.ended_at.is_some_and(|ended_at| run.now.duration_since(ended_at) < TOLD_WITHIN)
 }
 
 /// A publication that wasn't made or isn't confirmed; why is logged.

@@ -16,7 +16,7 @@ For SQS it befalls SendMessageBatch, the only call by which the functions send.
 | `delay` | the right answer, so many seconds late; what it does is done before |
 | `hold` | the right answer, so many seconds late; what it does is done after |
 | `late` | sqs: success, and the messages arrive so many seconds later (at most 900) than they should |
-| `drop_once` | sqs: success, but each different message is lost the first time it is sent |
+| `drop_once` | sqs: success, but what is sent of each order, and each different other message, is lost the first time |
 | `duplicate` | sqs: each message is sent twice |
 """
 
@@ -184,14 +184,24 @@ async def late(fault, call, send):
     await call.pass_on(send, json.dumps(request).encode())
 
 
+def named(body):
+    """The orders that a message is about, or the message itself: the same order is sent alone or with others, at other times."""
+    try:
+        message = json.loads(body)
+        orders = [order["order_id"] for order in message.get("orders", [])]
+        return [*message.get("order_ids", []), *orders, *filter(None, [message.get("order_id")])] or [body]
+    except (ValueError, AttributeError, TypeError, KeyError):
+        return [body]
+
+
 async def drop_once(fault, call, send):
     request = json.loads(call.body)
     seen = fault.setdefault("seen", [])
     kept, dropped = [], []
     for entry in request["Entries"]:
-        (kept if entry["MessageBody"] in seen else dropped).append(entry)
-        if entry["MessageBody"] not in seen:
-            seen.append(entry["MessageBody"])
+        new = [name for name in named(entry["MessageBody"]) if name not in seen]
+        (dropped if new else kept).append(entry)
+        seen.extend(new)
     answer = {"Successful": [], "Failed": []}
     if kept:
         _, body = await call.answer(json.dumps({**request, "Entries": kept}).encode())

@@ -453,7 +453,7 @@ begin
   end if;
   return v_answer || jsonb_build_object(
     'dispatched_at_ms', floor(extract(epoch from v_now) * 1000)::bigint,
-    'in_ms', sync_internal.until_ms(v_now, v_free_at),
+    'in_ms', case when v_free_at is not null then sync_internal.until_ms(v_now, v_free_at) end,
     'next_ms', case when v_next_at is not null then sync_internal.until_ms(v_now, v_next_at) end,
     'budget_exhausted', coalesce(v_budget = 'exhausted', false));
 end

@@ -131,14 +131,23 @@ pub(crate) fn migrations(answer: &Answer, required: &[(String, String)]) -> Verd
     Err(format!("missing: {}{more}: run cargo xtask migrate", shown.join(", ")))
 }
 
-/// The public SQL functions of migrations, each with the last file that makes it. Takes `(file name, text)` in order.
+/// The public SQL functions that migrations make and don't drop, each with the last file that makes it. Takes `(file name, text)` in order.
 pub(crate) fn functions_of<'a>(files: impl IntoIterator<Item = (&'a str, &'a str)>) -> Vec<(String, String)> {
     let mut found = std::collections::BTreeMap::new();
     for (file, text) in files {
         for line in text.lines() {
-            let made = line.trim().strip_prefix("create or replace function public.");
-            if let Some((function, _)) = made.and_then(|rest| rest.split_once("(request jsonb)")) {
+            // Drafted migrations have Postgres' capitals.
+            let line = line.trim().to_lowercase();
+            if let Some((function, _)) = line
+                .strip_prefix("create or replace function public.")
+                .and_then(|rest| rest.split_once("(request jsonb)"))
+            {
                 found.insert(function.to_owned(), file.to_owned());
+            }
+            if let Some((function, _)) =
+                line.strip_prefix("drop function if exists public.").and_then(|rest| rest.split_once("(jsonb)"))
+            {
+                found.remove(function);
             }
         }
     }

@@ -67,8 +67,10 @@ fn what_supabase_answers_tells_the_key_from_the_migrations() {
 fn missing_migrations_are_named() {
     let one = "create or replace function public.a(request jsonb) returns jsonb\nas $$ $$;";
     let two = "create or replace function sync_internal.x(request jsonb)\n\
-               create or replace function public.b(request jsonb) returns jsonb";
-    let required = functions_of([("1.sql", one), ("2.sql", two), ("3.sql", one)]);
+               CREATE OR REPLACE FUNCTION public.b(request jsonb)\n RETURNS jsonb\n\
+               create or replace function public.c(request jsonb) returns jsonb";
+    let three = format!("{one}\ndrop function if exists public.c(jsonb);");
+    let required = functions_of([("1.sql", one), ("2.sql", two), ("3.sql", &three)]);
     assert_eq!(required, [("a".to_owned(), "3.sql".to_owned()), ("b".to_owned(), "2.sql".to_owned())]);
     let described = |paths| answer(200, json!({ "paths": paths }));
     assert!(migrations(&described(json!({ "/rpc/a": {}, "/rpc/b": {} })), &required).is_ok());
