@@ -117,6 +117,10 @@ fn lost_answers() -> Vec<Case> {
             &["dispatch_orders", "acquire_slots", "confirm_publication"],
         ),
         Case {
+            cloud: vec![json!({ "service": "s3", "kind": "refuse", "method": "PUT", "times": 4 })],
+            ..lost("S3 refuses, and the answer of give_up_publication is lost", &["give_up_publication"])
+        },
+        Case {
             lost: &["start_run", "replace_products", "record_failures", "valid_orders", "keep_valid_list"],
             ..of_one(
                 "Answers are lost of start_run, replace_products, record_failures, valid_orders, keep_valid_list",
