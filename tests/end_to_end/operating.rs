@@ -141,9 +141,9 @@ async fn a_missing_migration_is_named() {
         })
         .await;
     };
-    rename("purge", "purge_elsewhere").await;
-    until_said(false, "missing: purge (20261128000100_initial.sql): run cargo xtask migrate").await;
-    rename("purge_elsewhere", "purge").await;
+    rename("undo_ticket", "undo_ticket_elsewhere").await;
+    until_said(false, "missing: undo_ticket (20261128224027_outages.sql): run cargo xtask migrate").await;
+    rename("undo_ticket_elsewhere", "undo_ticket").await;
     until_said(true, "SQL functions are there").await;
 }
 

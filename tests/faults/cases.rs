@@ -113,17 +113,17 @@ fn lost_answers() -> Vec<Case> {
             &["record_page", "reconcile_tickets", "begin_publication"],
         ),
         lost(
-            "Answers are lost of dispatch_orders, acquire_slots, confirm_publication",
-            &["dispatch_orders", "acquire_slots", "confirm_publication"],
+            "Answers are lost of dispatch_orders, acquire_slots, confirm_publication, keep_valid_list",
+            &["dispatch_orders", "acquire_slots", "confirm_publication", "keep_valid_list"],
         ),
         Case {
             cloud: vec![json!({ "service": "s3", "kind": "refuse", "method": "PUT", "times": 4 })],
             ..lost("S3 refuses, and the answer of give_up_publication is lost", &["give_up_publication"])
         },
         Case {
-            lost: &["start_run", "replace_products", "record_failures", "valid_orders", "keep_valid_list"],
+            lost: &["start_run", "replace_products", "record_failures", "valid_orders"],
             ..of_one(
-                "Answers are lost of start_run, replace_products, record_failures, valid_orders, keep_valid_list",
+                "Answers are lost of start_run, replace_products, record_failures, valid_orders",
                 status(404),
                 None,
                 1,
