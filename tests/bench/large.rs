@@ -87,7 +87,7 @@ const MOST_CALLS_PER_ORDER: f64 = 0.8;
 
 pub(crate) fn assert_scale() {
     let deployed = Deployed::read();
-    let [small, large] = [25_000, 100_000].map(|orders| simulate(setting(1, orders), &deployed));
+    let [small, large] = [5_000, 20_000].map(|orders| simulate(setting(1, orders), &deployed));
     for found in [&small, &large] {
         assert!(found.most_in_window <= CALLS_PER_WINDOW, "{} calls in a window", found.most_in_window);
         // With the products.
