@@ -1,9 +1,10 @@
 //! Doing harm to the running stack, and undoing it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde_json::{Value, json};
-use tests::{workers::workers, world::World};
+use tests::{waiting::until, workers::workers, world::World};
 use tokio::process::Command;
 
 /// Orders a fault of the local cloud (`infra/local/cloud/faults.py`).
@@ -22,6 +23,15 @@ pub(crate) async fn database(world: &World, fault: &Value) {
 pub(crate) async fn lose_answers(world: &World, functions: &[&str]) {
     let once: BTreeMap<_, _> = functions.iter().map(|function| (format!("/rpc/{function}"), 1)).collect();
     database(world, &json!({ "loseAnswers": once })).await;
+}
+
+/// Waits until each answer that was to be lost is lost.
+pub(crate) async fn until_lost(world: &World, what: &str, patience: Duration) {
+    until(what, patience, async || {
+        let left = not_lost_yet(world).await;
+        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
+    })
+    .await;
 }
 
 /// The SQL functions whose answers are still to be lost: those that nobody has called.

@@ -355,11 +355,7 @@ async fn connections_lost(world: &World) {
     let mut stays = Dashboard::open(world, As::Member).await;
     let leaves = Dashboard::open(world, As::Member).await;
     leaves.close().await;
-    until("a removal whose answer is lost", A_MOMENT, async || {
-        let left = harm::not_lost_yet(world).await;
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    harm::until_lost(world, "a removal whose answer is lost", A_MOMENT).await;
     // Frames find out which connections are gone.
     let run_id = world.api.start(SYNC).await;
     stays.until_told(&run_id, "Delay", A_SMALL_RUN).await;

@@ -121,11 +121,7 @@ pub(crate) async fn play(case: &Case) -> Shown {
     if !right {
         panic!("{}: {ended}\n{}", case.name, failures(&world, &run_id).await);
     }
-    until(&format!("{}: calls of what is lost", case.name), PATIENCE, async || {
-        let left = harm::not_lost_yet(&world).await;
-        if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
-    })
-    .await;
+    harm::until_lost(&world, &format!("{}: calls of what is lost", case.name), PATIENCE).await;
     let told = last_status(&mut dashboard, &run_id).await;
     assert_every_account_agrees(&world, &run_id, &told).await;
 

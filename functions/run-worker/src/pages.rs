@@ -55,14 +55,8 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// the next pulse continues at that page, so reading a later one now would be wasted.
 #[derive(Default)]
 struct SlotOrder {
-    closed: Mutex<Option<Closing>>,
-}
-
-/// Why no page gets a slot any more.
-#[derive(Clone, Copy)]
-enum Closing {
-    Later(Duration),
-    RunOver,
+    /// Why no page gets a slot any more.
+    closed: Mutex<Option<OneSlot>>,
 }
 
 /// Reads the pages that follow, as long as GHL counts rows there. The answers are handled in the listing's order, so every decision
@@ -359,10 +353,8 @@ impl RunWorker {
         slots: &SlotOrder,
     ) -> Result<OneSlot, FetchError> {
         let mut closed = slots.closed.lock().await;
-        match *closed {
-            Some(Closing::Later(wait)) => return Ok(OneSlot::Later(wait)),
-            Some(Closing::RunOver) => return Ok(OneSlot::RunOver),
-            None => {}
+        if let Some(why) = *closed {
+            return Ok(why);
         }
         // What an incremental run will have to fetch, nobody knows yet: nearly nothing, mostly.
         let orders = if run.kind == RunKind::Full { listing.total().max(run.listed) } else { 0 };
@@ -370,11 +362,7 @@ impl RunWorker {
         let demand = Demand { remaining, ..Demand::new(Lane::Bulk, Some(&run.run_id)) };
         let deadline = deadline.min(Instant::now() + PATIENCE + self.fetcher.usual_round_trip());
         let slot = self.fetcher.one_slot(&self.database, demand, deadline).await?;
-        *closed = match slot {
-            OneSlot::At(_) => None,
-            OneSlot::Later(wait) => Some(Closing::Later(wait)),
-            OneSlot::RunOver => Some(Closing::RunOver),
-        };
+        *closed = (!matches!(slot, OneSlot::At(_))).then_some(slot);
         Ok(slot)
     }
 

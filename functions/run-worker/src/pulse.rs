@@ -10,7 +10,7 @@ use serde_json::json;
 use status_store::Upload;
 
 use crate::pages::Listed;
-use crate::worker::{Dispatched, RunWorker};
+use crate::worker::RunWorker;
 
 /// A pulse waits for so long itself before it dispatches; else the next one does, whose message waits for nothing.
 const SHORT_WAIT: Duration = Duration::from_millis(1_500);
@@ -59,28 +59,24 @@ impl RunWorker {
         };
         self.announcements.ask(&self.database, begun.publication_due).await;
         let published = run.announced_state == Some(run.state);
-        let mut next_calls_at = None;
+        let soon = NextPulse::after(self.interval);
         let next = match run.state {
-            RunState::Syncing => {
-                let next = self.work(&run, pulse, calls_at, deadline).await?;
-                next_calls_at = next.calls_at;
-                Some(next.wait)
-            }
+            RunState::Syncing => Some(self.work(&run, pulse, calls_at, deadline).await?),
             RunState::Delay => {
                 let concluded = self.conclude(&run, deadline).await?;
                 let left = u64::try_from(run.delay_seconds()).unwrap_or(0);
-                Some(if published && concluded { Duration::from_secs(left.max(1)) } else { self.interval })
+                Some(if published && concluded { NextPulse::after(Duration::from_secs(left.max(1))) } else { soon })
             }
             // The end is acknowledged only after it was published. A pulse that came after a short cool-down finds the
             // list still to be written.
             RunState::Completed => {
                 let concluded = self.conclude(&run, deadline).await?;
-                (!published || !concluded).then_some(self.interval)
+                (!published || !concluded).then_some(soon)
             }
-            _ => (!published).then_some(self.interval),
+            _ => (!published).then_some(soon),
         };
-        if let Some(wait) = next {
-            self.pulses.send(&self.database, run_id, pulse + 1, wait, next_calls_at).await?;
+        if let Some(NextPulse { wait, calls_at }) = next {
+            self.pulses.send(&self.database, run_id, pulse + 1, wait, calls_at).await?;
         }
         Ok(())
     }
@@ -106,7 +102,7 @@ impl RunWorker {
             tokio::time::sleep(wait.saturating_sub(self.ahead()).min(SHORT_WAIT)).await;
         }
         let next = loop {
-            let Dispatched { next } = self.dispatch(run).await?;
+            let next = self.dispatch(run).await?;
             let Some(wait) = next.into_iter().chain(until_slots).min() else {
                 break NextPulse::after(self.interval);
             };

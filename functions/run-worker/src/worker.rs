@@ -32,13 +32,6 @@ pub(crate) struct Bulk {
     pub(crate) several: Queue<OrdersMessage>,
 }
 
-/// What was dispatched, and when to look again.
-#[derive(Debug, Default)]
-pub(crate) struct Dispatched {
-    /// Until the rate limit has calls for more orders; `None` if none are left, or nobody can tell.
-    pub(crate) next: Option<Duration>,
-}
-
 /// Orders leave so long before there are calls for them, and the way to the database besides: the time of a message, so that workers
 /// are there in time and don't wait for long.
 const AHEAD: Duration = Duration::from_millis(500);
@@ -52,12 +45,13 @@ const DUE_AFTER: Duration = Duration::from_secs(30);
 const DUE_LIMIT: u32 = 100;
 
 impl RunWorker {
-    /// Hands recorded orders to the workers just before the rate limit has calls for them.
-    pub(crate) async fn dispatch(&self, run: &Run) -> Result<Dispatched, lambda_runtime::Error> {
+    /// Hands recorded orders to the workers just before the rate limit has calls for them. Returns how long it will be until it has calls
+    /// for more; `None` if no orders are left, or nobody can tell.
+    pub(crate) async fn dispatch(&self, run: &Run) -> Result<Option<Duration>, lambda_runtime::Error> {
         let limits = DispatchLimits {
             max_outstanding: self.fetcher.limits().outstanding(),
-            resend_after_ms: milliseconds(self.pace.of(RESEND_AFTER)),
-            ahead_ms: milliseconds(self.ahead()),
+            resend_after: self.pace.of(RESEND_AFTER),
+            ahead: self.ahead(),
             limits: *self.fetcher.limits(),
         };
         let begun = Instant::now();
@@ -66,7 +60,7 @@ impl RunWorker {
         if dispatch.budget_exhausted {
             let error = FetchError::DailyBudget;
             self.end(run, error.code(), &error.order_reason()).await?;
-            return Ok(Dispatched::default());
+            return Ok(None);
         }
         if !dispatch.order_ids.is_empty() {
             let (orders, alone) = (dispatch.order_ids.len(), dispatch.alone.len());
@@ -76,7 +70,7 @@ impl RunWorker {
         let calls_at = dispatch.in_ms.and_then(|ms| Timestamp::now().checked_add(Duration::from_millis(ms)).ok());
         // An order whose message isn't sent now is dispatched again after RESEND_AFTER.
         self.send(run, dispatch, calls_at).await?;
-        Ok(Dispatched { next })
+        Ok(next)
     }
 
     /// How long before there are calls for them orders leave.
@@ -91,28 +85,21 @@ impl RunWorker {
             RunKind::Retry => Cause::Retry,
             RunKind::Full | RunKind::Incremental => Cause::Run,
         };
-        let (location_id, run_id) = (self.database.location_id(), &run.run_id);
+        let dispatched_at = dispatch.dispatched_at.unwrap_or_default();
+        let message = |order_ids| OrdersMessage {
+            location_id: self.database.location_id().clone(),
+            order_ids,
+            cause,
+            run_id: run.run_id.clone(),
+            dispatched_at,
+            calls_at,
+        };
         let (alone, together): (Vec<_>, Vec<_>) =
             dispatch.order_ids.into_iter().partition(|id| dispatch.alone.contains(id));
-        let alone: Vec<_> = alone
-            .into_iter()
-            .map(|id| OrderMessage {
-                dispatched_at: dispatch.dispatched_at,
-                ..OrderMessage::new(location_id.clone(), id, cause).for_run(run_id.clone())
-            })
-            .collect();
-        let messages = together.len().div_ceil(MOST_TOGETHER);
-        let several: Vec<_> = together
-            .chunks(together.len().div_ceil(messages.max(1)).max(1))
-            .map(|ids| OrdersMessage {
-                location_id: location_id.clone(),
-                order_ids: ids.to_vec(),
-                cause,
-                run_id: run_id.clone(),
-                dispatched_at: dispatch.dispatched_at.unwrap_or_default(),
-                calls_at,
-            })
-            .collect();
+        let messages = together.len().div_ceil(MOST_TOGETHER).max(1);
+        let share = together.len().div_ceil(messages).max(1);
+        let several: Vec<_> = together.chunks(share).map(|ids| message(ids.to_vec())).collect();
+        let alone: Vec<_> = message(alone).each().collect();
         self.bulk.several.send_all(&several).await?;
         self.bulk.one.send_all(&alone).await
     }
@@ -138,8 +125,4 @@ impl RunWorker {
         self.announcements.ask(&self.database, ended.publication_due).await;
         Ok(())
     }
-}
-
-fn milliseconds(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -142,14 +142,14 @@ pub struct RecordedPage {
 }
 
 /// Which orders may be dispatched.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy)]
 pub struct DispatchLimits {
     /// Orders that are under way at most.
     pub max_outstanding: u32,
-    /// Orders of which nothing was heard for so long, in milliseconds, go again.
-    pub resend_after_ms: u64,
-    /// Orders go so long before the rate limit has calls for them, in milliseconds.
-    pub ahead_ms: u64,
+    /// Orders of which nothing was heard for so long go again.
+    pub resend_after: Duration,
+    /// Orders go so long before the rate limit has calls for them.
+    pub ahead: Duration,
     /// The rate limit.
     pub limits: Limits,
 }
@@ -316,14 +316,12 @@ impl Database {
     /// # Errors
     /// [`Error`].
     pub async fn dispatch_orders(&self, run_id: &RunId, limits: &DispatchLimits) -> Result<Dispatch, Error> {
-        #[derive(Serialize)]
-        struct Request<'a> {
-            run_id: &'a RunId,
-            limit: u32,
-            #[serde(flatten)]
-            limits: &'a DispatchLimits,
-        }
-        self.call("dispatch_orders", Request { run_id, limit: limits.max_outstanding, limits }).await
+        let DispatchLimits { max_outstanding, resend_after, ahead, limits } = limits;
+        let request = json!({
+            "run_id": run_id, "max_outstanding": max_outstanding, "limit": max_outstanding,
+            "resend_after_ms": resend_after.as_millis() as u64, "ahead_ms": ahead.as_millis() as u64, "limits": limits,
+        });
+        self.call("dispatch_orders", request).await
     }
 
     /// Gives back orders for which the rate limit had no calls in time, unless they were dispatched anew since; how many it were.

@@ -107,9 +107,14 @@ impl Event {
 /// *Progress* is that of orders and of tickets. It is published with the end once more, so that the last counts are shown. The
 /// last frame of a run is always a status.
 fn events(run: &Run) -> Vec<(RunState, Event)> {
-    let mut events = Vec::new();
     let is_first = run.announced_state.is_none();
     let end_was_announced = run.announced_state.is_some_and(|announced| announced != RunState::Syncing);
+    if run.state == RunState::Completed && !end_was_announced {
+        let untold = [Event::SyncTicketProgress, Event::SyncStatus, Event::SyncComplete];
+        let untold = untold.into_iter().map(|event| (RunState::Delay, event));
+        return untold.chain([(RunState::Completed, Event::SyncStatus)]).collect();
+    }
+    let mut events = Vec::new();
     if is_first && run.state == RunState::Syncing {
         events.push(Event::SyncStatus);
     }
@@ -123,15 +128,7 @@ fn events(run: &Run) -> Vec<(RunState, Event)> {
             events.push(Event::SyncStatus);
         }
     }
-    let now = events.into_iter().map(|event| (run.state, event));
-    match run.state {
-        RunState::Completed if !end_was_announced => {
-            let untold = [Event::SyncTicketProgress, Event::SyncStatus, Event::SyncComplete];
-            let untold = untold.map(|event| (RunState::Delay, event));
-            untold.into_iter().chain([(RunState::Completed, Event::SyncStatus)]).collect()
-        }
-        _ => now.collect(),
-    }
+    events.into_iter().map(|event| (run.state, event)).collect()
 }
 
 /// The frame that answers a client's `{"action": "status"}`.

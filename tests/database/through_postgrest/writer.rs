@@ -30,9 +30,13 @@ const CLAIM: Duration = Duration::from_millis(50);
 /// Dispatched orders under way at once.
 const OUTSTANDING: u32 = 6;
 /// So short that often two workers have the same order of the same run.
-const RESEND_AFTER_MS: u64 = 20;
-const DISPATCH: DispatchLimits =
-    DispatchLimits { max_outstanding: OUTSTANDING, resend_after_ms: RESEND_AFTER_MS, ahead_ms: 10, limits: LIMITS };
+const RESEND_AFTER: Duration = Duration::from_millis(20);
+const DISPATCH: DispatchLimits = DispatchLimits {
+    max_outstanding: OUTSTANDING,
+    resend_after: RESEND_AFTER,
+    ahead: Duration::from_millis(10),
+    limits: LIMITS,
+};
 
 /// A function's instance, or several in a row.
 pub(crate) struct Writer {
