@@ -5,7 +5,8 @@
 alter table public.sync_limiter
   add column if not exists awaited_times timestamptz[] not null default '{}',
   add column if not exists awaited_calls int[] not null default '{}',
-  add column if not exists awaited_ends timestamptz[] not null default '{}';
+  add column if not exists awaited_ends timestamptz[] not null default '{}',
+  add column if not exists waits_since timestamptz;
 
 alter table public.sync_outcomes add column if not exists silences smallint not null default 0;
 
@@ -199,6 +200,7 @@ begin
     asked_ids = p_limiter.asked_ids, asked_is_bulk = p_limiter.asked_is_bulk, asked_calls = p_limiter.asked_calls,
     asked_ends = p_limiter.asked_ends,
     awaited_times = p_limiter.awaited_times, awaited_calls = p_limiter.awaited_calls, awaited_ends = p_limiter.awaited_ends,
+    waits_since = p_limiter.waits_since,
     daily_remaining = p_limiter.daily_remaining, daily_observed_at = p_limiter.daily_observed_at,
     late_since = p_limiter.late_since, late_at = p_limiter.late_at
   where location_id = p_limiter.location_id;
@@ -262,7 +264,8 @@ begin
       select w.remaining < 2 * v_max from sync_internal.work_of_run(v_location, v_run) as w), false)) as p;
     select count(*) into v_left from (
       select from public.sync_outcomes where run_id = v_run and outcome is null and dispatched_at is null limit v_max) as l;
-    v_free_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited, v_left, v_window_ms);
+    v_limiter.waits_since := case when v_times[1] <= v_now and v_calls[1] > v_awaited then coalesce(v_limiter.waits_since, v_now) end;
+    v_free_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited, v_left, v_window_ms, v_limiter.waits_since);
     select greatest(max(p.calls) filter (where p.at <= v_now + v_ahead and v_free_at <= v_now + v_ahead) - v_awaited, 0) into v_free
     from unnest(v_times, v_calls) as p (at, calls);
     v_free := coalesce(v_free, 0);
@@ -296,6 +299,7 @@ begin
 
   if v_limits is not null then
     if v_dispatched > 0 then
+      v_limiter.waits_since := null;
       v_limiter.awaited_times := v_limiter.awaited_times || date_trunc('milliseconds', v_now);
       v_limiter.awaited_calls := v_limiter.awaited_calls || v_dispatched;
       -- Workers wait for a second at most. Whoever is later than that gives back, or finds others there before.
@@ -308,7 +312,8 @@ begin
         -- As many are under way as may be, and some of them soon won't be.
         v_next_at := v_now + interval '500 milliseconds';
       else
-        v_next_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited + v_dispatched, v_left, v_window_ms);
+        v_next_at := sync_internal.worth_a_message(
+          v_times, v_calls, v_awaited + v_dispatched, v_left, v_window_ms, v_limiter.waits_since);
       end if;
       if v_dispatched > 0 then
         -- What these take now is a run's share of a third of a window.
@@ -326,7 +331,7 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION sync_internal.worth_a_message(p_times timestamp with time zone[], p_calls integer[], p_awaited integer, p_left integer, p_window_ms numeric)
+CREATE OR REPLACE FUNCTION sync_internal.worth_a_message(p_times timestamp with time zone[], p_calls integer[], p_awaited integer, p_left integer, p_window_ms numeric, p_waits_since timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
  IMMUTABLE
@@ -334,11 +339,14 @@ AS $function$
   with steps as (
     select s.at, s.calls from unnest(p_times, p_calls) as s (at, calls) where s.calls > p_awaited
   ),
+  first as (
+    select min(s.at) as at from steps s
+  ),
   soon as (
-    select s.at, s.calls from steps s
-    where s.at <= (select min(f.at) from steps f) + sync_internal.milliseconds(floor(p_window_ms / 10))
+    select s.at, s.calls from steps s, first f
+    where s.at <= greatest(coalesce(p_waits_since, f.at) + sync_internal.milliseconds(floor(p_window_ms * 3 / 20)), f.at)
   )
-  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), min(s.at)) from soon s
+  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), max(s.at)) from soon s
 $function$;
 
 CREATE OR REPLACE FUNCTION sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamp with time zone)
@@ -405,8 +413,8 @@ grant execute on function sync_internal.no_longer_awaited(public.sync_limiter, n
 revoke all on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, integer, boolean) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, integer, boolean) to service_role;
 
-revoke all on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric) from public, anon, authenticated, service_role;
-grant execute on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric) to service_role;
+revoke all on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric, timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric, timestamp with time zone) to service_role;
 
 -- PostgREST learns of new functions.
 notify pgrst, 'reload schema';

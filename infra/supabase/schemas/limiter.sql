@@ -240,6 +240,7 @@ begin
     asked_ids = p_limiter.asked_ids, asked_is_bulk = p_limiter.asked_is_bulk, asked_calls = p_limiter.asked_calls,
     asked_ends = p_limiter.asked_ends,
     awaited_times = p_limiter.awaited_times, awaited_calls = p_limiter.awaited_calls, awaited_ends = p_limiter.awaited_ends,
+    waits_since = p_limiter.waits_since,
     daily_remaining = p_limiter.daily_remaining, daily_observed_at = p_limiter.daily_observed_at,
     late_since = p_limiter.late_since, late_at = p_limiter.late_at
   where location_id = p_limiter.location_id;

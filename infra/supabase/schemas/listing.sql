@@ -395,7 +395,8 @@ begin
       select w.remaining < 2 * v_max from sync_internal.work_of_run(v_location, v_run) as w), false)) as p;
     select count(*) into v_left from (
       select from public.sync_outcomes where run_id = v_run and outcome is null and dispatched_at is null limit v_max) as l;
-    v_free_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited, v_left, v_window_ms);
+    v_limiter.waits_since := case when v_times[1] <= v_now and v_calls[1] > v_awaited then coalesce(v_limiter.waits_since, v_now) end;
+    v_free_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited, v_left, v_window_ms, v_limiter.waits_since);
     select greatest(max(p.calls) filter (where p.at <= v_now + v_ahead and v_free_at <= v_now + v_ahead) - v_awaited, 0) into v_free
     from unnest(v_times, v_calls) as p (at, calls);
     v_free := coalesce(v_free, 0);
@@ -429,6 +430,7 @@ begin
 
   if v_limits is not null then
     if v_dispatched > 0 then
+      v_limiter.waits_since := null;
       v_limiter.awaited_times := v_limiter.awaited_times || date_trunc('milliseconds', v_now);
       v_limiter.awaited_calls := v_limiter.awaited_calls || v_dispatched;
       -- Workers wait for a second at most. Whoever is later than that gives back, or finds others there before.
@@ -441,7 +443,8 @@ begin
         -- As many are under way as may be, and some of them soon won't be.
         v_next_at := v_now + interval '500 milliseconds';
       else
-        v_next_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited + v_dispatched, v_left, v_window_ms);
+        v_next_at := sync_internal.worth_a_message(
+          v_times, v_calls, v_awaited + v_dispatched, v_left, v_window_ms, v_limiter.waits_since);
       end if;
       if v_dispatched > 0 then
         -- What these take now is a run's share of a third of a window.
@@ -463,24 +466,28 @@ revoke all on function public.dispatch_orders(jsonb) from public, anon, authenti
 grant execute on function public.dispatch_orders(jsonb) to service_role;
 
 -- When there will be calls for more orders than are awaited. Calls become free in the pieces in which they were granted: a piece of
--- less than 25 waits for a tenth of a window if others make it 25 by then, so that small ones become one.
+-- less than 25 waits for others that make it larger, for three twentieths of a window at most from when the first was free
+-- (`p_waits_since`, null if none is).
 create or replace function sync_internal.worth_a_message(
-  p_times timestamptz[], p_calls int[], p_awaited int, p_left int, p_window_ms numeric
+  p_times timestamptz[], p_calls int[], p_awaited int, p_left int, p_window_ms numeric, p_waits_since timestamptz
 ) returns timestamptz
 language sql immutable
 as $$
   with steps as (
     select s.at, s.calls from unnest(p_times, p_calls) as s (at, calls) where s.calls > p_awaited
   ),
+  first as (
+    select min(s.at) as at from steps s
+  ),
   soon as (
-    select s.at, s.calls from steps s
-    where s.at <= (select min(f.at) from steps f) + sync_internal.milliseconds(floor(p_window_ms / 10))
+    select s.at, s.calls from steps s, first f
+    where s.at <= greatest(coalesce(p_waits_since, f.at) + sync_internal.milliseconds(floor(p_window_ms * 3 / 20)), f.at)
   )
-  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), min(s.at)) from soon s
+  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), max(s.at)) from soon s
 $$;
 
-revoke all on function sync_internal.worth_a_message(timestamptz[], int[], int, int, numeric) from public, anon, authenticated;
-grant execute on function sync_internal.worth_a_message(timestamptz[], int[], int, int, numeric) to service_role;
+revoke all on function sync_internal.worth_a_message(timestamptz[], int[], int, int, numeric, timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.worth_a_message(timestamptz[], int[], int, int, numeric, timestamptz) to service_role;
 
 -- Records as failed what was sent three times and heard of never. The caller holds the run's row lock.
 create or replace function sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamptz) returns void

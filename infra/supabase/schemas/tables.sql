@@ -140,6 +140,8 @@ create table public.sync_limiter (
   awaited_times timestamptz[] not null default '{}',
   awaited_calls int[] not null default '{}',
   awaited_ends timestamptz[] not null default '{}',
+  -- Since when calls are free that aren't worth a message yet.
+  waits_since timestamptz,
   -- Since when every grant that was told about came too late to be used, and the last such word.
   late_since timestamptz,
   late_at timestamptz

@@ -75,7 +75,7 @@ pub struct Deployed {
     pub longest_listing_ms: u64,
     /// Between two publications at least.
     pub publish_every_ms: u64,
-    /// A pulse that could dispatch fewer orders than this waits for a second at most if there are calls for more then. 0: it doesn't.
+    /// A pulse that could dispatch fewer orders than this waits for three twentieths of a window at most for more calls. 0: it doesn't.
     pub worth_a_message: u64,
     /// Calls that GHL grants a location in a day.
     pub calls_per_day: u64,

@@ -27,6 +27,8 @@ pub(crate) struct Location {
     pub(crate) recorded: u64,
     /// Dispatched, without calls so far.
     pub(crate) awaited: u64,
+    /// Since when calls are free that aren't worth a message yet.
+    pub(crate) waits_since: Option<u64>,
     /// When there will be calls for what was dispatched last, and for what is left.
     pub(crate) calls_at: (u64, u64),
     /// How many pulses there were.
@@ -57,6 +59,7 @@ impl Location {
             has_products: false,
             recorded: 0,
             awaited: 0,
+            waits_since: None,
             calls_at: (0, 0),
             pulses: 0,
             under_way: 0,

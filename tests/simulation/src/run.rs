@@ -201,22 +201,33 @@ impl Engine<'_> {
         let found = &mut self.locations[location];
         let steps = found.peek(self.now, limits);
         let awaited = found.awaited;
-        let tenth = u64::from(limits.window_ms) / 10;
-        // Small pieces wait for a tenth of a window if others make them large enough by then.
-        let worth = |awaited: u64, left: u64| {
+        let longest_wait = u64::from(limits.window_ms) * 3 / 20;
+        let now = self.now;
+        let is_free = steps.first().is_some_and(|(at, calls)| *at == 0 && *calls > awaited);
+        found.waits_since = is_free.then(|| found.waits_since.unwrap_or(now));
+        // Small pieces wait for others that make them larger, for three twentieths of a window from when the first was free.
+        let worth = |awaited: u64, left: u64, waits_since: Option<u64>| {
             let more = steps.iter().filter(|(_, calls)| *calls > awaited);
             let first = more.clone().map(|(at, _)| *at).min()?;
-            let soon = more.filter(|(at, _)| *at <= first + tenth);
+            let until = waits_since.map_or(first + longest_wait, |since| (since + longest_wait).saturating_sub(now).max(first));
+            let soon = more.filter(|(at, _)| *at <= until);
             let enough = awaited + self.deployed.worth_a_message.min(left.max(1));
-            soon.clone().find(|(_, calls)| *calls >= enough).map_or(Some(first), |(at, _)| Some(*at))
+            soon.clone().find(|(_, calls)| *calls >= enough).or_else(|| soon.max_by_key(|(at, _)| *at)).map(|(at, _)| *at)
         };
-        let free_at = worth(awaited, found.recorded);
+        let free_at = worth(awaited, found.recorded, found.waits_since);
         let soon = steps.iter().filter(|(at, _)| *at <= ahead).map(|(_, calls)| *calls).max().unwrap_or(0);
         let free = if free_at.is_some_and(|at| at <= ahead) { soon.saturating_sub(awaited) } else { 0 };
         let free_in = free_at.unwrap_or(0);
         let room = u64::from(2 * (limits.max - database::IDLE_RESERVE)).saturating_sub(found.under_way);
         let orders = found.recorded.min(free).min(room);
-        let next = if orders < free { Some(500) } else { worth(awaited + orders, found.recorded - orders) };
+        if orders > 0 {
+            found.waits_since = None;
+        }
+        let next = if orders < free {
+            Some(500)
+        } else {
+            worth(awaited + orders, found.recorded - orders, found.waits_since)
+        };
         found.recorded -= orders;
         if orders > 0 {
             found.calls_at.0 = self.now + free_in;
