@@ -83,7 +83,7 @@ fn row(locations: usize, orders: u64, found: &Found, seconds: f64, bound: f64) -
 
 /// What must hold however many orders there are.
 /// More is a regression.
-const MOST_CALLS_PER_ORDER: f64 = 0.8;
+const MOST_CALLS_PER_ORDER: f64 = 0.4;
 
 pub(crate) fn assert_scale() {
     let deployed = Deployed::read();

@@ -20,10 +20,14 @@ fn limits() -> Value {
     json!({ "max": 30, "window_ms": 300, "margin_ms": 0 })
 }
 
+/// What may be dispatched, but for whose.
+fn what() -> Value {
+    json!({ "max_outstanding": 50, "resend_after_ms": 5_000, "limit": 50, "ahead_ms": 20, "limits": limits() })
+}
+
 async fn dispatch(database: &TestDatabase, run_id: &str) -> Value {
-    let request = json!({
-        "run_id": run_id, "max_outstanding": 50, "resend_after_ms": 5_000, "limit": 50, "ahead_ms": 20, "limits": limits(),
-    });
+    let mut request = what();
+    request["run_id"] = json!(run_id);
     database.call("dispatch_orders", request).await
 }
 
@@ -63,6 +67,64 @@ async fn orders_go_just_before_there_are_calls_for_them() {
     let second = dispatch(&database, &run_id).await;
     assert_eq!((ids(&second, "order_ids").len(), &second["next_ms"]), (10, &json!(120)), "{second}");
     assert!(ids(&second, "order_ids").iter().all(|id| !ids(&first, "order_ids").contains(id)));
+}
+
+/// Somebody takes so many calls, of which the dispatched orders know nothing.
+async fn take(database: &TestDatabase, run_id: &str, calls: usize) {
+    assert_eq!(acquire(database, run_id, &json!({}), calls).await, calls as u64);
+}
+
+#[tokio::test]
+async fn a_small_piece_waits_for_others_that_make_it_worth_a_message() {
+    let (database, run_id) = with_listed(100).await;
+    for calls in [3, 3, 4] {
+        take(&database, &run_id, calls).await;
+        pass(&database, 20).await;
+    }
+    // Three are free after 100 ms, six after 120, ten after 140: now it is 60.
+    let none = dispatch(&database, &run_id).await;
+    assert_eq!((ids(&none, "order_ids").len(), &none["next_ms"]), (0, &json!(80)), "{none}");
+    pass(&database, 59).await;
+    assert!(ids(&dispatch(&database, &run_id).await, "order_ids").is_empty());
+    pass(&database, 1).await;
+    let all = dispatch(&database, &run_id).await;
+    assert_eq!((ids(&all, "order_ids").len(), &all["in_ms"]), (10, &json!(20)), "{all}");
+}
+
+#[tokio::test]
+async fn a_small_piece_waits_for_a_fifth_of_a_window_at_most_from_its_first_call_on() {
+    let (database, run_id) = with_listed(100).await;
+    for (calls, ms) in [(1, 50), (1, 40), (8, 10)] {
+        take(&database, &run_id, calls).await;
+        pass(&database, ms).await;
+    }
+    // One is free now, two in 50 ms, ten in 90: that is too late for the first.
+    let none = dispatch(&database, &run_id).await;
+    assert_eq!((ids(&none, "order_ids").len(), &none["next_ms"]), (0, &json!(50)), "{none}");
+    pass(&database, 30).await;
+    let two = dispatch(&database, &run_id).await;
+    assert_eq!((ids(&two, "order_ids").len(), &two["in_ms"], &two["next_ms"]), (2, &json!(20), &json!(60)), "{two}");
+}
+
+#[tokio::test]
+async fn a_pulse_that_is_claimed_and_pages_that_are_recorded_dispatch_in_the_same_call() {
+    let database = with_stopped_clock().await;
+    let run_id = start(&database, "full").await;
+    let pulse = json!({ "run_id": run_id, "pulse": 1, "claim_ms": 1_000, "dispatch": what() });
+    let begun = database.call("begin_pulse", pulse.clone()).await;
+    assert_eq!((&begun["accepted"], &begun["dispatch"]), (&json!(true), &Value::Null), "nothing is listed: {begun}");
+    let rows: Vec<_> = (0..100)
+        .map(|number| json!({ "order_id": format!("order-{number:03}"), "source_updated_at": "2026-03-01T09:00:00.000Z" }))
+        .collect();
+    let pages = json!({ "run_id": run_id, "orders": rows, "listing_complete": true, "dispatch": what() });
+    let recorded = database.call("record_page", pages).await;
+    assert_eq!(ids(&recorded["dispatch"], "order_ids").len(), 10, "{recorded}");
+    pass(&database, 100).await;
+    assert_eq!(database.call("begin_pulse", pulse).await["accepted"], false, "it is claimed");
+    let next = json!({ "run_id": run_id, "pulse": 2, "claim_ms": 1_000, "dispatch": what() });
+    let begun = database.call("begin_pulse", next).await;
+    let dispatched = &begun["dispatch"];
+    assert_eq!((ids(dispatched, "order_ids").len(), &dispatched["outstanding"]), (10, &json!(20)), "{begun}");
 }
 
 #[tokio::test]

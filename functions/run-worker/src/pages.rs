@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use database::{Lane, PageOrder, PageRecord};
+use database::{Lane, PageOrder, PageRecord, RecordedPage};
 use domain::listing::{Closed, Completed, Listing, Page, Phase, Step};
 use domain::{FailureClass, Issue, Run, RunKind, RunState, failure};
 use futures::StreamExt;
@@ -173,17 +173,19 @@ impl RunWorker {
             return self.take_rest(run, deadline).await;
         }
         let sweep = matches!(run.kind, RunKind::Incremental);
+        let mut ahead = ReadAhead::new(self, run, deadline);
         let mut listing = match &run.listing {
             Some(listing) => listing.clone(),
             None => {
-                match self.read_products(run, deadline).await? {
-                    Listed::Complete => {}
+                // The first page is read beside the products.
+                let listing = Listing::start(sweep, run.known_deficit);
+                ahead.aim(&listing);
+                match ahead.during(self.read_products(run, deadline)).await? {
+                    Listed::Complete => listing,
                     not_yet => return Ok(not_yet),
                 }
-                Listing::start(sweep, run.known_deficit)
             }
         };
-        let mut ahead = ReadAhead::new(self, run, deadline);
         loop {
             ahead.aim(&listing);
             let mut answer = Some(ahead.next().await);
@@ -218,10 +220,10 @@ impl RunWorker {
             if batch.pages > 0 {
                 let recording = async {
                     let recorded = self.record(run, &listing, None, batch).await?;
-                    if recorded.state == RunState::Syncing {
-                        self.dispatch(run).await?;
+                    if let Some(dispatched) = recorded.dispatch {
+                        self.hand_over(run, dispatched).await?;
                     }
-                    Ok::<_, lambda_runtime::Error>(recorded)
+                    Ok::<_, lambda_runtime::Error>(recorded.run)
                 };
                 let recorded = ahead.during(recording).await?;
                 if recorded.state != RunState::Syncing {
@@ -280,21 +282,25 @@ impl RunWorker {
         }
     }
 
-    /// Records pages and where the listing stands after them, so that a later pulse can continue if this one dies.
+    /// Records pages and where the listing stands after them, so that a later pulse can continue if this one dies, and dispatches in the
+    /// same call.
     async fn record(
         &self,
         run: &Run,
         listing: &Listing,
         completed: Option<&Completed>,
         batch: Batch,
-    ) -> Result<Run, lambda_runtime::Error> {
+    ) -> Result<RecordedPage, lambda_runtime::Error> {
         let sweep = batch.phase == Phase::Refunds;
         let total_count = (!sweep).then_some(batch.total);
+        // At the end of a pass there is nothing new to dispatch.
+        let dispatch = (batch.pages > 0).then(|| self.dispatch_limits());
         let Batch { orders, issues, .. } = batch;
-        let record = PageRecord { run_id: &run.run_id, listing, completed, total_count, sweep, orders, issues };
+        let record =
+            PageRecord { run_id: &run.run_id, listing, completed, total_count, sweep, orders, issues, dispatch };
         let recorded = self.database.record_page(record).await?;
         self.announcements.ask(&self.database, recorded.publication_due).await;
-        Ok(recorded.run)
+        Ok(recorded)
     }
 
     /// Takes the orders that a retry repeats, portion by portion, until all are taken or `deadline` has passed.

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use database::Dispatch;
 use domain::run::PULSE_CLAIM;
 use domain::{Run, RunId, RunKind, RunState};
 use jiff::Timestamp;
@@ -52,7 +53,13 @@ impl RunWorker {
         calls_at: Option<Timestamp>,
         deadline: Instant,
     ) -> Result<(), lambda_runtime::Error> {
-        let begun = self.database.begin_pulse(run_id, pulse, self.pace.of(PULSE_CLAIM)).await?;
+        // The pulse before knew when there will be calls; what is dispatched is dispatched with the claim.
+        if let Some(calls_at) = calls_at {
+            let wait = Duration::try_from(calls_at.duration_since(Timestamp::now())).unwrap_or_default();
+            tokio::time::sleep(wait.saturating_sub(self.ahead()).min(SHORT_WAIT)).await;
+        }
+        let limits = self.dispatch_limits();
+        let begun = self.database.begin_pulse(run_id, pulse, self.pace.of(PULSE_CLAIM), Some(&limits)).await?;
         let (true, Some(run)) = (begun.accepted, begun.run) else {
             tracing::debug!(run_id = %run_id, pulse, "A superseded pulse was ignored");
             return Ok(());
@@ -61,7 +68,7 @@ impl RunWorker {
         let published = run.announced_state == Some(run.state);
         let soon = NextPulse::after(self.interval);
         let next = match run.state {
-            RunState::Syncing => Some(self.work(&run, pulse, calls_at, deadline).await?),
+            RunState::Syncing => Some(self.work(&run, pulse, begun.dispatch, deadline).await?),
             RunState::Delay => {
                 let concluded = self.conclude(&run, deadline).await?;
                 let left = u64::try_from(run.delay_seconds()).unwrap_or(0);
@@ -81,12 +88,13 @@ impl RunWorker {
         Ok(())
     }
 
-    /// Lists pages, dispatches orders, and hands over again the orders whose tickets are due. Returns when the next pulse is to come.
+    /// Lists pages, dispatches orders beside those that its claim has dispatched, and hands over again the orders whose tickets are due.
+    /// Returns when the next pulse is to come.
     async fn work(
         &self,
         run: &Run,
         pulse: i64,
-        calls_at: Option<Timestamp>,
+        mut dispatched: Option<Dispatch>,
         deadline: Instant,
     ) -> Result<NextPulse, lambda_runtime::Error> {
         let begun = Instant::now();
@@ -97,12 +105,12 @@ impl RunWorker {
                 Listed::Later(wait) => until_slots = Some(wait),
                 Listed::RunOver => return Ok(NextPulse::after(self.interval)),
             }
-        } else if let Some(calls_at) = calls_at {
-            let wait = Duration::try_from(calls_at.duration_since(Timestamp::now())).unwrap_or_default();
-            tokio::time::sleep(wait.saturating_sub(self.ahead()).min(SHORT_WAIT)).await;
         }
         let next = loop {
-            let next = self.dispatch(run).await?;
+            let next = match dispatched.take() {
+                Some(dispatched) => self.hand_over(run, dispatched).await?,
+                None => self.dispatch(run).await?,
+            };
             let Some(wait) = next.into_iter().chain(until_slots).min() else {
                 break NextPulse::after(self.interval);
             };

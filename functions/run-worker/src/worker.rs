@@ -48,15 +48,27 @@ impl RunWorker {
     /// Hands recorded orders to the workers just before the rate limit has calls for them. Returns how long it will be until it has calls
     /// for more; `None` if no orders are left, or nobody can tell.
     pub(crate) async fn dispatch(&self, run: &Run) -> Result<Option<Duration>, lambda_runtime::Error> {
-        let limits = DispatchLimits {
+        let begun = Instant::now();
+        let dispatch = self.database.dispatch_orders(&run.run_id, &self.dispatch_limits()).await?;
+        self.fetcher.measured(begun.elapsed());
+        self.hand_over(run, dispatch).await
+    }
+
+    pub(crate) fn dispatch_limits(&self) -> DispatchLimits {
+        DispatchLimits {
             max_outstanding: self.fetcher.limits().outstanding(),
             resend_after: self.pace.of(RESEND_AFTER),
             ahead: self.ahead(),
             limits: *self.fetcher.limits(),
-        };
-        let begun = Instant::now();
-        let dispatch = self.database.dispatch_orders(&run.run_id, &limits).await?;
-        self.fetcher.measured(begun.elapsed());
+        }
+    }
+
+    /// Hands to the workers what was dispatched. Returns what [`Self::dispatch`] does.
+    pub(crate) async fn hand_over(
+        &self,
+        run: &Run,
+        dispatch: Dispatch,
+    ) -> Result<Option<Duration>, lambda_runtime::Error> {
         if dispatch.budget_exhausted {
             let error = FetchError::DailyBudget;
             self.end(run, error.code(), &error.order_reason()).await?;

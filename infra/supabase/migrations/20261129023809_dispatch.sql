@@ -230,6 +230,8 @@ declare
   v_budget text;
   v_window_ms numeric;
   v_max int;
+  -- A third of the maximum, which is what a run may take in a third of a window, but for one: then it needn't wait for the last.
+  v_worth int;
   v_awaited int;
   v_times timestamptz[];
   v_calls int[];
@@ -265,7 +267,9 @@ begin
     select count(*) into v_left from (
       select from public.sync_outcomes where run_id = v_run and outcome is null and dispatched_at is null limit v_max) as l;
     v_limiter.waits_since := case when v_times[1] <= v_now and v_calls[1] > v_awaited then coalesce(v_limiter.waits_since, v_now) end;
-    v_free_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited, v_left, v_window_ms, v_limiter.waits_since);
+    v_worth := v_max / 3 - 1;
+    v_free_at := sync_internal.worth_a_message(
+      v_times, v_calls, v_awaited, v_left, v_worth, v_window_ms, v_limiter.waits_since);
     select greatest(max(p.calls) filter (where p.at <= v_now + v_ahead and v_free_at <= v_now + v_ahead) - v_awaited, 0) into v_free
     from unnest(v_times, v_calls) as p (at, calls);
     v_free := coalesce(v_free, 0);
@@ -313,7 +317,7 @@ begin
         v_next_at := v_now + interval '500 milliseconds';
       else
         v_next_at := sync_internal.worth_a_message(
-          v_times, v_calls, v_awaited + v_dispatched, v_left, v_window_ms, v_limiter.waits_since);
+          v_times, v_calls, v_awaited + v_dispatched, v_left, v_worth, v_window_ms, v_limiter.waits_since);
       end if;
       if v_dispatched > 0 then
         -- What these take now is a run's share of a third of a window.
@@ -331,7 +335,7 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION sync_internal.worth_a_message(p_times timestamp with time zone[], p_calls integer[], p_awaited integer, p_left integer, p_window_ms numeric, p_waits_since timestamp with time zone)
+CREATE OR REPLACE FUNCTION sync_internal.worth_a_message(p_times timestamp with time zone[], p_calls integer[], p_awaited integer, p_left integer, p_worth integer, p_window_ms numeric, p_waits_since timestamp with time zone)
  RETURNS timestamp with time zone
  LANGUAGE sql
  IMMUTABLE
@@ -344,9 +348,9 @@ AS $function$
   ),
   soon as (
     select s.at, s.calls from steps s, first f
-    where s.at <= greatest(coalesce(p_waits_since, f.at) + sync_internal.milliseconds(floor(p_window_ms * 3 / 20)), f.at)
+    where s.at <= greatest(coalesce(p_waits_since, f.at) + sync_internal.milliseconds(floor(p_window_ms / 5)), f.at)
   )
-  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), max(s.at)) from soon s
+  select coalesce(min(s.at) filter (where s.calls >= p_awaited + greatest(least(p_worth, p_left), 1)), max(s.at)) from soon s
 $function$;
 
 CREATE OR REPLACE FUNCTION sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamp with time zone)
@@ -413,8 +417,8 @@ grant execute on function sync_internal.no_longer_awaited(public.sync_limiter, n
 revoke all on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, integer, boolean) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.peek_slots(public.sync_limiter, boolean, numeric, integer, boolean) to service_role;
 
-revoke all on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric, timestamp with time zone) from public, anon, authenticated, service_role;
-grant execute on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, numeric, timestamp with time zone) to service_role;
+revoke all on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, integer, numeric, timestamp with time zone) from public, anon, authenticated, service_role;
+grant execute on function sync_internal.worth_a_message(timestamp with time zone[], integer[], integer, integer, integer, numeric, timestamp with time zone) to service_role;
 
 -- PostgREST learns of new functions.
 notify pgrst, 'reload schema';

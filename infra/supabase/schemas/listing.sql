@@ -4,10 +4,10 @@
 
 -- Takes pages of the listing, or of the sweep for refunds, into the run; ends the run if nothing is open any more.
 -- request: {location_id, run_id, listing, listing_complete, deficit?, short?, total_count, sweep, orders: [{order_id,
---   source_updated_at, foreign, status?, payment_status?, amount?}], issues?: [{code, message}]}
---   -> {run, recorded, publication_due}
--- `short`: orders may be missing of the complete listing, so that none is reported as not listed.
--- Locks: the run, its outcomes, the location's row.
+--   source_updated_at, foreign, status?, payment_status?, amount?}], issues?: [{code, message}], dispatch?}
+--   -> {run, recorded, publication_due, dispatch}
+-- `short`: orders may be missing of the complete listing, so that none is reported as not listed. `dispatch`: as in dispatch_besides.
+-- Locks: the run, its outcomes, the limiter's row if it dispatches, the location's row.
 create or replace function public.record_page(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -17,6 +17,7 @@ declare
   v_recorded int := 0;
   v_completes boolean := coalesce((request ->> 'listing_complete')::boolean, false);
   v_due boolean := false;
+  v_dispatch jsonb;
 begin
   select * into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
@@ -44,12 +45,13 @@ begin
       perform sync_internal.compare_stored(v_run.run_id);
     end if;
     perform sync_internal.finish_if_complete(v_run.run_id);
+    v_dispatch := sync_internal.dispatch_besides(request);
   end if;
 
   v_due := sync_internal.ask_publication(v_location, v_run.run_id);
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
   return jsonb_build_object(
-    'run', sync_internal.run_json(v_run), 'recorded', v_recorded, 'publication_due', v_due);
+    'run', sync_internal.run_json(v_run), 'recorded', v_recorded, 'publication_due', v_due, 'dispatch', v_dispatch);
 end
 $$;
 
@@ -339,8 +341,8 @@ grant execute on function sync_internal.is_comparing(public.sync_runs) to servic
 -- been silent too long goes again, and alone, so that it can't harm others; after the third silence it has failed.
 -- request: {location_id, run_id, max_outstanding, resend_after_ms, limit, ahead_ms?, limits?: {max, window_ms, daily_reserve?}}
 --   -> {order_ids, alone, dispatched_at_ms, in_ms, next_ms, outstanding, budget_exhausted}
--- `alone` are those of order_ids that go alone. `in_ms`: when their calls will be free. `next_ms`: when the next calls will be free; null if nothing is left to hand out,
--- or nobody can tell. Without `limits`, the limiter isn't asked: so it was called by the version before.
+-- `alone` are those of order_ids that go alone. `in_ms`: when their calls will be free. `next_ms`: when the next calls will be free;
+-- null if nothing is left to hand out, or nobody can tell. Without `limits`, the limiter isn't asked: so it was called by the version before.
 -- Locks: the run, its outcomes that have been silent, the limiter's row, then the outcomes of the orders it hands out.
 create or replace function public.dispatch_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -361,6 +363,8 @@ declare
   v_budget text;
   v_window_ms numeric;
   v_max int;
+  -- A third of the maximum, which is what a run may take in a third of a window, but for one: then it needn't wait for the last.
+  v_worth int;
   v_awaited int;
   v_times timestamptz[];
   v_calls int[];
@@ -396,7 +400,9 @@ begin
     select count(*) into v_left from (
       select from public.sync_outcomes where run_id = v_run and outcome is null and dispatched_at is null limit v_max) as l;
     v_limiter.waits_since := case when v_times[1] <= v_now and v_calls[1] > v_awaited then coalesce(v_limiter.waits_since, v_now) end;
-    v_free_at := sync_internal.worth_a_message(v_times, v_calls, v_awaited, v_left, v_window_ms, v_limiter.waits_since);
+    v_worth := v_max / 3 - 1;
+    v_free_at := sync_internal.worth_a_message(
+      v_times, v_calls, v_awaited, v_left, v_worth, v_window_ms, v_limiter.waits_since);
     select greatest(max(p.calls) filter (where p.at <= v_now + v_ahead and v_free_at <= v_now + v_ahead) - v_awaited, 0) into v_free
     from unnest(v_times, v_calls) as p (at, calls);
     v_free := coalesce(v_free, 0);
@@ -444,7 +450,7 @@ begin
         v_next_at := v_now + interval '500 milliseconds';
       else
         v_next_at := sync_internal.worth_a_message(
-          v_times, v_calls, v_awaited + v_dispatched, v_left, v_window_ms, v_limiter.waits_since);
+          v_times, v_calls, v_awaited + v_dispatched, v_left, v_worth, v_window_ms, v_limiter.waits_since);
       end if;
       if v_dispatched > 0 then
         -- What these take now is a run's share of a third of a window.
@@ -465,11 +471,24 @@ $$;
 revoke all on function public.dispatch_orders(jsonb) from public, anon, authenticated;
 grant execute on function public.dispatch_orders(jsonb) to service_role;
 
+-- Dispatches in the same call what a request asks for besides: its `dispatch` is a request of dispatch_orders without location and
+-- run, which are the request's own. Null if it asks for nothing. The caller holds the run's row lock.
+create or replace function sync_internal.dispatch_besides(request jsonb) returns jsonb
+language sql
+as $$
+  select public.dispatch_orders((request -> 'dispatch')
+    || jsonb_build_object('location_id', request -> 'location_id', 'run_id', request -> 'run_id'))
+  where jsonb_typeof(request -> 'dispatch') = 'object'
+$$;
+
+revoke all on function sync_internal.dispatch_besides(jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.dispatch_besides(jsonb) to service_role;
+
 -- When there will be calls for more orders than are awaited. Calls become free in the pieces in which they were granted: a piece of
--- less than 25 waits for others that make it larger, for three twentieths of a window at most from when the first was free
--- (`p_waits_since`, null if none is).
+-- less than `p_worth` waits for others that make it larger, for a fifth of a window at most from when the first was free
+-- (`p_waits_since`, null if none is). Whoever takes each piece at once never gets them together again.
 create or replace function sync_internal.worth_a_message(
-  p_times timestamptz[], p_calls int[], p_awaited int, p_left int, p_window_ms numeric, p_waits_since timestamptz
+  p_times timestamptz[], p_calls int[], p_awaited int, p_left int, p_worth int, p_window_ms numeric, p_waits_since timestamptz
 ) returns timestamptz
 language sql immutable
 as $$
@@ -481,13 +500,13 @@ as $$
   ),
   soon as (
     select s.at, s.calls from steps s, first f
-    where s.at <= greatest(coalesce(p_waits_since, f.at) + sync_internal.milliseconds(floor(p_window_ms * 3 / 20)), f.at)
+    where s.at <= greatest(coalesce(p_waits_since, f.at) + sync_internal.milliseconds(floor(p_window_ms / 5)), f.at)
   )
-  select coalesce(min(s.at) filter (where s.calls >= p_awaited + least(25, greatest(p_left, 1))), max(s.at)) from soon s
+  select coalesce(min(s.at) filter (where s.calls >= p_awaited + greatest(least(p_worth, p_left), 1)), max(s.at)) from soon s
 $$;
 
-revoke all on function sync_internal.worth_a_message(timestamptz[], int[], int, int, numeric, timestamptz) from public, anon, authenticated;
-grant execute on function sync_internal.worth_a_message(timestamptz[], int[], int, int, numeric, timestamptz) to service_role;
+revoke all on function sync_internal.worth_a_message(timestamptz[], int[], int, int, int, numeric, timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.worth_a_message(timestamptz[], int[], int, int, int, numeric, timestamptz) to service_role;
 
 -- Records as failed what was sent three times and heard of never. The caller holds the run's row lock.
 create or replace function sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamptz) returns void

@@ -292,8 +292,9 @@ grant execute on function public.skip_run(jsonb) to service_role;
 
 -- Compare-and-set on the pulse's number: a redelivered older pulse dies here, so a run never has two chains of pulses.
 -- Also ends a run whose lease or cool-down is over.
--- request: {location_id, run_id, pulse, claim_ms} -> {accepted, run, publication_due}
--- Locks: the run, the location's row.
+-- request: {location_id, run_id, pulse, claim_ms, dispatch?} -> {accepted, run, publication_due, dispatch}
+-- `dispatch`: as in dispatch_besides, once the listing is complete; before, there is more to record first.
+-- Locks: the run, its outcomes and the limiter's row if it dispatches, the location's row.
 create or replace function public.begin_pulse(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -303,6 +304,7 @@ declare
   v_run public.sync_runs;
   v_now timestamptz;
   v_due boolean := false;
+  v_dispatch jsonb;
 begin
   select * into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
@@ -320,10 +322,14 @@ begin
   where run_id = v_run.run_id;
   perform sync_internal.end_if_lease_expired(v_run.run_id);
   perform sync_internal.end_cooldown(v_run.run_id);
+  if v_run.listing_complete then
+    v_dispatch := sync_internal.dispatch_besides(request);
+  end if;
 
   v_due := sync_internal.ask_publication(v_location, v_run.run_id);
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
-  return jsonb_build_object('accepted', true, 'run', sync_internal.run_json(v_run), 'publication_due', v_due);
+  return jsonb_build_object(
+    'accepted', true, 'run', sync_internal.run_json(v_run), 'publication_due', v_due, 'dispatch', v_dispatch);
 end
 $$;
 

@@ -91,6 +91,9 @@ pub struct Pulse {
     pub run: Option<Run>,
     /// Whether to ask for a publication.
     pub publication_due: bool,
+    /// Orders to send, once the listing is complete.
+    #[serde(default)]
+    pub dispatch: Option<Dispatch>,
 }
 
 /// A listed order.
@@ -130,6 +133,8 @@ pub struct PageRecord<'a> {
     pub orders: Vec<PageOrder>,
     /// What a person should look at.
     pub issues: Vec<Issue>,
+    /// What may be dispatched besides.
+    pub dispatch: Option<DispatchLimits>,
 }
 
 /// The answer to recorded pages, or to a portion of a retry's orders.
@@ -139,6 +144,9 @@ pub struct RecordedPage {
     pub run: Run,
     /// Whether to ask for a publication.
     pub publication_due: bool,
+    /// Orders to send, if that was asked for.
+    #[serde(default)]
+    pub dispatch: Option<Dispatch>,
 }
 
 /// Which orders may be dispatched.
@@ -152,6 +160,17 @@ pub struct DispatchLimits {
     pub ahead: Duration,
     /// The rate limit.
     pub limits: Limits,
+}
+
+impl DispatchLimits {
+    /// As a request says it.
+    fn request(&self) -> Value {
+        let Self { max_outstanding, resend_after, ahead, limits } = self;
+        json!({
+            "max_outstanding": max_outstanding, "limit": max_outstanding,
+            "resend_after_ms": resend_after.as_millis() as u64, "ahead_ms": ahead.as_millis() as u64, "limits": limits,
+        })
+    }
 }
 
 /// Orders to send to the workers.
@@ -268,16 +287,26 @@ impl Database {
         self.call::<Value>("skip_run", json!({ "kind": kind, "reason": reason })).await.map(drop)
     }
 
-    /// Claims a pulse for `claim`; ends a cool-down or a lease that has passed.
+    /// Claims a pulse for `claim`; ends a cool-down or a lease that has passed. Once the listing is complete, it dispatches as
+    /// [`Self::dispatch_orders`] does.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn begin_pulse(&self, run_id: &RunId, pulse: i64, claim: Duration) -> Result<Pulse, Error> {
-        self.call("begin_pulse", json!({ "run_id": run_id, "pulse": pulse, "claim_ms": claim.as_millis() as u64 }))
-            .await
+    pub async fn begin_pulse(
+        &self,
+        run_id: &RunId,
+        pulse: i64,
+        claim: Duration,
+        dispatch: Option<&DispatchLimits>,
+    ) -> Result<Pulse, Error> {
+        let request = json!({
+            "run_id": run_id, "pulse": pulse, "claim_ms": claim.as_millis() as u64,
+            "dispatch": dispatch.map(DispatchLimits::request),
+        });
+        self.call("begin_pulse", request).await
     }
 
-    /// Records pages of a listing.
+    /// Records pages of a listing, and dispatches as [`Self::dispatch_orders`] does if that is asked for.
     ///
     /// # Errors
     /// [`Error`].
@@ -286,6 +315,7 @@ impl Database {
             "run_id": page.run_id, "listing": page.listing, "listing_complete": page.completed.is_some(),
             "deficit": page.completed.map(|completed| completed.deficit), "short": page.completed.map(|completed| completed.short),
             "total_count": page.total_count, "sweep": page.sweep, "orders": page.orders, "issues": page.issues,
+            "dispatch": page.dispatch.as_ref().map(DispatchLimits::request),
         });
         self.call("record_page", request).await
     }
@@ -316,11 +346,10 @@ impl Database {
     /// # Errors
     /// [`Error`].
     pub async fn dispatch_orders(&self, run_id: &RunId, limits: &DispatchLimits) -> Result<Dispatch, Error> {
-        let DispatchLimits { max_outstanding, resend_after, ahead, limits } = limits;
-        let request = json!({
-            "run_id": run_id, "max_outstanding": max_outstanding, "limit": max_outstanding,
-            "resend_after_ms": resend_after.as_millis() as u64, "ahead_ms": ahead.as_millis() as u64, "limits": limits,
-        });
+        let mut request = limits.request();
+        if let Some(request) = request.as_object_mut() {
+            request.insert("run_id".to_owned(), json!(run_id));
+        }
         self.call("dispatch_orders", request).await
     }
 

@@ -100,7 +100,7 @@ impl Writer {
     pub(crate) async fn pulse(&mut self) -> Result<(), Error> {
         let snapshot = self.database.sync_snapshot(false, Duration::from_secs(30)).await?;
         let Some(run) = snapshot.run.filter(|run| run.state == RunState::Syncing) else { return self.start().await };
-        let begun = self.database.begin_pulse(&run.run_id, snapshot.pulse.unwrap(), Duration::ZERO).await?;
+        let begun = self.database.begin_pulse(&run.run_id, snapshot.pulse.unwrap(), Duration::ZERO, None).await?;
         self.publish(begun.publication_due).await?;
         let Some(run) = begun.run.filter(|run| begun.accepted && run.state == RunState::Syncing) else { return Ok(()) };
         if !run.listing_complete {
@@ -176,7 +176,7 @@ impl Writer {
         orders.push(listed(elsewhere, true));
         let total_count = Some(orders.len() as u64);
         let (run_id, listing, completed, issues) = (&run.run_id, &listing, completed.as_ref(), Vec::new());
-        let page = PageRecord { run_id, listing, completed, total_count, sweep, orders, issues };
+        let page = PageRecord { run_id, listing, completed, total_count, sweep, orders, issues, dispatch: None };
         let recorded = self.database.record_page(page).await?;
         self.publish(recorded.publication_due).await
     }

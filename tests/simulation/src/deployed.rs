@@ -75,7 +75,7 @@ pub struct Deployed {
     pub longest_listing_ms: u64,
     /// Between two publications at least.
     pub publish_every_ms: u64,
-    /// A pulse that could dispatch fewer orders than this waits for three twentieths of a window at most for more calls. 0: it doesn't.
+    /// A pulse that could dispatch fewer orders than this waits for a fifth of a window at most for more calls. 0: it doesn't.
     pub worth_a_message: u64,
     /// Calls that GHL grants a location in a day.
     pub calls_per_day: u64,
@@ -96,7 +96,7 @@ impl Deployed {
             pulse_every_ms: PULSE_EVERY.as_millis() as u64,
             longest_listing_ms: LONGEST_LISTING.as_millis() as u64,
             publish_every_ms: RunSettings::DEFAULT.publish_interval.as_millis() as u64,
-            worth_a_message: 25,
+            worth_a_message: u64::from(Limits::DEFAULT.max / 3 - 1),
             calls_per_day: rate::CALLS_PER_DAY,
             pages_ahead: Code::read("functions/run-worker/src/pages.rs").number("PAGES_AHEAD") as usize,
         }

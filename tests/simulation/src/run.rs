@@ -99,16 +99,16 @@ impl Engine<'_> {
         if self.locations[location].is_done() {
             return self.done(invocation);
         }
-        let claimed = self.database(1, 1);
         let since = self.now;
         let found = &mut self.locations[location];
         found.pulses += 1;
         if !found.listing.is_done() {
+            let claimed = self.database(1, 1);
             return self.then(invocation, claimed, Step::List(location, since));
         }
-        // It knows from the pulse before when there will be calls.
+        // It knows from the pulse before when there will be calls, and dispatches as it claims.
         let wait = found.calls_at.1.saturating_sub(since + AHEAD_MS + self.setting.pace.database_ms).min(SHORT_WAIT_MS);
-        self.then(invocation, claimed.max(wait), Step::Dispatch(location, since, true));
+        self.then(invocation, wait, Step::Dispatch(location, since, true));
     }
 
     /// Asks for a call for each page that can be read now.
@@ -116,7 +116,7 @@ impl Engine<'_> {
         let most = self.deployed.pages_ahead;
         let limits = self.deployed.limits;
         let products = u64::from(!self.locations[location].has_products);
-        let pages = if products > 0 { 0 } else { self.locations[location].pages_ahead(most) };
+        let pages = self.locations[location].pages_ahead(most);
         let asked = self.database(pages + products, 1) / (pages + products);
         let (mut granted, mut wait) = (0, 0);
         for _ in 0..pages + products {
@@ -141,29 +141,28 @@ impl Engine<'_> {
             return;
         }
         let answered = self.answers(granted);
-        if products > 0 {
-            self.locations[location].has_products = true;
-            let stored = self.database(1, 1);
-            self.then(invocation, asked + answered + stored, Step::List(location, since));
-        } else {
-            self.then(invocation, asked + answered, Step::Listed(location, granted, since));
-        }
+        let stored = if products > 0 { self.database(1, 1) } else { 0 };
+        self.locations[location].has_products = true;
+        let next = match granted - products {
+            0 => Step::List(location, since),
+            pages => Step::Listed(location, pages, since),
+        };
+        self.then(invocation, asked + answered + stored, next);
     }
 
     fn listed(&mut self, invocation: u64, location: usize, pages: u64, since: u64) {
         let rows = self.locations[location].list(pages);
-        // The pages, and what is dispatched at once; and that the pass is over.
+        // The pages, with what is dispatched at once; and that the pass is over.
         let calls = if self.locations[location].listing.is_done() { 2 } else { 1 };
         let recorded = self.database(calls, rows);
         self.hand_out(location);
-        let dispatched = self.database(1, MOST_TOGETHER);
         let is_over = self.now - since >= self.deployed.longest_listing_ms;
         let next = if self.locations[location].listing.is_done() || is_over {
             Step::Dispatch(location, since, true)
         } else {
             Step::List(location, since)
         };
-        self.then(invocation, recorded + dispatched, next);
+        self.then(invocation, recorded, next);
     }
 
     fn dispatch(&mut self, invocation: u64, location: usize, since: u64, is_first: bool) {
@@ -201,18 +200,22 @@ impl Engine<'_> {
         let found = &mut self.locations[location];
         let steps = found.peek(self.now, limits);
         let awaited = found.awaited;
-        let longest_wait = u64::from(limits.window_ms) * 3 / 20;
+        let longest_wait = u64::from(limits.window_ms) / 5;
         let now = self.now;
         let is_free = steps.first().is_some_and(|(at, calls)| *at == 0 && *calls > awaited);
         found.waits_since = is_free.then(|| found.waits_since.unwrap_or(now));
-        // Small pieces wait for others that make them larger, for three twentieths of a window from when the first was free.
+        // Small pieces wait for others that make them larger, for a fifth of a window from when the first was free.
         let worth = |awaited: u64, left: u64, waits_since: Option<u64>| {
             let more = steps.iter().filter(|(_, calls)| *calls > awaited);
             let first = more.clone().map(|(at, _)| *at).min()?;
-            let until = waits_since.map_or(first + longest_wait, |since| (since + longest_wait).saturating_sub(now).max(first));
+            let until =
+                waits_since.map_or(first + longest_wait, |since| (since + longest_wait).saturating_sub(now).max(first));
             let soon = more.filter(|(at, _)| *at <= until);
             let enough = awaited + self.deployed.worth_a_message.min(left.max(1));
-            soon.clone().find(|(_, calls)| *calls >= enough).or_else(|| soon.max_by_key(|(at, _)| *at)).map(|(at, _)| *at)
+            soon.clone()
+                .find(|(_, calls)| *calls >= enough)
+                .or_else(|| soon.max_by_key(|(at, _)| *at))
+                .map(|(at, _)| *at)
         };
         let free_at = worth(awaited, found.recorded, found.waits_since);
         let soon = steps.iter().filter(|(at, _)| *at <= ahead).map(|(_, calls)| *calls).max().unwrap_or(0);
@@ -223,11 +226,8 @@ impl Engine<'_> {
         if orders > 0 {
             found.waits_since = None;
         }
-        let next = if orders < free {
-            Some(500)
-        } else {
-            worth(awaited + orders, found.recorded - orders, found.waits_since)
-        };
+        let next =
+            if orders < free { Some(500) } else { worth(awaited + orders, found.recorded - orders, found.waits_since) };
         found.recorded -= orders;
         if orders > 0 {
             found.calls_at.0 = self.now + free_in;
