@@ -19,16 +19,20 @@ impl Code {
         Self { path: path.to_owned(), text: text(path) }
     }
 
-    /// A constant in whole seconds.
+    /// A constant in whole seconds or milliseconds.
     ///
     /// # Panics
     /// If the file has no such constant.
     #[must_use]
-    pub fn seconds(&self, name: &str) -> Duration {
-        let before = format!("const {name}: Duration = Duration::from_secs(");
-        let seconds = self.text.split(&before).nth(1).and_then(leading_number);
+    pub fn duration(&self, name: &str) -> Duration {
+        let of = |unit: &str| {
+            let before = format!("const {name}: Duration = Duration::from_{unit}(");
+            let behind = self.text.split(&before).nth(1)?.split(')').next()?;
+            leading_number(&behind.replace('_', ""))
+        };
+        let seconds = of("secs").or_else(|| Some(of("millis")? / 1_000.0));
         seconds.map_or_else(
-            || panic!("{} has no {name} in seconds: where does it stand now?", self.path),
+            || panic!("{} has no duration {name}: where does it stand now?", self.path),
             Duration::from_secs_f64,
         )
     }

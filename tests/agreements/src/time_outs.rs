@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{Code, Template};
 
 fn seconds(file: &str, name: &str) -> Duration {
-    Code::read(file).seconds(name)
+    Code::read(file).duration(name)
 }
 
 /// The ways through a function that wait the longest, each with its waits in the order of the work, all of which hang.
@@ -98,7 +98,7 @@ fn what_a_worker_begins_last_has_its_whole_time() {
     for (function, timeout) in functions(&Template::read()) {
         let main = main_of(&function);
         if main.says("const RESERVE:") {
-            let (kept, last) = (main.seconds("RESERVE"), longest(&function));
+            let (kept, last) = (main.duration("RESERVE"), longest(&function));
             assert!(last + reserve < kept, "{function}: {last:?} and {reserve:?} aren't less than the kept {kept:?}");
             assert!(kept < timeout, "{function} would begin nothing");
             with_own.push(function);

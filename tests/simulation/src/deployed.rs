@@ -7,16 +7,6 @@ use domain::run::{LONGEST_LISTING, PULSE_EVERY};
 
 /// Orders of one message, so of one call of the database and of one reconciliation, at most.
 pub const MOST_TOGETHER: u64 = queues::MOST_TOGETHER as u64;
-/// Every so many pulses look for due tickets.
-pub const DUE_EVERY: u64 = 8;
-/// Orders leave a pulse so long before the limit has calls for them, and the way to the database besides.
-pub const AHEAD_MS: u64 = 500;
-/// A pulse waits for so long itself before it dispatches; else the next one does.
-pub const SHORT_WAIT_MS: u64 = 1_500;
-/// A pulse dispatches for so long at most.
-pub const LONGEST_STAY_MS: u64 = 5_000;
-/// A worker waits for calls for so long, and the way to the database besides.
-pub const PATIENCE_MS: u64 = 1_000;
 /// Posts to dashboards at the same time.
 pub const POSTS_AT_ONCE: u64 = 16;
 /// A post to a dashboard, and a document's upload.
@@ -77,6 +67,16 @@ pub struct Deployed {
     pub publish_every_ms: u64,
     /// A pulse that could dispatch fewer orders than this waits for a fifth of a window at most for more calls. 0: it doesn't.
     pub worth_a_message: u64,
+    /// Orders leave a pulse so long before the limit has calls for them, and the way to the database besides.
+    pub ahead_ms: u64,
+    /// A pulse waits for so long itself before it dispatches; else the next one does.
+    pub short_wait_ms: u64,
+    /// A pulse dispatches for so long at most.
+    pub longest_stay_ms: u64,
+    /// A worker waits for calls for so long, and the way to the database besides.
+    pub patience_ms: u64,
+    /// Every so many pulses look for due tickets.
+    pub due_every: u64,
     /// Calls that GHL grants a location in a day.
     pub calls_per_day: u64,
     /// Pages that are read at the same time.
@@ -88,6 +88,10 @@ impl Deployed {
     #[must_use]
     pub fn read() -> Self {
         let template = Template::read();
+        let [pulse, worker] =
+            ["pulse", "worker"].map(|name| Code::read(&format!("functions/run-worker/src/{name}.rs")));
+        let order_worker = Code::read("functions/order-worker/src/worker.rs");
+        let ms = |code: &Code, name: &str| code.duration(name).as_millis() as u64;
         Self {
             runs: Mapping::read(&template, "RunWorkerFunction", "Runs"),
             bulk: Mapping::read(&template, "OrderWorkerFunction", "OrdersBulk"),
@@ -97,6 +101,11 @@ impl Deployed {
             longest_listing_ms: LONGEST_LISTING.as_millis() as u64,
             publish_every_ms: RunSettings::DEFAULT.publish_interval.as_millis() as u64,
             worth_a_message: u64::from(Limits::DEFAULT.max / 3 - 1),
+            ahead_ms: ms(&worker, "AHEAD"),
+            short_wait_ms: ms(&pulse, "SHORT_WAIT"),
+            longest_stay_ms: ms(&pulse, "LONGEST_STAY"),
+            patience_ms: ms(&order_worker, "PATIENCE"),
+            due_every: pulse.number("DUE_EVERY"),
             calls_per_day: rate::CALLS_PER_DAY,
             pages_ahead: Code::read("functions/run-worker/src/pages.rs").number("PAGES_AHEAD") as usize,
         }

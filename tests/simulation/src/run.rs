@@ -2,9 +2,7 @@
 
 #![allow(clippy::indexing_slicing, reason = "the engine numbers the locations that there are")]
 
-use crate::deployed::{
-    AHEAD_MS, DUE_EVERY, LONGEST_STAY_MS, MOST_TOGETHER, PATIENCE_MS, POST_MS, POSTS_AT_ONCE, SHORT_WAIT_MS, UPLOAD_MS,
-};
+use crate::deployed::{MOST_TOGETHER, POST_MS, POSTS_AT_ONCE, UPLOAD_MS};
 use crate::engine::{Engine, Message, Queue};
 use crate::location::DAY_MS;
 
@@ -107,7 +105,11 @@ impl Engine<'_> {
             return self.then(invocation, claimed, Step::List(location, since));
         }
         // It knows from the pulse before when there will be calls, and dispatches as it claims.
-        let wait = found.calls_at.1.saturating_sub(since + AHEAD_MS + self.setting.pace.database_ms).min(SHORT_WAIT_MS);
+        let wait = found
+            .calls_at
+            .1
+            .saturating_sub(since + self.deployed.ahead_ms + self.setting.pace.database_ms)
+            .min(self.deployed.short_wait_ms);
         self.then(invocation, wait, Step::Dispatch(location, since, true));
     }
 
@@ -173,13 +175,18 @@ impl Engine<'_> {
             return self.end_of_day(invocation, location);
         }
         let next = self.hand_out(location);
-        let sees_to_due = is_first && (next.is_none() || self.locations[location].pulses.is_multiple_of(DUE_EVERY));
+        let sees_to_due =
+            is_first && (next.is_none() || self.locations[location].pulses.is_multiple_of(self.deployed.due_every));
         let dispatched = self.database(if sees_to_due { 2 } else { 1 }, MOST_TOGETHER);
-        let ahead = AHEAD_MS + self.setting.pace.database_ms;
+        let ahead = self.deployed.ahead_ms + self.setting.pace.database_ms;
         let here = next.map(|wait| wait.saturating_sub(ahead));
         let is_listed = self.locations[location].listing.is_done();
         match (next, here) {
-            (Some(_), Some(here)) if is_listed && here < SHORT_WAIT_MS && self.now - since + here < LONGEST_STAY_MS => {
+            (Some(_), Some(here))
+                if is_listed
+                    && here < self.deployed.short_wait_ms
+                    && self.now - since + here < self.deployed.longest_stay_ms =>
+            {
                 let wait = dispatched + here.max(SHORTEST_WAIT_MS);
                 self.then(invocation, wait, Step::Dispatch(location, since, false));
             }
@@ -195,7 +202,7 @@ impl Engine<'_> {
 
     /// Sends as many recorded orders as there will soon be calls for; until when there are calls for more, if any are left.
     fn hand_out(&mut self, location: usize) -> Option<u64> {
-        let (limits, ahead) = (self.deployed.limits, AHEAD_MS + self.setting.pace.database_ms);
+        let (limits, ahead) = (self.deployed.limits, self.deployed.ahead_ms + self.setting.pace.database_ms);
         let third = u64::from(limits.window_ms) / 3;
         let found = &mut self.locations[location];
         let steps = found.peek(self.now, limits);
@@ -252,8 +259,12 @@ impl Engine<'_> {
         // Since its first ask.
         if until == 0 {
             // Its message tells when there will be calls.
-            let wait = self.locations[location].calls_at.0.saturating_sub(self.now + database_ms / 2).min(PATIENCE_MS);
-            let until = self.now + wait + PATIENCE_MS + database_ms;
+            let wait = self.locations[location]
+                .calls_at
+                .0
+                .saturating_sub(self.now + database_ms / 2)
+                .min(self.deployed.patience_ms);
+            let until = self.now + wait + self.deployed.patience_ms + database_ms;
             return self.then(invocation, wait, Step::Ask { location, orders, got, until, answered_at });
         }
         let asked = self.database(1, 1);
