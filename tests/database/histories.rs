@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 2;
 const CI_SEED: u64 = 744_153_501;
 
 /// What the histories are about: without any of these, they would pass for nothing.
-const MUST_HAPPEN: [&str; 36] = [
+const MUST_HAPPEN: [&str; 47] = [
     "quantity",
     "renamed",
     "line removed",
@@ -70,6 +70,17 @@ const MUST_HAPPEN: [&str; 36] = [
     "refused",
     "undone",
     "nothing to undo",
+    "told again",
+    "a used scan",
+    "another ticket's scan",
+    "cancelled by hand",
+    "cancelled by hand again",
+    "cancelling an admitted ticket",
+    "cancelling what sync cancelled",
+    "reinstated by hand",
+    "reinstated by hand again",
+    "no place to reinstate",
+    "nothing to reinstate",
     "last read",
 ];
 

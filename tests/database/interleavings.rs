@@ -62,6 +62,21 @@ async fn a_scan_under_way_counts() {
     assert_in_step(&database).await;
 }
 
+/// The scan's lock: another ticket of the same name, which no lock of an order keeps apart, isn't admitted beside it.
+#[tokio::test]
+async fn of_two_tickets_under_one_scan_id_one_is_admitted() {
+    let database = TestDatabase::new().await;
+    for id in ["o1", "o2"] {
+        sync(&database, order(id, &[line("p1", "vip", "VIP", 1)])).await;
+    }
+    let scan = |ticket: u32| json!({"ticket_id": ticket, "by": "gate", "scan_id": "scan-0001"});
+    let second = call_while_open(&database, &calling("validate_ticket", scan(1)), "validate_ticket", scan(2)).await;
+    assert_eq!(second["result"], "scan_id_reused");
+    assert_eq!(tickets(&database, "o2").await, ["VIP/live"]);
+    let again = call_while_open(&database, &calling("validate_ticket", scan(1)), "validate_ticket", scan(1)).await;
+    assert_eq!((&again["result"], &again["repeated"]), (&json!("admitted"), &json!(true)));
+}
+
 /// The memory's lock: the order's own row doesn't exist yet, and the stale guard has nothing to compare with.
 #[tokio::test]
 async fn of_two_first_reads_at_once_the_older_is_stale() {

@@ -23,7 +23,9 @@
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
 //! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
-//! | `gate` | one admission per ticket |
+//! | `gate` | one admission per ticket; a scan that is sent again; an undo of one admission |
+//! | `lost_scans` | however many answers are lost, whoever holds a live ticket is admitted once |
+//! | `by_hand` | tickets that admins cancel and reinstate |
 //! | `upkeep` | failures, products, connections, purge |
 //! | `privileges` | what the anonymous key can do: nothing; what the server can do: all that it needs |
 //! | `limits` | what a project cuts off: statements of more than 8 s, rows above a thousand |
@@ -43,6 +45,7 @@
 
 mod adoption;
 mod budget;
+mod by_hand;
 mod catalogues;
 mod clock;
 mod dispatch;
@@ -56,6 +59,7 @@ mod limiter_bounds;
 mod limiter_model;
 mod limits;
 mod listing;
+mod lost_scans;
 mod migrating;
 mod migrations;
 mod million;

@@ -142,7 +142,7 @@ async fn a_missing_migration_is_named() {
         .await;
     };
     rename("undo_ticket", "undo_ticket_elsewhere").await;
-    until_said(false, "missing: undo_ticket (20261128224027_outages.sql): run cargo xtask migrate").await;
+    until_said(false, "missing: undo_ticket (20261129070200_scans_and_by_hand.sql): run cargo xtask migrate").await;
     rename("undo_ticket_elsewhere", "undo_ticket").await;
     until_said(true, "SQL functions are there").await;
 }

@@ -67,7 +67,7 @@ create table public.ghl_qr_tickets (
   product_id text,
   price_id text,
   ordinal int,
-  -- Who gave the ticket its present status ('sync', 'gate', 'external'; null: the original app), when and why.
+  -- Who gave the ticket its present status ('sync', 'gate', 'admin', 'external'; null: the original app), when and why.
   status_by text,
   status_at timestamptz,
   status_reason text,
@@ -206,7 +206,9 @@ create table public.ghl_qr_ticket_changes (
   old_status text,
   new_status text,
   old_type text,
-  new_type text
+  new_type text,
+  -- Of an admission that this change made or took back.
+  validated_at timestamptz
 );
 
 create index ghl_qr_ticket_changes_order on public.ghl_qr_ticket_changes (order_id, changed_at);
@@ -232,6 +234,27 @@ revoke all on public.ghl_qr_tickets_touched from public, anon, authenticated;
 grant select, insert, update, delete on public.ghl_qr_tickets_touched to service_role;
 revoke all on sequence public.ghl_qr_tickets_touched_touch_id_seq from public, anon, authenticated;
 grant usage on sequence public.ghl_qr_tickets_touched_touch_id_seq to service_role;
+
+-- Scans that named themselves: whoever got no answer asks again with the same name. No foreign keys, as for the history.
+create table public.gate_scans (
+  location_id text not null,
+  -- Made by the scanner.
+  scan_id text not null,
+  ticket_id bigint not null,
+  scanned_by text,
+  -- Where, in the scanner's words.
+  gate text,
+  scanned_at timestamptz not null,
+  -- The admission that it made, as the ticket has it; null: it was refused.
+  validated_at timestamptz,
+  primary key (location_id, scan_id)
+);
+
+create index gate_scans_oldest on public.gate_scans (location_id, scanned_at);
+
+alter table public.gate_scans enable row level security;
+revoke all on public.gate_scans from public, anon, authenticated;
+grant select, insert, update, delete on public.gate_scans to service_role;
 
 -- A run, its counts, its pulse and what was published of it.
 create table public.sync_runs (

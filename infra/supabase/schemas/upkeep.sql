@@ -1,5 +1,5 @@
--- How long what nobody asks for any more is kept: outcomes, bits, issues and labels of ended runs, expired connections, and marks of
--- touched tickets that no order waits for.
+-- How long what nobody asks for any more is kept: outcomes, bits, issues and labels of ended runs, expired connections, scans of the
+-- gate, and marks of touched tickets that no order waits for.
 
 -- Forgets what nobody asks for any more, a bounded number of rows of a kind at a time, but labels all at once. Counts stay on
 -- the runs; the tickets' history stays for good.
@@ -55,6 +55,14 @@ begin
   delete from public.sync_connections where (location_id, connection_id) in (
     select location_id, connection_id from public.sync_connections
     where location_id = v_location and expires_at < clock_timestamp()
+    limit v_limit for update skip locked);
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  -- Two minutes after it nobody gets a scan's answer again. Kept for questions, and so that its name stays taken.
+  delete from public.gate_scans where (location_id, scan_id) in (
+    select location_id, scan_id from public.gate_scans
+    where location_id = v_location and scanned_at < clock_timestamp() - interval '30 days'
     limit v_limit for update skip locked);
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;

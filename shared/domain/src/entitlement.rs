@@ -57,7 +57,7 @@ pub fn decide(facts: &PaymentFacts, partially_paid_entitles: bool) -> Entitlemen
     let partial_refund = || {
         Entitlement::yes().with_issue(
             "partial_refund",
-            "The order is partially refunded: all its tickets stay. Cancel single tickets by hand if that is what was agreed.".to_owned(),
+            "The order is partially refunded: all its tickets stay. If that is what was agreed, cancel single ones by hand: POST /api/qrapp/tickets/{id}/cancel.".to_owned(),
         )
     };
     let payment =

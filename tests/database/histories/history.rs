@@ -2,6 +2,7 @@
 
 mod answers;
 mod events;
+mod scans;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,6 +10,7 @@ use std::fmt::Display;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use self::scans::Scans;
 use super::ghl::{GhlOrder, Read};
 use super::row::Row;
 use super::tickets::{Seen, Tickets};
@@ -28,9 +30,11 @@ pub(super) enum Step {
     Reconcile,
     /// A pulse: reconciles the order if it is due.
     Dispatch,
+    /// The gate, or an admin by hand.
     Scan {
         function: &'static str,
         ticket: i32,
+        scan_id: Option<String>,
     },
     /// A plain UPDATE, by the original app's scanner or by a person in the table editor.
     Set {
@@ -75,6 +79,9 @@ pub(super) struct History {
     rests: u32,
     /// Just now by the gate.
     admitted: Option<i32>,
+    /// Just now by hand: whether it was done, or refused for want of a place.
+    reinstated: Option<(i32, bool)>,
+    scans: Scans,
     /// A pulse just found it not due.
     not_due: bool,
 }
@@ -97,6 +104,8 @@ impl History {
             phase: Phase::Events(random.random_range(1..12)),
             rests: 0,
             admitted: None,
+            reinstated: None,
+            scans: Scans::default(),
             not_due: false,
             random,
         }
@@ -112,6 +121,9 @@ impl History {
         self.tickets.meet(seen)?;
         if let Some(ticket) = self.admitted.take() {
             self.tickets.check_admission(&self.row, seen, ticket)?;
+        }
+        if let Some((ticket, done)) = self.reinstated.take() {
+            self.tickets.check_reinstating(&self.row, seen, ticket, done)?;
         }
         if std::mem::take(&mut self.not_due) {
             self.tickets.check(&self.row, seen)?;

@@ -61,6 +61,11 @@ impl Tickets {
         }
     }
 
+    /// The status that a person gave it.
+    pub(super) fn held(&self, id: i32) -> Option<&str> {
+        self.known.get(&id)?.held.as_deref()
+    }
+
     pub(super) fn delete(&mut self, id: i32) {
         if let Some(known) = self.known.get_mut(&id) {
             known.deleted = true;
@@ -125,6 +130,23 @@ impl Tickets {
         let (_, held) = self.count(seen).remove(&ticket.line()).unwrap_or_default();
         if held > entitled {
             return Err(format!("{ticket:?} was admitted as number {held} of {entitled}"));
+        }
+        Ok(())
+    }
+
+    /// A reinstated ticket is live; one that wasn't has no place on its line, or sync has cancelled it.
+    pub(super) fn check_reinstating(&self, row: &Row, seen: &Seen, id: i32, done: bool) -> Result<(), String> {
+        let ticket = seen.tickets.iter().find(|ticket| ticket.id == id).ok_or("the reinstated ticket is gone")?;
+        if done != (ticket.status == "live") {
+            return Err(format!("{ticket:?} was reinstated: {done}"));
+        }
+        let Some(lines) = row.lines() else {
+            return if done { Ok(()) } else { Err(format!("{ticket:?} isn't sync's to keep")) };
+        };
+        let entitled = lines.iter().find(|line| line.key() == ticket.line()).map_or(0, |line| row.entitled(line));
+        let (live, held) = self.count(seen).remove(&ticket.line()).unwrap_or_default();
+        if !done && self.held(id).is_some() && live + held <= entitled {
+            return Err(format!("{ticket:?} has a place: {live} live + {held} held of {entitled}"));
         }
         Ok(())
     }

@@ -30,7 +30,7 @@ impl History {
 
     /// None if the database sees nothing of it.
     pub(super) fn event(&mut self, seen: &Seen) -> Option<Step> {
-        match self.random.random_range(0..48) {
+        match self.random.random_range(0..54) {
             0..=9 => {
                 let what = self.ghl.edit(&mut self.random);
                 self.went_back |= what == "updatedAt back from the future";
@@ -59,8 +59,11 @@ impl History {
             }
             31..=32 => Some(Step::Reconcile),
             33..=35 => Some(Step::Dispatch),
-            36..=38 => self.scan("validate_ticket", seen),
-            39..=40 => self.scan("undo_ticket", seen),
+            36..=38 => self.scan(seen),
+            39..=40 => self.decide("undo_ticket", seen),
+            48..=49 => self.scan_again(seen),
+            50..=51 => self.decide("cancel_ticket", seen),
+            52..=53 => self.decide("reinstate_ticket", seen),
             41..=42 => self.somebody_sets("used", seen),
             43..=44 => self.somebody_sets("cancelled", seen),
             45 => self.somebody_sets("live", seen),
@@ -99,8 +102,24 @@ impl History {
         seen.tickets.choose(&mut self.random)
     }
 
-    fn scan(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
-        Some(Step::Scan { function, ticket: self.some_ticket(seen)?.id })
+    /// Scanners of before don't name their scans.
+    fn scan(&mut self, seen: &Seen) -> Option<Step> {
+        let ticket = self.some_ticket(seen)?.id;
+        let scan_id = self.random.random_bool(0.7).then(|| self.scans.next_id(self.seed));
+        Some(Step::Scan { function: "validate_ticket", ticket, scan_id })
+    }
+
+    /// A scan of before, now and then of another ticket: its answer was lost, a copy comes late, or a scanner errs.
+    fn scan_again(&mut self, seen: &Seen) -> Option<Step> {
+        let (scan_id, scanned) = self.scans.choose(&mut self.random)?;
+        let other = self.random.random_bool(0.1).then(|| self.some_ticket(seen).map(|ticket| ticket.id));
+        let ticket = other.flatten().unwrap_or(scanned);
+        let is_there = seen.tickets.iter().any(|it| it.id == ticket);
+        is_there.then_some(Step::Scan { function: "validate_ticket", ticket, scan_id: Some(scan_id) })
+    }
+
+    fn decide(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
+        Some(Step::Scan { function, ticket: self.some_ticket(seen)?.id, scan_id: None })
     }
 
     fn somebody_sets(&mut self, status: &'static str, seen: &Seen) -> Option<Step> {
@@ -112,6 +131,7 @@ impl History {
         self.note("somebody sets", format!(" {} to {status}", self.tickets.number(ticket.id)));
         if ticket.status != status {
             self.tickets.hold(ticket.id, (status != "live").then_some(status));
+            self.scans.touched(ticket.id);
         }
         Some(Step::Set { ticket: ticket.id, status })
     }
