@@ -23,6 +23,7 @@
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
 //! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
+//! | `forgetting` | who is forgotten stays so, whoever writes, and their tickets admit |
 //! | `gate` | one admission per ticket |
 //! | `upkeep` | failures, products, connections, purge |
 //! | `privileges` | what the anonymous key can do: nothing; what the server can do: all that it needs |
@@ -46,6 +47,7 @@ mod budget;
 mod catalogues;
 mod clock;
 mod dispatch;
+mod forgetting;
 mod gate;
 mod growth;
 mod harness;
