@@ -135,7 +135,8 @@ async fn a_forgotten_order_is_synced_counted_and_admitted_and_unchanged_costs_no
 async fn what_the_original_app_writes_of_a_forgotten_person_is_blanked() {
     let database = TestDatabase::original().await;
     let app = database.connect_as("anon").await;
-    let row = |id: &str, contact: &str| format!("('{id}', {contact}, 'Ada', 'Example', 'ada@example.test', '+10000000')");
+    let row =
+        |id: &str, contact: &str| format!("('{id}', {contact}, 'Ada', 'Example', 'ada@example.test', '+10000000')");
     let insert = "insert into public.ghl_qr_orders
         (order_id, contact_id, contact_firstname, contact_lastname, contact_email, contact_phone) values";
     let rows = [row("o1", "'ada'"), row("o2", "'ben'"), row("o3", "null")].join(",");
@@ -200,9 +201,8 @@ async fn writing_every_order_takes_a_bounded_number_of_locks() {
              select 'o' || n, '{LOCATION}', 'c' || n, 'Ada' from generate_series(1, 5000) as n"
         ))
         .await;
-    let locks = database
-        .value("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()")
-        .await;
+    let locks =
+        database.value("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()").await;
     database.execute("rollback").await;
     assert!((1..=64).contains(&locks.as_u64().unwrap()), "{locks}");
 }

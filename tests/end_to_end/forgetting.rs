@@ -22,7 +22,9 @@ async fn an_order_of(world: &World, contact_id: &str) -> String {
 /// What its row tells of who bought.
 async fn buyer(world: &World, order_id: &str) -> Vec<Value> {
     let row = world.database.order(order_id).await.unwrap();
-    ["contact_firstname", "contact_lastname", "contact_email", "contact_phone"].map(|column| row[column].clone()).to_vec()
+    ["contact_firstname", "contact_lastname", "contact_email", "contact_phone"]
+        .map(|column| row[column].clone())
+        .to_vec()
 }
 
 #[tokio::test]

@@ -287,7 +287,8 @@ async fn a_person_is_forgotten_once_confirmed_and_what_was_done_is_told() {
     world.ghl.put(&id, json!({ "contactId": contact, "contactSnapshot": buyer })).await;
     world.api.sync(&id).await;
     let forget = async |more: &[&str]| {
-        let said = operate(&world, &[&["forget", "--stack", "ghl-sync"], more].concat(), &[], &["ada@example.test"]).await;
+        let said =
+            operate(&world, &[&["forget", "--stack", "ghl-sync"], more].concat(), &[], &["ada@example.test"]).await;
         assert!(!said.text.contains("Ada"), "a name is shown");
         said
     };

@@ -110,7 +110,10 @@ mod tests {
             })
         };
         let said = told(&answer(2)).unwrap();
-        assert!(said.starts_with("Forgotten since 2026-05-01T10:00:00Z, by request 17: c1. Blanked in 2 order(s)"), "{said}");
+        assert!(
+            said.starts_with("Forgotten since 2026-05-01T10:00:00Z, by request 17: c1. Blanked in 2 order(s)"),
+            "{said}"
+        );
         assert!(told(&answer(0)).unwrap().contains("No order here was theirs: check the id"));
         assert!(told(&json!({})).is_err());
     }
