@@ -26,6 +26,7 @@
 //! | `gate` | one admission per ticket; a scan that is sent again; an undo of one admission |
 //! | `lost_scans` | however many answers are lost, whoever holds a live ticket is admitted once |
 //! | `by_hand` | tickets that admins cancel and reinstate |
+//! | `forgetting` | who is forgotten stays so, whoever writes, and their tickets admit |
 //! | `upkeep` | failures, products, connections, purge |
 //! | `privileges` | what the anonymous key can do: nothing; what the server can do: all that it needs |
 //! | `limits` | what a project cuts off: statements of more than 8 s, rows above a thousand |
@@ -49,6 +50,7 @@ mod by_hand;
 mod catalogues;
 mod clock;
 mod dispatch;
+mod forgetting;
 mod gate;
 mod growth;
 mod harness;

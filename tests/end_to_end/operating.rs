@@ -1,4 +1,4 @@
-//! An operator's commands, `cargo xtask configure` and `redrive`, as they are run against a deployed stack.
+//! An operator's commands, `cargo xtask configure`, `redrive` and `forget`, as they are run against a deployed stack.
 
 use std::{env, fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
@@ -277,4 +277,30 @@ async fn orders_that_failed_in_a_run_are_sent_again_though_it_cools_down() {
     let failure = world.api.run(&run_id).await["failures"][0].clone();
     assert!(failure["resolvedAt"].is_string(), "{failure}");
     redrive(&world, &["--dry-run", "--since", "2m"]).await.says(true, &["No failed order"]);
+}
+
+#[tokio::test]
+async fn a_person_is_forgotten_once_confirmed_and_what_was_done_is_told() {
+    let world = World::with_orders(4).await;
+    let (id, contact) = (new_id(), new_id());
+    let buyer = json!({ "id": contact, "firstName": "Ada", "email": "ada@example.test" });
+    world.ghl.put(&id, json!({ "contactId": contact, "contactSnapshot": buyer })).await;
+    world.api.sync(&id).await;
+    let forget = async |more: &[&str]| {
+        let said =
+            operate(&world, &[&["forget", "--stack", "ghl-sync"], more].concat(), &[], &["ada@example.test"]).await;
+        assert!(!said.text.contains("Ada"), "a name is shown");
+        said
+    };
+    forget(&[]).await.says(false, &["--contact"]);
+    forget(&["--contact", "a b"]).await.says(false, &["letters, digits"]);
+    forget(&["--contact", &contact]).await.says(false, &["give --yes"]);
+    assert_eq!(world.database.order(&id).await.unwrap()["contact_firstname"], "Ada");
+
+    let done = [contact.as_str(), "by request 17", "Blanked in 1 order(s)", "delete the contact there too"];
+    forget(&["--contact", &contact, "--by", "request 17", "--yes"]).await.says(true, &done);
+    let row = world.database.order(&id).await.unwrap();
+    assert_eq!((&row["contact_firstname"], &row["contact_email"]), (&Value::Null, &Value::Null));
+    forget(&["--contact", &contact, "--by", "somebody else", "--yes"]).await.says(true, &done);
+    forget(&["--contact", &new_id(), "--yes"]).await.says(true, &["by an operator", "No order here was theirs"]);
 }

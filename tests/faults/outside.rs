@@ -79,6 +79,12 @@ fn lost_answers() -> Vec<Outside> {
             |world| Box::pin(by_hand_lost(world)),
         ),
         lost(
+            "The answer to forgetting a person is lost",
+            "503; asked again, it is done, and their order is blank",
+            &["forget_contact"],
+            |world| Box::pin(forget_lost(world)),
+        ),
+        lost(
             "The answer of a cancellation is lost",
             "503; the run is cancelled, and everybody is told",
             &["cancel_run"],
@@ -284,6 +290,19 @@ async fn by_hand_lost(world: &World) {
         let again = deed().await.ok();
         assert_eq!((&again["result"], &again["repeated"]), (&json!(done), &json!(true)), "{again}");
     }
+}
+
+async fn forget_lost(world: &World) {
+    let (id, contact) = (new_id(), new_id());
+    let buyer = json!({ "id": contact, "firstName": "Ada" });
+    world.ghl.put(&id, json!({ "contactId": contact, "contactSnapshot": buyer })).await;
+    world.api.sync(&id).await;
+    assert_eq!(world.database.order(&id).await.unwrap()["contact_firstname"], "Ada");
+    harm::lose_answers(world, &["forget_contact"]).await;
+    let forget = format!("/api/qrapp/contacts/{contact}/forget");
+    world.api.post(As::Admin, &forget).await.refused(503, "database_unavailable", &[]);
+    assert_eq!(world.api.post(As::Admin, &forget).await.ok()["orders"], 1);
+    assert_eq!(world.database.order(&id).await.unwrap()["contact_firstname"], Value::Null);
 }
 
 /// A run that doesn't end by itself for a while.

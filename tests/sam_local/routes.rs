@@ -84,6 +84,11 @@ impl Scene {
                 let retried = self.door.post_json(As::Admin, &path, &json!({ "orderIds": [self.order_id] })).await;
                 self.assert_completes(&retried).await;
             }
+            "POST /api/qrapp/contacts/{id}/forget" => {
+                let contact_id = new_id();
+                let forgotten = self.ask(As::Admin, &method, &path.replace("{id}", &contact_id)).await.ok();
+                assert_eq!((&forgotten["contactId"], &forgotten["orders"]), (&json!(contact_id), &json!(0)));
+            }
             "GET /api/qrapp/failures" => {
                 let failures = self.ask(As::Member, &method, path).await.ok();
                 assert!(failures["failures"].is_array(), "{failures}");

@@ -118,7 +118,7 @@ begin
 
   -- One statement from here, begun after the locks: it decides by what is true now, and writes what it decided.
   with judged as materialized (
-    select * from sync_internal.judge_orders(v_location, v_orders)
+    select * from sync_internal.judge_orders(v_location, sync_internal.without_forgotten(v_location, v_orders))
   ), written as (
     insert into public.ghl_qr_orders as o (
       order_id, location_id, total_paid, payment_status, payment_currency, order_status, contact_id,

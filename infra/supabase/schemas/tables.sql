@@ -52,6 +52,8 @@ create table public.ghl_qr_orders (
 );
 
 create index ghl_qr_orders_tickets_due on public.ghl_qr_orders (tickets_due) where tickets_due is not null;
+-- The orders of a person, in their order.
+create index ghl_qr_orders_contact on public.ghl_qr_orders (contact_id, order_id) where contact_id is not null;
 
 alter table public.ghl_qr_orders enable row level security;
 revoke all on public.ghl_qr_orders from public, anon, authenticated;
@@ -453,3 +455,22 @@ create table public.sync_connections (
 alter table public.sync_connections enable row level security;
 revoke all on public.sync_connections from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_connections to service_role;
+
+-- People to be forgotten, by their id in GHL: nothing else of them may stand here. It stays, so that what is written later is blanked too.
+-- The contact comes first in the key: rows of the original app may name no location.
+create table public.sync_forgotten_contacts (
+  location_id text not null,
+  contact_id text not null,
+  forgotten_at timestamptz not null default clock_timestamp(),
+  forgotten_by text,
+  -- Their orders that stood here then.
+  orders int not null default 0,
+  -- The last order that was blanked, and when the last of all was. Null: not all are yet.
+  blanked_until text not null default '',
+  blanked_at timestamptz,
+  primary key (contact_id, location_id)
+);
+
+alter table public.sync_forgotten_contacts enable row level security;
+revoke all on public.sync_forgotten_contacts from public, anon, authenticated;
+grant select, insert, update, delete on public.sync_forgotten_contacts to service_role;

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | `limiter` | `limiter.sql` |
 //! | `orders` | `orders.sql`, `tickets.sql`, `failures.sql` |
+//! | `contacts` | `contacts.sql` |
 //! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql` |
 //! | `products` | `products.sql` |
 //! | `gate` | `gate.sql` |
@@ -21,6 +22,7 @@
 
 mod client;
 mod connections;
+mod contacts;
 mod error;
 mod gate;
 mod limiter;
@@ -32,6 +34,7 @@ mod upkeep;
 
 pub use client::Database;
 pub use connections::Registration;
+pub use contacts::Forgotten;
 pub use error::Error;
 pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};

@@ -53,7 +53,7 @@ pub mod run;
 pub use cause::Cause;
 pub use entitlement::{Entitlement, PaymentFacts};
 pub use failure::FailureClass;
-pub use ids::{LocationId, OrderId, RunId};
+pub use ids::{ContactId, LocationId, OrderId, RunId};
 pub use issue::Issue;
 pub use order::Order;
 pub use outcome::Change;

@@ -41,7 +41,7 @@ pub(crate) fn confirmed(yes_given: bool, question: &str) -> Result<bool> {
         return Ok(true);
     }
     if !somebody() {
-        bail!("nobody is there to confirm: give --yes, or --dry-run to look only");
+        bail!("nobody is there to confirm: give --yes; --help says how to look only, where that can be");
     }
     yes(question)
 }
