@@ -22,7 +22,7 @@ const MANY: u32 = 100_000;
 async fn run(world: &World, changed: usize) -> (f64, f64, counting::Calls) {
     let ids = world.ghl.census().await.ordinary;
     stream::iter(&ids[..changed]).for_each_concurrent(8, |id| async { drop(world.ghl.put(id, json!({})).await) }).await;
-    world.database.execute("delete from public.sync_limiter").await;
+    full::empty_window(world).await;
     counting::begin(world).await;
     let run_id = world.api.start(SYNC).await;
     let (row, _) = follow(world, &run_id, Instant::now()).await;
