@@ -8,6 +8,7 @@
 //! | `limiter` | `limiter.sql` |
 //! | `orders` | `orders.sql`, `tickets.sql`, `failures.sql` |
 //! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql` |
+//! | `refunds` | `refunds.sql` |
 //! | `products` | `products.sql` |
 //! | `gate` | `gate.sql` |
 //! | `reports` | `reports.sql`, `failures.sql` |
@@ -26,6 +27,7 @@ mod gate;
 mod limiter;
 mod orders;
 mod products;
+mod refunds;
 mod reports;
 mod runs;
 mod upkeep;
@@ -35,6 +37,7 @@ pub use connections::Registration;
 pub use error::Error;
 pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
+pub use refunds::RefundRecord;
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
     Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage,

@@ -25,10 +25,14 @@ pub struct FakeSettings {
     pub not_found_status: u16,
     /// The largest `limit` the lists accept; beyond it they answer 422.
     pub max_limit: u64,
+    /// The most rows that a page of any list has, whatever its `limit`: GHL doesn't say that it cuts them.
+    pub max_rows: Option<u64>,
     /// Lists answer `{"data": {"data": [...]}}`.
     pub nested_list: bool,
     /// Added to `totalCount`, to make it wrong.
     pub total_count_offset: i64,
+    /// Added to the `total` of products, to make it wrong.
+    pub product_total_offset: i64,
     /// How long a write stays unseen in lists, in milliseconds.
     pub list_lag_ms: i64,
     /// The only token that is accepted from now on, instead of the one given at the start.
@@ -59,8 +63,10 @@ impl Default for FakeSettings {
             latency_ms: 0,
             not_found_status: 404,
             max_limit: 100,
+            max_rows: None,
             nested_list: false,
             total_count_offset: 0,
+            product_total_offset: 0,
             list_lag_ms: 0,
             token: None,
             webhook_url: None,
