@@ -276,7 +276,7 @@ grant execute on function public.record_refunds(jsonb) to service_role;
 revoke all on function sync_internal.take_refunds(public.sync_runs, jsonb) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.take_refunds(public.sync_runs, jsonb) to service_role;
 
-revoke all on public.sync_refunds from public, anon, authenticated, service_role;
+revoke all on public.sync_refunds from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_refunds to service_role;
 
 -- PostgREST learns of new functions.
