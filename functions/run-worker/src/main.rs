@@ -6,7 +6,7 @@
 //! | `handler` | the events: pulses, publications, or a schedule's event |
 //! | `pulse` | one pulse: what is due in each state of the run |
 //! | `pages` | listing: page after page within the rate limit |
-//! | `refunds` | transactions, read before the listing: what was refunded without a new date |
+//! | `refunds` | transactions: what was refunded without a new date |
 //! | `publish` | status document and frames |
 //! | `schedule` | the incremental, full and watch schedules |
 //! | `worker` | the state, and what more than one of these does: dispatching, ending a run early |

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use database::{Lane, PageOrder, PageRecord};
 use domain::listing::{Closed, Completed, Listing, Page, Phase, Step};
-use domain::refunds::Reading;
 use domain::{FailureClass, Issue, Run, RunKind, RunState, failure};
 use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
@@ -17,6 +16,7 @@ use ghl::OrderPage;
 use orders::{Demand, FetchError, OneSlot};
 use tokio::sync::Mutex;
 
+use crate::refunds::Transactions;
 use crate::worker::RunWorker;
 
 /// How far a listing came.
@@ -175,13 +175,25 @@ impl RunWorker {
         }
         let sweep = matches!(run.kind, RunKind::Incremental);
         let mut issues = Vec::new();
+        let mut transactions = Transactions::of(run);
         let mut listing = match &run.listing {
             Some(listing) => listing.clone(),
-            None => match self.before_listing(run, deadline, &mut issues).await? {
-                Listed::Complete => Listing::start(sweep, run.known_deficit),
-                not_yet => return Ok(not_yet),
-            },
+            None => {
+                if run.transactions.is_none() {
+                    match self.read_products(run, deadline, &mut issues).await? {
+                        Listed::Complete => {}
+                        not_yet => return Ok(not_yet),
+                    }
+                }
+                Listing::start(sweep, run.known_deficit)
+            }
         };
+        if transactions.come_first(run) {
+            match self.read_transactions(run, &mut transactions, &mut issues, deadline).await? {
+                Listed::Complete => {}
+                not_yet => return Ok(not_yet),
+            }
+        }
         let mut ahead = ReadAhead::new(self, run, deadline);
         loop {
             ahead.aim(&listing);
@@ -228,6 +240,10 @@ impl RunWorker {
                     return Ok(Listed::RunOver);
                 }
                 if let Some(pass) = over {
+                    match self.read_transactions(run, &mut transactions, &mut issues, deadline).await? {
+                        Listed::Complete => {}
+                        not_yet => return Ok(not_yet),
+                    }
                     match self.close_pass(run, &pass, recorded.listed).await? {
                         Some(again) => listing = again,
                         None => return Ok(Listed::Complete),
@@ -252,29 +268,6 @@ impl RunWorker {
                     return Ok(Listed::RunOver);
                 }
             }
-        }
-    }
-
-    /// Reads the products and the transactions. `issues` gets those that are still to be recorded.
-    async fn before_listing(
-        &self,
-        run: &Run,
-        deadline: Instant,
-        issues: &mut Vec<Issue>,
-    ) -> Result<Listed, lambda_runtime::Error> {
-        let reading = match &run.transactions {
-            Some(reading) => Some(reading.clone()),
-            None => {
-                match self.read_products(run, deadline, issues).await? {
-                    Listed::Complete => {}
-                    not_yet => return Ok(not_yet),
-                }
-                Reading::start(run.kind, run.now)
-            }
-        };
-        match reading {
-            Some(reading) => self.read_transactions(run, reading, std::mem::take(issues), deadline).await,
-            None => Ok(Listed::Complete),
         }
     }
 

@@ -1,5 +1,6 @@
-//! Transactions, read before the listing: they tell of refunds that move no date of their order. They must not keep a run from its
-//! orders, so what can't be read of them is an issue of the run.
+//! Transactions: they tell of refunds that move no date of their order. An incremental run reads them before it lists, so that the
+//! listing fetches what they tell of; a full run afterwards, while the orders are fetched, all of which are anyway. They must not keep a
+//! run from its orders, so what can't be read of them is an issue of the run.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,22 +23,41 @@ const AT_ONCE: usize = 8;
 /// Rows per page of one order's transactions.
 const OWN_PAGE_SIZE: u32 = 100;
 
+/// Where reading a run's transactions stands, if it reads any.
+pub(crate) struct Transactions(Option<Reading>);
+
+impl Transactions {
+    /// As kept in the run's row.
+    pub(crate) fn of(run: &Run) -> Self {
+        // An incremental run that was listing when this was deployed reads none.
+        let is_too_late = run.kind == RunKind::Incremental && run.listing.is_some();
+        let start = || if is_too_late { None } else { Reading::start(run.kind, run.now) };
+        Self(run.transactions.clone().or_else(start))
+    }
+
+    /// Whether they are read before the listing begins, or goes on: those of a full run once they were begun.
+    pub(crate) fn come_first(&self, run: &Run) -> bool {
+        self.0.is_some() && (run.kind == RunKind::Incremental || run.transactions.is_some())
+    }
+}
+
 impl RunWorker {
-    /// Reads the transactions from where `reading` stands, and takes note of what was refunded. `issues` are recorded with it.
+    /// Reads what is left of the transactions, and takes note of what was refunded. `issues` are recorded with it.
     pub(crate) async fn read_transactions(
         &self,
         run: &Run,
-        mut reading: Reading,
-        mut issues: Vec<Issue>,
+        transactions: &mut Transactions,
+        issues: &mut Vec<Issue>,
         deadline: Instant,
     ) -> Result<Listed, lambda_runtime::Error> {
+        let Some(reading) = &mut transactions.0 else { return Ok(Listed::Complete) };
         while !reading.done {
             let slots = Arc::new(SlotOrder::default());
             let pages = reading.pages(AT_ONCE).into_iter().map(|at| {
                 let slots = Arc::clone(&slots);
                 async move { (at.offset, self.transactions_page(run, &at, deadline, &slots).await) }
             });
-            let (mut transactions, mut no_page) = (Vec::new(), None);
+            let (mut rows, mut no_page) = (Vec::new(), None);
             for (offset, page) in join_all(pages).await {
                 // The page before was shorter than those before it.
                 if reading.done || offset != reading.offset {
@@ -45,8 +65,8 @@ impl RunWorker {
                 }
                 match page {
                     Ok(page) => {
-                        reading = reading.after(page.rows, page.first.as_deref(), page.total);
-                        transactions.extend(page.transactions);
+                        *reading = reading.after(page.rows, page.first.as_deref(), page.total);
+                        rows.extend(page.transactions);
                     }
                     Err(why) => {
                         no_page = Some(why);
@@ -59,16 +79,16 @@ impl RunWorker {
                 None => {}
                 Some(NoPage::Later(wait)) => later = Some(wait),
                 Some(NoPage::TooLarge) => match reading.with_small_pages() {
-                    Some(smaller) => reading = smaller,
+                    Some(smaller) => *reading = smaller,
                     None => {
                         issues.push(unreadable("GoHighLevel refuses pages of 50"));
-                        reading = reading.given_up();
+                        *reading = reading.given_up();
                     }
                 },
                 Some(NoPage::Failed(FetchError::Ghl(error))) => {
                     tracing::warn!(run_id = %run.run_id, error = telemetry::chain(&error), "Transactions could not be read from GHL");
                     issues.push(not_read(&error));
-                    reading = reading.given_up();
+                    *reading = reading.given_up();
                 }
                 Some(NoPage::Failed(error)) => {
                     self.end(run, error.code(), &error.reason("Reading transactions failed")).await?;
@@ -77,15 +97,15 @@ impl RunWorker {
                 Some(NoPage::RunOver) => return Ok(Listed::RunOver),
             }
             if let Some(wait) = later
-                && transactions.is_empty()
+                && rows.is_empty()
                 && issues.is_empty()
             {
                 return Ok(Listed::Later(wait));
             }
-            let (refunds, all_read) = self.refunds(run, &transactions, deadline).await?;
+            let (refunds, all_read) = self.refunds(run, &rows, deadline).await?;
             // Pages of which not all was taken are read again: what was taken of them is no change then.
-            let next = matches!(all_read, Listed::Complete).then_some(&reading);
-            let issues = std::mem::take(&mut issues);
+            let next = matches!(all_read, Listed::Complete).then_some(&*reading);
+            let issues = std::mem::take(issues);
             let record = RefundRecord { run_id: &run.run_id, transactions: next, refunds, issues };
             let recorded = self.database.record_refunds(record).await?;
             self.announcements.ask(&self.database, recorded.publication_due).await;
@@ -97,6 +117,9 @@ impl RunWorker {
             }
             if let Some(wait) = later {
                 return Ok(Listed::Later(wait));
+            }
+            if run.kind == RunKind::Full {
+                self.dispatch(run).await?;
             }
             if !reading.done && Instant::now() >= deadline {
                 return Ok(Listed::Later(Duration::ZERO));

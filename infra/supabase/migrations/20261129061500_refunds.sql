@@ -1,4 +1,4 @@
--- Refunds that move no date are seen in transactions, which a run reads before it lists orders; and a product list that is shorter
+-- Refunds that move no date are seen in transactions, which runs read; and a product list that is shorter
 -- than its own count removes no product.
 --
 -- Runs of the version before that are under way go on, without reading transactions.

@@ -1,6 +1,6 @@
--- Refunds that move no date of their order: only its transactions tell. A run reads them before it lists orders. Decided here: which
--- orders' sums may have changed, and what follows from one that did: it is stored, reported once if tickets stay, and the order is
--- fetched by the listing that follows (in_step, in listing.sql), since its status decides about tickets.
+-- Refunds that move no date of their order: only its transactions tell. Decided here: which orders' sums may have changed, and what
+-- follows from one that did: it is stored, reported once if tickets stay, and the next listing that meets the order has it fetched
+-- (in_step, in listing.sql), since its status decides about tickets.
 
 -- The stored orders of which these transactions show something else than when their sum was last taken. What isn't stored yet will be
 -- looked at by a later run; what is refunded already can't be refunded any further.

@@ -280,7 +280,7 @@ create table public.sync_runs (
   listing_short boolean not null default false,
   -- What is compared in portions after a full listing: {after, orders, tickets, some, done}. Null: nothing is.
   not_listed jsonb,
-  -- Where reading the transactions stands, which comes before the listing: opaque here, owned by the run worker.
+  -- Where reading the transactions stands: opaque here, owned by the run worker.
   transactions jsonb,
   -- Of a retry: the last order that it took of the run it repeats.
   taken_until text,

@@ -1,4 +1,4 @@
-//! Refunds: what transactions say, before a run's listing.
+//! Refunds: what transactions say.
 
 use domain::refunds::{Reading, Refund, Transaction};
 use domain::{Issue, OrderId, RunId};

@@ -1,5 +1,5 @@
-//! Refunds that move no date of their order: only its transactions tell. A run reads them, newest first, before it lists orders; the
-//! sum of what was refunded for an order is acted upon once.
+//! Refunds that move no date of their order: only its transactions tell. A run reads them, newest first; the sum of what was refunded
+//! for an order is acted upon once.
 //!
 //! A refund changes an old transaction, so that only a full run, which reads all, finds each of them; an incremental one reads those
 //! of the last two days.

@@ -162,8 +162,7 @@ pub struct Run {
     /// Where its listing stands; `None` before the first page, when the row holds `{}`.
     #[serde(deserialize_with = "begun_listing")]
     pub listing: Option<Listing>,
-    /// Where reading the transactions stands, which comes before the listing; `None` before their first page, and in runs that
-    /// read none.
+    /// Where reading the transactions stands; `None` before their first page, and in runs that read none.
     #[serde(default)]
     pub transactions: Option<Reading>,
     /// Whether every order was listed.
