@@ -18,6 +18,7 @@
 //! | `adoption` | tickets of the original app |
 //! | `dispatch` | orders go when there are calls for them, are given back, go alone when silent |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
+//! | `refunds` | what transactions tell of refunds is taken once |
 //! | `growth` | what runs leave in the database |
 //! | `million` | no statement grows with the orders |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
@@ -72,6 +73,7 @@ mod privileges;
 mod projects;
 mod publications;
 mod reconciling;
+mod refunds;
 mod reports;
 mod runs;
 mod through_postgrest;

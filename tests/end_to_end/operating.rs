@@ -241,14 +241,14 @@ async fn an_order_that_failed_alone_is_sent_again() {
     .await;
 
     let before = world.ghl.fetches(&id).await;
-    redrive(&world, &["--dry-run"]).await.says(true, &[&id, "ghl_unauthorized", "Would send 1 order(s)"]);
+    redrive(&world, &["--dry-run"]).await.says(true, &[&id, "order_refused", "Would send 1 order(s)"]);
     redrive(&world, &[]).await.says(false, &["give --yes"]);
     redrive(&world, &["--yes", "--only", "dead_letter"]).await.says(true, &["No failed order"]);
     redrive(&world, &["--dead-letters", "--dry-run"]).await.says(true, &["0 waiting", "No dead letter"]);
     world.cloud().is_empty("orders-bulk").await.unwrap();
     assert_eq!(world.ghl.fetches(&id).await, before);
 
-    redrive(&world, &["--yes"]).await.says(false, &["0 synced, 1 failed anew", "ghl_unauthorized"]);
+    redrive(&world, &["--yes"]).await.says(false, &["0 synced, 1 failed anew", "order_refused"]);
     assert_eq!(failures(&world).await[0]["orderId"], id.as_str());
 
     world.ghl.heal().await;

@@ -95,7 +95,18 @@ async fn what_can_not_be_synced_is_said_in_its_own_words() {
         assert!(answer.retry_after() > 0, "{fault}");
         world.ghl.heal().await;
     }
-    world.ghl.fail(detail(json!({ "kind": "status", "status": 401 }))).await;
+    for status in [401, 403] {
+        world.ghl.fail(detail(json!({ "kind": "status", "status": status }))).await;
+        let answer = world.api.post(As::Admin, &path(&id)).await;
+        answer.refused(502, "order_refused", &[]);
+        assert!(answer.body["error"].as_str().unwrap().contains("this order"), "{answer:?}");
+        world.ghl.heal().await;
+    }
+    // What was proven of the token a moment ago is believed for 5 s.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    let unauthorized = json!({ "kind": "status", "status": 401 });
+    world.ghl.fail(detail(unauthorized.clone())).await;
+    world.ghl.fail(json!({ "endpoint": "list", "fault": unauthorized })).await;
     let answer = world.api.post(As::Admin, &path(&id)).await;
     answer.refused(502, "ghl_unauthorized", &[]);
     assert!(answer.body["error"].as_str().unwrap().contains("access token"), "{answer:?}");

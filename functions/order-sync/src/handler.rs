@@ -141,6 +141,7 @@ fn not_fetched(error: FetchError) -> ApiError {
             return ApiError::not_found("order_not_found", "GoHighLevel has no such order");
         }
         (_, FailureClass::Auth) => ApiError::ghl_unauthorized(error.order_reason()),
+        (FetchError::OrderRefused(_), _) => ApiError::order_refused(error.order_reason()),
         (FetchError::Panicked, _) => ApiError::internal("reading the order panicked"),
         _ => ApiError::ghl_unavailable(RETRY_AFTER),
     };

@@ -235,6 +235,22 @@ mod tests {
     }
 
     #[test]
+    fn an_order_that_ghl_refuses_for_good_is_its_own_failure() {
+        let refused = NotStored::Failed(FetchError::OrderRefused(ghl_error(403, false)));
+        for cause in [Cause::Run, Cause::Webhook] {
+            match next_step(&refused, cause, 1, 0.0, Pace::default()) {
+                NextStep::GiveUp { class, code, reason, stops_run } => {
+                    assert_eq!((class, code, stops_run), (FailureClass::Permanent, "order_refused", false));
+                    assert!(reason.contains("accepts the access token"), "{reason}");
+                }
+                other => panic!("given up at once, not {other:?}"),
+            }
+        }
+        let undecided = NotStored::Failed(FetchError::Undecided(ghl_error(403, false)));
+        assert_eq!(waits(&undecided, Cause::Run), [Some(2), Some(4), Some(8), Some(16), None]);
+    }
+
+    #[test]
     fn an_order_is_not_to_blame_for_the_database() {
         let refused = |status| {
             let error = database::Error::Refused { function: "f", status, sqlstate: "-".into(), hint: None };

@@ -16,6 +16,7 @@ use ghl::OrderPage;
 use orders::{Demand, FetchError, OneSlot};
 use tokio::sync::Mutex;
 
+use crate::refunds::Transactions;
 use crate::worker::RunWorker;
 
 /// How far a listing came.
@@ -30,7 +31,7 @@ pub(crate) enum Listed {
 }
 
 /// Why a page isn't there.
-enum NoPage {
+pub(crate) enum NoPage {
     /// The time is up: the next pulse continues, after so long.
     Later(Duration),
     /// The run has ended.
@@ -54,7 +55,7 @@ const PATIENCE: Duration = Duration::from_millis(1_500);
 /// Gives pages their slots in the order of the listing. Once a page gets no slot in time, the pages after it don't ask for one:
 /// the next pulse continues at that page, so reading a later one now would be wasted.
 #[derive(Default)]
-struct SlotOrder {
+pub(crate) struct SlotOrder {
     /// Why no page gets a slot any more.
     closed: Mutex<Option<OneSlot>>,
 }
@@ -174,22 +175,34 @@ impl RunWorker {
         }
         let sweep = matches!(run.kind, RunKind::Incremental);
         let mut ahead = ReadAhead::new(self, run, deadline);
+        let mut issues = Vec::new();
+        let mut transactions = Transactions::of(run);
         let mut listing = match &run.listing {
             Some(listing) => listing.clone(),
             None => {
-                // The first page is read beside the products.
+                // The first page is read meanwhile.
                 let listing = Listing::start(sweep, run.known_deficit);
                 ahead.aim(&listing);
-                match ahead.during(self.read_products(run, deadline)).await? {
-                    Listed::Complete => listing,
-                    not_yet => return Ok(not_yet),
+                if run.transactions.is_none() {
+                    match ahead.during(self.read_products(run, deadline, &mut issues)).await? {
+                        Listed::Complete => {}
+                        not_yet => return Ok(not_yet),
+                    }
                 }
+                listing
             }
         };
+        if transactions.come_first(run) {
+            match ahead.during(self.read_transactions(run, &mut transactions, &mut issues, deadline)).await? {
+                Listed::Complete => {}
+                not_yet => return Ok(not_yet),
+            }
+        }
         loop {
             ahead.aim(&listing);
             let mut answer = Some(ahead.next().await);
             let mut batch = Batch::new(listing.phase);
+            batch.issues.append(&mut issues);
             // Where the pass is over, the last page is read again should this invocation end before that is recorded.
             let (mut over, mut no_page) = (None, None);
             while let Some(answered) = answer.take() {
@@ -230,6 +243,10 @@ impl RunWorker {
                     return Ok(Listed::RunOver);
                 }
                 if let Some(pass) = over {
+                    match self.read_transactions(run, &mut transactions, &mut issues, deadline).await? {
+                        Listed::Complete => {}
+                        not_yet => return Ok(not_yet),
+                    }
                     match self.close_pass(run, &pass, recorded.listed).await? {
                         Some(again) => listing = again,
                         None => return Ok(Listed::Complete),
@@ -330,11 +347,14 @@ impl RunWorker {
         slots: &SlotOrder,
     ) -> Result<OrderPage, NoPage> {
         let filter = (listing.phase == Phase::Refunds).then_some("refunded");
+        // What an incremental run will have to fetch, nobody knows yet: nearly nothing, mostly.
+        let orders = if run.kind == RunKind::Full { listing.total().max(run.listed) } else { 0 };
+        let remaining = listing.pages_left() + orders;
         let mut attempt = 1;
         loop {
             // Read first, so that the slot doesn't wait for it.
             let token = self.fetcher.token().get().await.map_err(|error| NoPage::Failed(FetchError::Token(error)))?;
-            let error = match self.slot_in_order(run, listing, deadline, slots).await {
+            let error = match self.slot_in_order(run, remaining, deadline, slots).await {
                 Ok(OneSlot::Later(wait)) => return Err(NoPage::Later(wait)),
                 Ok(OneSlot::RunOver) => return Err(NoPage::RunOver),
                 Err(error) => error,
@@ -350,11 +370,11 @@ impl RunWorker {
         }
     }
 
-    /// A slot for a page, after the pages before it have theirs.
-    async fn slot_in_order(
+    /// A slot for a page, after the pages before it have theirs. `remaining` are the calls that the run has still to make.
+    pub(crate) async fn slot_in_order(
         &self,
         run: &Run,
-        listing: &Listing,
+        remaining: u64,
         deadline: Instant,
         slots: &SlotOrder,
     ) -> Result<OneSlot, FetchError> {
@@ -362,10 +382,7 @@ impl RunWorker {
         if let Some(why) = *closed {
             return Ok(why);
         }
-        // What an incremental run will have to fetch, nobody knows yet: nearly nothing, mostly.
-        let orders = if run.kind == RunKind::Full { listing.total().max(run.listed) } else { 0 };
-        let remaining = Some(listing.pages_left() + orders);
-        let demand = Demand { remaining, ..Demand::new(Lane::Bulk, Some(&run.run_id)) };
+        let demand = Demand { remaining: Some(remaining), ..Demand::new(Lane::Bulk, Some(&run.run_id)) };
         let deadline = deadline.min(Instant::now() + PATIENCE + self.fetcher.usual_round_trip());
         let slot = self.fetcher.one_slot(&self.database, demand, deadline).await?;
         *closed = (!matches!(slot, OneSlot::At(_))).then_some(slot);
@@ -373,14 +390,19 @@ impl RunWorker {
     }
 
     /// Reads the product list at the start of a run; without any product, no order could be valid.
-    async fn read_products(&self, run: &Run, deadline: Instant) -> Result<Listed, lambda_runtime::Error> {
+    async fn read_products(
+        &self,
+        run: &Run,
+        deadline: Instant,
+        issues: &mut Vec<Issue>,
+    ) -> Result<Listed, lambda_runtime::Error> {
         let mut attempt = 1;
         loop {
             let error =
                 match orders::products::refresh(&self.database, &self.fetcher, Lane::Bulk, Some(&run.run_id), deadline)
                     .await
                 {
-                    Ok(products) if products.is_empty() => {
+                    Ok(products) if products.ids.is_empty() => {
                         self.end(
                             run,
                             "no_valid_products",
@@ -389,7 +411,10 @@ impl RunWorker {
                         .await?;
                         return Ok(Listed::RunOver);
                     }
-                    Ok(_) => return Ok(Listed::Complete),
+                    Ok(products) => {
+                        issues.extend(products.issue);
+                        return Ok(Listed::Complete);
+                    }
                     Err(error) => error,
                 };
             match self.back_off(error, &mut attempt, deadline).await {
@@ -405,7 +430,7 @@ impl RunWorker {
     }
 
     /// Waits before the next attempt, or returns why there is none.
-    async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
+    pub(crate) async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
         if matches!(error, FetchError::NoSlot) {
             return Err(NoPage::Later(Duration::ZERO));
         }

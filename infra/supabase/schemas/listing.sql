@@ -194,6 +194,10 @@ begin
           and lower(l.payment_status) is distinct from m.listed ->> 'payment_status')
         and not (l.amount is not null and l.amount is distinct from o.total_paid
           and l.amount is distinct from (m.listed ->> 'amount')::numeric)
+        -- Transactions told of a refund since it was fetched.
+        and not exists (
+          select from public.sync_refunds r
+          where r.location_id = p_run.location_id and r.order_id = l.order_id and r.changed_at > m.fetched_at)
         and not exists (select from public.ghl_qr_tickets_touched t where t.order_id = l.order_id)
         and not exists (
           select from public.sync_failures f

@@ -197,6 +197,24 @@ grant select, insert, update, delete on public.sync_order_memory to service_role
 revoke all on sequence public.sync_order_memory_number_seq from public, anon, authenticated;
 grant usage on sequence public.sync_order_memory_number_seq to service_role;
 
+-- What its transactions said was refunded of an order, when that was last looked at because it had changed.
+create table public.sync_refunds (
+  location_id text not null,
+  order_id text not null,
+  -- In all, in the order's currency: what was given back, and what was paid.
+  refunded numeric not null,
+  received numeric not null,
+  -- {<transaction id>: <refunded>}, as the list showed them.
+  transactions jsonb not null,
+  -- When the sum last changed: an order that was fetched before isn't in step. Null: nothing was ever refunded.
+  changed_at timestamptz,
+  primary key (location_id, order_id)
+);
+
+alter table public.sync_refunds enable row level security;
+revoke all on public.sync_refunds from public, anon, authenticated;
+grant select, insert, update, delete on public.sync_refunds to service_role;
+
 -- No foreign keys: the history outlives a deleted order, and a key would lock the order against its ticket's writer.
 create table public.ghl_qr_ticket_changes (
   change_id bigint generated always as identity primary key,
@@ -287,6 +305,8 @@ create table public.sync_runs (
   listing_short boolean not null default false,
   -- What is compared in portions after a full listing: {after, orders, tickets, some, done}. Null: nothing is.
   not_listed jsonb,
+  -- Where reading the transactions stands: opaque here, owned by the run worker.
+  transactions jsonb,
   -- Of a retry: the last order that it took of the run it repeats.
   taken_until text,
   -- The list of valid orders while it is uploaded, opaque here and owned by the run worker; {done} once it is written.

@@ -9,6 +9,7 @@
 //! | `orders` | `orders.sql`, `tickets.sql`, `failures.sql` |
 //! | `contacts` | `contacts.sql` |
 //! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql` |
+//! | `refunds` | `refunds.sql` |
 //! | `products` | `products.sql` |
 //! | `gate` | `gate.sql` |
 //! | `reports` | `reports.sql`, `failures.sql` |
@@ -28,6 +29,7 @@ mod gate;
 mod limiter;
 mod orders;
 mod products;
+mod refunds;
 mod reports;
 mod runs;
 mod upkeep;
@@ -38,6 +40,7 @@ pub use contacts::Forgotten;
 pub use error::Error;
 pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
 pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
+pub use refunds::RefundRecord;
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
     Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage,

@@ -16,6 +16,7 @@
 //! | [`outcome`] | what was done with an order: its row, its tickets |
 //! | [`gate`] | what the gate decides about a ticket |
 //! | [`rate`] | GHL's rate limit |
+//! | [`refunds`] | the next page of transactions, and what they say was refunded of an order |
 //! | [`run`] | a run as the database keeps it |
 //! | [`frames`] | the frames for dashboards, and the published status |
 //! | [`problem`] | what keeps the whole system from working |
@@ -29,6 +30,7 @@
 //! | which calls to GHL may be made now | `limiter.sql` (`acquire_slots`) |
 //! | may a run start; when is it over; its lease | `runs.sql`, `outcomes.sql` |
 //! | which listed orders are fetched | `listing.sql` (`triage_listed`) |
+//! | which refunds are new | `refunds.sql` (`changed_refunds`, `record_refunds`) |
 //! | when progress is published | `publications.sql` (`ask_publication`, `begin_publication`) |
 //! | is a ticket admitted; who may take it back | `gate.sql` |
 
@@ -48,6 +50,7 @@ pub mod outcome;
 pub mod personal;
 pub mod problem;
 pub mod rate;
+pub mod refunds;
 pub mod run;
 
 pub use cause::Cause;

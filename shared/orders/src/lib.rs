@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`setup`] | how it is configured |
 //! | [`fetch`] | orders from GHL, within the shared rate limit |
+//! | `proof` | whether GHL refuses an order, or the token |
 //! | [`Grant`] | until when what the limiter granted may be sent |
 //! | `slots` | asks the limiter, and hands back what came too late |
 //! | `punctuality` | whether the limiter's grants arrive in time |
@@ -14,8 +15,11 @@
 
 pub mod fetch;
 mod grant;
+#[cfg(test)]
+mod near;
 pub mod prepare;
 pub mod products;
+mod proof;
 mod punctuality;
 pub mod setup;
 mod slots;

@@ -85,17 +85,19 @@ async fn products(State(shared): State<Shared>, QueryOf(query): QueryOf<Query>) 
     let mut check = Check::new(&query);
     check.needed("locationId");
     // The documented default limit is 0: everything.
-    let (limit, offset) = check.page(0, 0, shared.settings().max_limit);
+    let settings = shared.settings();
+    let (limit, offset) = check.page(0, 0, settings.max_limit);
     check.finish(&shared.location, "locationId")?;
     let store = shared.store();
     let search = query.get("search").map(|text| text.to_lowercase()).unwrap_or_default();
     let listed: Vec<_> = (store.products.iter())
         .filter(|product| product.listed && product.name.to_lowercase().contains(&search))
         .collect();
-    let limit = shared.settings().capped(if limit == 0 { listed.len() } else { limit });
+    let limit = settings.capped(if limit == 0 { listed.len() } else { limit });
+    let total = (listed.len() as i64 + settings.product_total_offset).max(0);
     let rows: Vec<Value> =
         listed.iter().skip(offset).take(limit).map(|product| product.row(&shared.location)).collect();
-    Ok(Json(json!({"products": rows, "total": [{"total": listed.len()}]})))
+    Ok(Json(json!({"products": rows, "total": [{"total": total}]})))
 }
 
 async fn prices(State(shared): State<Shared>, Path(id): Path<String>, QueryOf(query): QueryOf<Query>) -> Answer {

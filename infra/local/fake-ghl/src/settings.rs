@@ -36,6 +36,8 @@ pub struct FakeSettings {
     pub nested_list: bool,
     /// Added to `totalCount`, to make it wrong.
     pub total_count_offset: i64,
+    /// Added to the `total` of products, to make it wrong.
+    pub product_total_offset: i64,
     /// How long a write stays unseen in lists, in milliseconds.
     pub list_lag_ms: i64,
     /// The only token that is accepted from now on, instead of the one given at the start.
@@ -71,6 +73,7 @@ impl Default for FakeSettings {
             row_fields: Vec::new(),
             nested_list: false,
             total_count_offset: 0,
+            product_total_offset: 0,
             list_lag_ms: 0,
             token: None,
             webhook_url: None,

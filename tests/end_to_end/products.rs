@@ -1,0 +1,40 @@
+//! The product list: which orders are valid must not depend on a page that GHL cut, or lost.
+
+use serde_json::{Value, json};
+use tests::{waiting::A_SMALL_RUN, world::World};
+
+const FULL: &str = "/api/ghl/orders/sync?mode=full";
+
+async fn listed(world: &World) -> u64 {
+    let rows = world.database.rows("select count(*) from public.sync_products").await;
+    rows[0]["count"].as_u64().unwrap()
+}
+
+/// The codes of a full run's issues that concern no order.
+async fn issues(world: &World) -> Vec<Value> {
+    let run = world.complete(FULL, A_SMALL_RUN).await;
+    let detail = world.api.run(run["run_id"].as_str().unwrap()).await;
+    let issues = detail["issues"].as_array().unwrap().iter();
+    issues.filter(|issue| issue["orderId"].is_null()).map(|issue| issue["code"].clone()).collect()
+}
+
+#[tokio::test]
+async fn a_list_shorter_than_its_own_count_removes_no_product() {
+    let world = World::with_orders(4).await;
+    assert_eq!((issues(&world).await, listed(&world).await), (Vec::new(), 6));
+    let product = world.ghl.products().await[0]["_id"].as_str().unwrap().to_owned();
+    world.ghl.put_product(&product, json!({ "listed": false })).await;
+    world.ghl.settings(json!({ "productTotalOffset": 1 })).await;
+    assert_eq!((issues(&world).await, listed(&world).await), (vec![json!("products_short")], 6));
+
+    world.ghl.settings(json!({ "productTotalOffset": 0 })).await;
+    assert_eq!((issues(&world).await, listed(&world).await), (Vec::new(), 5), "it is gone, and GHL says so");
+}
+
+#[tokio::test]
+async fn pages_that_are_cut_are_all_read() {
+    let world = World::with_orders(4).await;
+    world.ghl.settings(json!({ "rowCap": 4 })).await;
+    assert_eq!((issues(&world).await, listed(&world).await), (Vec::new(), 6));
+    assert_eq!(world.ghl.counters().await["requests"]["products"], 2);
+}
