@@ -15,7 +15,7 @@
 //! | `GET counters`, `DELETE counters` | calls by endpoint (`requests`), answers by `status` (`reset` for cut connections), detail calls by order (`perOrder`) |
 //! | `GET orders` | `orders` (ids of ordinary ones), `all`, `valid` (ours, with a listed product), `odd` (name -> id), `expectedTickets` over all, `ordinaryTickets` |
 //! | `GET orders/{id}` | the order as it is kept; `_fake` holds what GHL wouldn't show |
-//! | `PUT orders/{id}` | JSON merge patch; makes a plain valid order first if there is none; a change moves `updatedAt` on unless `?keepUpdatedAt=true`; nulls are written instead of removing with `?keepNulls=true`; `{"_fake": {"nested": true, "amountRefunded": 5.5}}` wraps it in `{"order": {}}` and shows a partial refund in its transaction; `{"_fake": {"row": {"updatedAt": null}}}` is a merge patch of its row in lists |
+//! | `PUT orders/{id}` | JSON merge patch; makes a plain valid order first if there is none; a change moves `updatedAt` on unless `?keepUpdatedAt=true`; nulls are written instead of removing with `?keepNulls=true`; `{"_fake": {"nested": true, "amountRefunded": 5.5}}` wraps it in `{"order": {}}` and shows a partial refund in its transaction; `{"_fake": {"row": {"updatedAt": null}}}` (with `?keepNulls=true`) is a merge patch of its row in lists |
 //! | `PUT orders/{id}?item=0` | the same for one of its items: `{"price": null}` takes that away, `{"price": {"_id": null}}` only its id |
 //! | `DELETE orders/{id}` | forgets it |
 //! | `GET orders/{id}/expected` | `valid`, `entitled`, `tickets`, `ticketQuantities` a right sync ends with |

@@ -156,7 +156,7 @@ async fn rows_lack_fields_or_say_otherwise_than_the_order() {
     assert_eq!(rows().await, before);
 
     let note = json!({"_fake": {"row": {"status": "refunded", "amount": null}}});
-    let order = caller.control(Method::PUT, &format!("orders/{id}?keepUpdatedAt=true"), note).await;
+    let order = caller.control(Method::PUT, &format!("orders/{id}?keepUpdatedAt=true&keepNulls=true"), note).await;
     let row = rows().await.into_iter().find(|row| row["_id"] == json!(id)).unwrap();
     assert_eq!((&row["status"], row.get("amount")), (&json!("refunded"), None));
     let detail = caller.get(&format!("/payments/orders/{id}"), "").await.1;
