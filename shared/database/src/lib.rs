@@ -34,7 +34,7 @@ pub use client::Database;
 pub use connections::Registration;
 pub use error::Error;
 pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
-pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
+pub use orders::{Awaited, Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
     Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage,
