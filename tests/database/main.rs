@@ -16,6 +16,7 @@
 //! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
 //! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
 //! | `adoption` | tickets of the original app |
+//! | `identity` | lines and tickets when GHL leaves ids out, and when they appear |
 //! | `dispatch` | orders go when there are calls for them, are given back, go alone when silent |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
 //! | `refunds` | what transactions tell of refunds is taken once |
@@ -56,6 +57,7 @@ mod gate;
 mod growth;
 mod harness;
 mod histories;
+mod identity;
 mod interleavings;
 mod limiter;
 mod limiter_bounds;

@@ -188,6 +188,13 @@ create table public.sync_order_memory (
   -- What GHL's list showed when a run last fetched it, of that only what the order itself says otherwise:
   -- {status, payment_status, amount}. The two may differ for good.
   listed jsonb,
+  -- Until then a message waits that will fetch it: GHL didn't know it yet.
+  awaited_until timestamptz,
+  -- Something couldn't be read when it was last fetched: its items, or a product. So it may be ours in spite of `valid`.
+  incomplete boolean,
+  -- The lines as last read, if not everything of them was applied: what an admin may force, and since when GHL shows them.
+  lines_hash text,
+  lines_since timestamptz,
   primary key (location_id, order_id)
 );
 

@@ -39,7 +39,7 @@ pub use connections::Registration;
 pub use contacts::Forgotten;
 pub use error::Error;
 pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
-pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
+pub use orders::{Awaited, Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use refunds::RefundRecord;
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{

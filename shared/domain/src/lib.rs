@@ -10,6 +10,7 @@
 //! | [`order`] | an order as we keep it, and whether it is a valid order of ours |
 //! | [`cause`] | why an order is looked at |
 //! | [`entitlement`] | whether an order entitles to tickets, and why not |
+//! | [`force`] | what an admin insists on |
 //! | [`issue`] | what couldn't be honoured, in words a person can act on |
 //! | [`failure`] | which failures are retried, and when |
 //! | [`listing`] | the next page of a listing, and when it is complete |
@@ -26,6 +27,7 @@
 //! | rule | file |
 //! |---|---|
 //! | is what was read newer than what is stored | `orders.sql` (`judge_orders`) |
+//! | which stored line an item is that GHL left ids out of | `orders.sql` (`match_lines`) |
 //! | which tickets are added, reinstated, cancelled; which excess goes; adoption; labels | `tickets.sql` (`reconcile`) |
 //! | which calls to GHL may be made now | `limiter.sql` (`acquire_slots`) |
 //! | may a run start; when is it over; its lease | `runs.sql`, `outcomes.sql` |
@@ -39,6 +41,7 @@
 pub mod cause;
 pub mod entitlement;
 pub mod failure;
+pub mod force;
 pub mod frames;
 pub mod gate;
 pub mod ids;
@@ -56,6 +59,7 @@ pub mod run;
 pub use cause::Cause;
 pub use entitlement::{Entitlement, PaymentFacts};
 pub use failure::FailureClass;
+pub use force::Force;
 pub use ids::{ContactId, LocationId, OrderId, RunId};
 pub use issue::Issue;
 pub use order::Order;

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::{History, Step};
-use crate::histories::ghl::Read;
+use crate::histories::ghl::{Changes, Payment, Read};
 use crate::histories::row::{PATIENCE, Row};
 use crate::histories::tickets::{Seen, Ticket};
 
@@ -30,9 +30,10 @@ impl History {
 
     /// None if the database sees nothing of it.
     pub(super) fn event(&mut self, seen: &Seen) -> Option<Step> {
-        match self.random.random_range(0..54) {
+        // Nothing that a person does, while it is quiet.
+        match self.random.random_range(0..if self.changes == Changes::All { 54 } else { 36 }) {
             0..=9 => {
-                let what = self.ghl.edit(&mut self.random);
+                let what = self.ghl.edit(&mut self.random, self.changes);
                 self.went_back |= what == "updatedAt back from the future";
                 self.note(what, format!(": {:?}", self.ghl));
                 None
@@ -41,6 +42,7 @@ impl History {
                 self.second += 1;
                 let mut read = self.ghl.read(self.second);
                 read.spoil(&mut self.random);
+                read.force &= self.changes == Changes::All;
                 self.note("read", format!(": {read:?}"));
                 self.reads.push(read);
                 None
@@ -145,9 +147,11 @@ impl History {
             last.spoil(&mut self.random);
             last = Read { stamp: whole.stamp, valid: true, remember_only: false, ..last };
         } else {
-            last.force = self.random.random_bool(0.1);
-            self.decisive = (last.force || !last.lines.is_empty()).then(|| last.clone());
+            last.force = self.random.random_bool(0.1) && self.changes == Changes::All;
+            let tells_all = self.ghl.shows_all() && last.payment != Payment::Unknown;
+            self.decisive = (tells_all && (last.force || !last.lines.is_empty())).then(|| last.clone());
         }
+        last.force &= self.changes == Changes::All;
         self.note("last read", format!(": {last:?}"));
         let mut reads = std::mem::take(&mut self.reads);
         reads.push(last.clone());
