@@ -163,6 +163,7 @@ async fn a_scan_is_of_one_ticket_and_one_user() {
     // Of another location it is another.
     database.execute("update gate_scans set location_id = 'Elsewhere'").await;
     assert_eq!(scan(&database, 2, "scan-0001").await["result"], "admitted");
+    assert_eq!(database.value("select count(*) from gate_scans").await, 2);
 }
 
 #[tokio::test]

@@ -248,8 +248,8 @@ async fn scan_lost(world: &World) {
 
     // Between the gate and the scanner, which gives up before the answer comes.
     let (id, ticket) = a_ticket(world).await;
-    harm::database(world, &json!({ "latencyMs": 1_500 })).await;
-    let heard = timeout(Duration::from_millis(500), named_scan(world, &ticket, "scan-0003")).await;
+    harm::database(world, &json!({ "latencyMs": 2_500 })).await;
+    let heard = timeout(Duration::from_secs(1), named_scan(world, &ticket, "scan-0003")).await;
     assert!(heard.is_err(), "the answer came: {heard:?}");
     world.database.until_tickets(&id, 1, "validated").await;
     harm::heal(world).await;

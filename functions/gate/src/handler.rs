@@ -1,8 +1,5 @@
 //! The routes of a ticket: who may call them, and what they ask of the database.
 
-#[cfg(test)]
-mod tests;
-
 use std::time::Duration;
 
 use database::Database;
@@ -119,3 +116,6 @@ fn failure(error: database::Error) -> ApiError {
         FailureClass::Auth => ApiError::database_unavailable().caused_by(error),
     }
 }
+
+#[cfg(test)]
+mod tests;
