@@ -94,7 +94,14 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
     let right = check(&world, &[], "/ghl-sync").await;
     right.says(
         true,
-        &["reads orders of", "reads products of", "key is accepted", "SQL functions are there", "us-east-1"],
+        &[
+            "reads orders of",
+            "reads products of",
+            "reads transactions of",
+            "key is accepted",
+            "SQL functions are there",
+            "us-east-1",
+        ],
     );
     assert!(!right.text.contains("WRONG"), "{}", right.text);
     // Of a new account's ten executions all must stay unreserved, of any account a hundred.

@@ -240,22 +240,4 @@ fn unreadable(why: &str) -> Issue {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_missing_scope_is_told_from_a_failure() {
-        let answered = |status| {
-            let call = "list transactions";
-            not_read(&ghl_client::Error::Status { call, status, not_found: false, timed_out: false, trace_id: None })
-        };
-        for refused in [401, 403] {
-            let issue = answered(refused);
-            assert_eq!(issue.code, "transactions_refused");
-            assert!(issue.message.contains("payments/transactions.readonly"), "{}", issue.message);
-        }
-        let issue = answered(500);
-        assert_eq!(issue.code, "transactions_unreadable");
-        assert!(issue.message.contains("GHL answered 500"), "{}", issue.message);
-    }
-}
+mod tests;
