@@ -11,7 +11,7 @@ fn path(contact_id: &str) -> String {
 async fn an_order_of(world: &World, contact_id: &str) -> String {
     let id = new_id();
     let buyer = json!({
-        "id": contact_id, "firstName": "Ada", "lastName": "Example", "email": "ada@example.test", "phone": "+10000000",
+        "id": contact_id, "firstName": "Ada", "lastName": "Quillon", "email": "ada@example.test", "phone": "+12025550147",
     });
     world.ghl.put(&id, json!({ "contactId": contact_id, "contactSnapshot": buyer })).await;
     world.ghl.put_quantity(&id, 2).await;
@@ -67,7 +67,7 @@ async fn somebody_unknown_is_forgotten_in_advance_and_a_strange_id_refused() {
     assert_eq!(world.api.post(As::Admin, &path(&contact)).await.ok()["orders"], 0);
     let id = an_order_of(&world, &contact).await;
     assert_eq!(buyer(&world, &id).await[0], Value::Null);
-    for strange in ["%27%20or%201=1", "a%00", &"a".repeat(65)] {
+    for strange in ["%27%20or%201=1", "a.b", &"a".repeat(65)] {
         world.api.post(As::Admin, &path(strange)).await.refused(400, "invalid_contact_id", &[]);
     }
 }

@@ -187,3 +187,29 @@ fn install_step(place: &Place, title: &str, log_name: &str, commands: Vec<Comman
     step.done();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Tools of tests, none of which is shipped: more permissive licences than `deny.toml` allows for what is would do as well.
+    const LICENCES: [&str; 3] = ["Apache-2.0", "BSD-2-Clause", "MIT"];
+
+    #[test]
+    fn what_npm_brings_is_locked_by_its_hash_free_to_use_and_runs_nothing_when_installed() {
+        let lock =
+            fs::read_to_string(Place::test().unwrap().project("infra/local/packages/package-lock.json")).unwrap();
+        let lock: Value = serde_json::from_str(&lock).unwrap();
+        let packages = lock["packages"].as_object().unwrap();
+        assert!(packages.len() > 3, "{packages:?}");
+        for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+            let text = |key: &str| package[key].as_str().unwrap_or_default();
+            assert!(text("integrity").starts_with("sha512-"), "{name}");
+            assert!(LICENCES.contains(&text("license")), "{name}: {}", text("license"));
+            // Whoever installs has a registry of their own.
+            assert!(package.get("resolved").is_none() && package.get("hasInstallScript").is_none(), "{name}");
+        }
+    }
+}
