@@ -57,12 +57,14 @@ fn codes(result: &Value) -> Vec<&str> {
     result["issues"].as_array().unwrap().iter().map(|issue| issue["code"].as_str().unwrap()).collect()
 }
 
-/// What a read makes of stored lines: each `(stored, read, expected lines, unclear)`.
+/// What it is, the stored lines, the lines as read, those expected, and whether they are unclear.
+type Case = (&'static str, Vec<Value>, Vec<Value>, &'static [&'static str], bool);
+
 #[tokio::test]
 async fn the_matching_rule() {
     let late = |quantity| line("p1", "", "Late", quantity);
     let early = |quantity| line("p1", "", "Early", quantity);
-    let cases: Vec<(&str, Vec<Value>, Vec<Value>, &[&str], bool)> = vec![
+    let cases: Vec<Case> = vec![
         ("both ids", vec![vip(2)], vec![vip(3)], &["p1/vip VIP 3"], false),
         ("the price vanished", vec![vip(2)], vec![priceless(2)], &["p1/vip VIP 2"], false),
         ("the price vanished, another quantity", vec![vip(2)], vec![priceless(3)], &["p1/vip VIP 3"], false),

@@ -61,6 +61,12 @@ fn lost_answers() -> Vec<Outside> {
             |world| Box::pin(webhook_lost(world)),
         ),
         lost(
+            "GHL doesn't know a webhook's order yet, and the answer that this is noted is lost",
+            "202; the order and its tickets come all the same",
+            &["await_orders"],
+            |world| Box::pin(not_known_yet_lost(world)),
+        ),
+        lost(
             "The answer of a scan is lost, before the gate or behind it",
             "sent again, it is admitted, as before; without a `scanId` it was let in before",
             &["validate_ticket"],
@@ -183,6 +189,16 @@ async fn webhook_lost(world: &World) {
     let id = new_id();
     world.ghl.put_quantity(&id, 2).await;
     world.ghl.notify(&id).await;
+    world.database.until_tickets_within(A_SMALL_RUN, &id, 2, "live").await;
+    world.assert_no_failures().await;
+}
+
+async fn not_known_yet_lost(world: &World) {
+    harm::lose_answers(world, &["await_orders"]).await;
+    let id = new_id();
+    world.ghl.notify(&id).await;
+    harm::until_lost(world, "a note whose answer is lost", A_SMALL_RUN).await;
+    world.ghl.put_quantity(&id, 2).await;
     world.database.until_tickets_within(A_SMALL_RUN, &id, 2, "live").await;
     world.assert_no_failures().await;
 }

@@ -66,10 +66,12 @@ impl OrderSync {
         if upsert.foreign {
             return Err(ApiError::not_found("other_location", "This order belongs to another location"));
         }
-        let (entitled, valid, payment_status) = (upsert.entitled, upsert.valid, upsert.row.payment_status.clone());
+        let payment_status = upsert.row.payment_status.clone();
         let written = self.database.upsert_orders(&[upsert]).await.map_err(no_database)?;
-        let result = written.orders.first().map_or(UpsertResult::Skipped, |order| order.result);
-        let lines_hash = written.orders.first().and_then(|order| order.lines_hash.clone());
+        let upserted = written.orders.first();
+        let result = upserted.map_or(UpsertResult::Skipped, |order| order.result);
+        let (valid, entitled) = upserted.map(|order| (order.valid, order.entitled)).unzip();
+        let lines_hash = upserted.and_then(|order| order.lines_hash.clone());
         // They include the issues found when the order was read, reworded to say what was done about them.
         let mut issues: Vec<_> = written.orders.into_iter().flat_map(|order| order.issues).collect();
         let change = match result {

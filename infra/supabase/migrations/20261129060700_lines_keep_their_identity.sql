@@ -165,6 +165,7 @@ begin
   )
   select coalesce(jsonb_agg(jsonb_build_object(
       'order_id', j.order_id, 'result', j.result, 'reason', j.reason, 'issues', j.issues, 'lines_hash', j.lines_hash,
+      'valid', j.valid, 'entitled', j.entitled,
       'remember_only', j.remember_only) order by j.order_id), '[]'),
     jsonb_object_agg(j.order_id, j.lines_before) filter (where j.lines_before is not null)
   into v_results, v_lines_before from judged j;
@@ -412,7 +413,7 @@ end
 $function$;
 
 CREATE OR REPLACE FUNCTION sync_internal.judge_orders(p_location text, orders jsonb)
- RETURNS TABLE(order_id text, result text, reason text, fetched_at timestamp with time zone, source_updated_at timestamp with time zone, remember_only boolean, keeps_lines boolean, due boolean, product_ids text[], valid boolean, issues jsonb, next public.ghl_qr_orders, lines_before jsonb, lines_hash text, incomplete boolean)
+ RETURNS TABLE(order_id text, result text, reason text, fetched_at timestamp with time zone, source_updated_at timestamp with time zone, remember_only boolean, keeps_lines boolean, due boolean, product_ids text[], valid boolean, issues jsonb, entitled boolean, next public.ghl_qr_orders, lines_before jsonb, lines_hash text, incomplete boolean)
  LANGUAGE plpgsql
 AS $function$
 #variable_conflict use_column
@@ -510,8 +511,8 @@ begin
         @? '$[*] ? (@.quantity == null || @.product_id == "" || @.price_id == "" || @.price_named == false)'
     ) as matched on true
     cross join lateral (
-      select g.lacks_ids and (g.stored).event_id is not null as is_kept,
-        case when g.lacks_ids and (g.stored).event_id is not null then (g.stored).event_id else g."row" ->> 'event_id' end as id
+      select kept as is_kept, case when kept then (g.stored).event_id else g."row" ->> 'event_id' end as id
+      from (select g.lacks_ids and not g.is_forced and (g.stored).event_id is not null) as e (kept)
     ) as event
   ), valued as (
     -- The products of matched lines count, whatever this read says of them.
@@ -559,7 +560,7 @@ begin
             'message', case when d.source_updated_at is null then 'GHL''s updatedAt is missing; the version read later was applied.'
               else format('GHL''s updatedAt went back from %s to %s; the version read later was applied.',
                 (d.stored).source_updated_at, d.source_updated_at) end)) else '[]' end end,
-    d.next,
+    d.is_entitled, d.next,
     case when d.what = 'written' and (d.next).lines is distinct from (d.stored).lines
       and (d.stored).lines @? '$[*] ? (@.product_id == "" || @.price_id == "")' then (d.stored).lines end,
     case when not d.is_forced and (d.keeps_lines or d.is_unclear or d.keeps_entitlement

@@ -144,6 +144,12 @@ pub struct Upserted {
     /// What couldn't be honoured: what the reading found and what the database adds.
     #[serde(default)]
     pub issues: Vec<Issue>,
+    /// Whether it is a valid order of ours, also by the products of lines that this reading says nothing of.
+    #[serde(default)]
+    pub valid: bool,
+    /// Whether its lines entitle to tickets, also by what it was before.
+    #[serde(default)]
+    pub entitled: bool,
     /// Names its lines as read, if not all of them was applied: what an admin may force.
     #[serde(default)]
     pub lines_hash: Option<String>,
