@@ -13,8 +13,7 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesOrdered;
 use ghl::OrderPage;
-use orders::{Demand, FetchError, OneSlot};
-use tokio::sync::Mutex;
+use orders::{Demand, FetchError, OneSlot, SlotOrder};
 
 use crate::refunds::Transactions;
 use crate::worker::RunWorker;
@@ -42,23 +41,14 @@ pub(crate) enum NoPage {
     Failed(FetchError),
 }
 
-/// Pages that are read at the same time. While one call records the pages that are there, this many more are read: at 400 ms
-/// per answer and as much per call to the database, they are as many as a run may make.
-const PAGES_AHEAD: usize = 8;
+/// Pages that are read at the same time: as many as the limit allows a run at once.
+const PAGES_AHEAD: usize = 33;
 
 /// Pages that are recorded by one call, so that a call stays short.
 const PAGES_PER_CALL: u32 = 10;
 
 /// How long a page waits for its slot here. Longer waits are those of the next pulse, whose message costs nothing.
 const PATIENCE: Duration = Duration::from_millis(1_500);
-
-/// Gives pages their slots in the order of the listing. Once a page gets no slot in time, the pages after it don't ask for one:
-/// the next pulse continues at that page, so reading a later one now would be wasted.
-#[derive(Default)]
-pub(crate) struct SlotOrder {
-    /// Why no page gets a slot any more.
-    closed: Mutex<Option<OneSlot>>,
-}
 
 /// Reads the pages that follow, as long as GHL counts rows there. The answers are handled in the listing's order, so every decision
 /// is the same as if the pages were read one after the other. Only when the listing leaves that path (a page is shorter than the
@@ -378,15 +368,9 @@ impl RunWorker {
         deadline: Instant,
         slots: &SlotOrder,
     ) -> Result<OneSlot, FetchError> {
-        let mut closed = slots.closed.lock().await;
-        if let Some(why) = *closed {
-            return Ok(why);
-        }
         let demand = Demand { remaining: Some(remaining), ..Demand::new(Lane::Bulk, Some(&run.run_id)) };
         let deadline = deadline.min(Instant::now() + PATIENCE + self.fetcher.usual_round_trip());
-        let slot = self.fetcher.one_slot(&self.database, demand, deadline).await?;
-        *closed = (!matches!(slot, OneSlot::At(_))).then_some(slot);
-        Ok(slot)
+        self.fetcher.slot_in_order(&self.database, demand, deadline, slots).await
     }
 
     /// Reads the product list at the start of a run; without any product, no order could be valid.

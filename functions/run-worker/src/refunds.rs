@@ -13,9 +13,9 @@ use futures::future::join_all;
 use futures::stream;
 use ghl::TransactionPage;
 use ghl_client::TransactionsOf;
-use orders::{FetchError, OneSlot};
+use orders::{FetchError, OneSlot, SlotOrder};
 
-use crate::pages::{Listed, NoPage, SlotOrder};
+use crate::pages::{Listed, NoPage};
 use crate::worker::RunWorker;
 
 /// Pages, and orders' transactions, that are read at the same time.

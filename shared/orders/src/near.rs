@@ -1,6 +1,7 @@
 //! A GHL and a database for tests, both at hand: whatever is asked of the limiter is granted, and what GHL answers can be chosen.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -35,9 +36,22 @@ struct Shared {
     calls: Mutex<Vec<String>>,
     /// What the database was asked for, but for slots.
     asked: Mutex<Vec<(String, Value)>>,
+    /// How many slots were wanted, call by call.
+    wanted: Mutex<Vec<u64>>,
+    grants_nothing: AtomicBool,
 }
 
 impl Near {
+    /// How many slots were wanted, call by call.
+    pub(crate) fn slots_wanted(&self) -> Vec<u64> {
+        self.shared.wanted.lock().unwrap().clone()
+    }
+
+    /// From now on no slot is free for a second.
+    pub(crate) fn grant_nothing(&self) {
+        self.shared.grants_nothing.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) async fn new() -> Self {
         let shared: Arc<Shared> = Arc::default();
         let router = Router::new()
@@ -100,10 +114,16 @@ async fn function(
         shared.asked.lock().unwrap().push((function.clone(), request.clone()));
     }
     Json(match function.as_str() {
-        "acquire_slots" => json!({
-            "granted": request["wanted"], "granted_at": Timestamp::now(), "wait_ms": 0, "daily_remaining": null,
-            "budget_exhausted": false, "run_state": null, "late_ms": null,
-        }),
+        "acquire_slots" => {
+            let wanted = request["wanted"].as_u64().unwrap();
+            shared.wanted.lock().unwrap().push(wanted);
+            let grants_nothing = shared.grants_nothing.load(Ordering::Relaxed);
+            json!({
+                "granted": if grants_nothing { 0 } else { wanted }, "granted_at": Timestamp::now(),
+                "wait_ms": if grants_nothing { 1_000 } else { 0 }, "daily_remaining": null, "budget_exhausted": false,
+                "run_state": null, "late_ms": null,
+            })
+        }
         "replace_products" => {
             let products = request["products"].as_array().unwrap();
             json!({ "product_ids": products.iter().map(|product| &product["product_id"]).collect::<Vec<_>>() })
