@@ -87,6 +87,8 @@ pub(super) struct History {
     /// Just now by hand: whether it was done, or refused for want of a place.
     reinstated: Option<(i32, bool)>,
     scans: Scans,
+    /// What an admin last did, and to which ticket.
+    by_hand: Option<(&'static str, i32)>,
     /// A pulse just found it not due.
     not_due: bool,
 }
@@ -113,6 +115,7 @@ impl History {
             admitted: None,
             reinstated: None,
             scans: Scans::default(),
+            by_hand: None,
             not_due: false,
             random,
         }

@@ -64,8 +64,8 @@ impl History {
             36..=38 => self.scan(seen),
             39..=40 => self.decide("undo_ticket", seen),
             48..=49 => self.scan_again(seen),
-            50..=51 => self.decide("cancel_ticket", seen),
-            52..=53 => self.decide("reinstate_ticket", seen),
+            50..=51 => self.by_hand("cancel_ticket", seen),
+            52..=53 => self.by_hand("reinstate_ticket", seen),
             41..=42 => self.somebody_sets("used", seen),
             43..=44 => self.somebody_sets("cancelled", seen),
             45 => self.somebody_sets("live", seen),
@@ -122,6 +122,18 @@ impl History {
 
     fn decide(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
         Some(Step::Scan { function, ticket: self.some_ticket(seen)?.id, scan_id: None })
+    }
+
+    /// Often the same again, as somebody does who got no answer, or another decision about the same ticket.
+    fn by_hand(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
+        let before = self.by_hand.filter(|(_, ticket)| seen.tickets.iter().any(|it| it.id == *ticket));
+        let (function, ticket) = match (self.random.random_range(0..10), before) {
+            (0..=4, Some(before)) => before,
+            (5..=7, Some((_, ticket))) => (function, ticket),
+            _ => (function, self.some_ticket(seen)?.id),
+        };
+        self.by_hand = Some((function, ticket));
+        Some(Step::Scan { function, ticket, scan_id: None })
     }
 
     fn somebody_sets(&mut self, status: &'static str, seen: &Seen) -> Option<Step> {
