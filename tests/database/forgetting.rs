@@ -1,8 +1,10 @@
 //! A person who is forgotten: nothing of them stays or comes back, and their tickets admit as before.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
-use crate::harness::{LOCATION, TestDatabase, sql_state};
+use crate::harness::{LOCATION, TestDatabase, sql_state, try_call};
 use crate::orders::{assert_in_step, line, order, sync, tickets, upsert, with};
 
 /// An order of this buyer; without one, of a buyer whose id GHL left out.
@@ -205,4 +207,81 @@ async fn writing_every_order_takes_a_bounded_number_of_locks() {
         database.value("select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()").await;
     database.execute("rollback").await;
     assert!((1..=64).contains(&locks.as_u64().unwrap()), "{locks}");
+}
+
+/// Orders of eight people, new ones and stored ones, are written in any order by workers and by the original app, while one after the
+/// other is forgotten. What a lock's wait or a deadlock ended is tried again, as callers do.
+#[tokio::test]
+async fn nobody_slips_through_while_everybody_writes() {
+    const PEOPLE: u32 = 8;
+    const TRANSIENT: [&str; 3] = ["40P01", "55P03", "57014"];
+    let database = TestDatabase::original().await;
+    let until = Instant::now() + Duration::from_secs(6);
+    let contact = |order: u32| format!("c{}", order % PEOPLE);
+    let mut writers = Vec::new();
+    for worker in 0..4 {
+        let server = database.another_server().await;
+        writers.push(tokio::spawn(async move {
+            let mut version = 0;
+            while Instant::now() < until {
+                version += 1;
+                let ids: Vec<u32> = (0..10).map(|_| rand::random_range(0..400)).collect();
+                let orders = ids.iter().map(|id| {
+                    let order = order_of(Some(&contact(*id)), &format!("o{id:03}"), 1 + version % 3);
+                    with(order, json!({"source_updated_at": format!("2026-03-02T00:00:{:02}.{worker}Z", version % 60)}))
+                });
+                let request = json!({"orders": orders.collect::<Vec<_>>()});
+                if let Err(error) = try_call(&server, "upsert_orders", request).await {
+                    assert!(TRANSIENT.contains(&sql_state(&error).as_str()), "{error:?}");
+                }
+            }
+        }));
+    }
+    for _ in 0..2 {
+        let app = database.connect_as("anon").await;
+        writers.push(tokio::spawn(async move {
+            while Instant::now() < until {
+                let ids: Vec<u32> = (0..3).map(|_| rand::random_range(0..400)).collect();
+                let row = |id: &u32| format!("('o{id:03}', '{}', 'Ada', 'ada@example.test')", contact(*id));
+                let insert = format!(
+                    "insert into public.ghl_qr_orders (order_id, contact_id, contact_firstname, contact_email)
+                     values {} on conflict (order_id) do update set contact_id = excluded.contact_id,
+                       contact_firstname = excluded.contact_firstname, contact_email = excluded.contact_email",
+                    ids.iter()
+                        .collect::<std::collections::BTreeSet<_>>()
+                        .into_iter()
+                        .map(row)
+                        .collect::<Vec<_>>()
+                        .join(",")
+                );
+                if let Err(error) = app.batch_execute(&insert).await {
+                    assert!(TRANSIENT.contains(&sql_state(&error).as_str()), "{error:?}");
+                }
+            }
+        }));
+    }
+    for person in 0..PEOPLE - 1 {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let request = json!({"contact_id": format!("c{person}"), "by": "admin-1", "limit": 7});
+        for attempt in 0.. {
+            assert!(attempt < 100, "c{person} isn't forgotten");
+            match database.try_call("forget_contact", request.clone()).await {
+                Ok(answer) if answer["done"] == true => break,
+                Ok(_) => {}
+                Err(error) => assert!(TRANSIENT.contains(&sql_state(&error).as_str()), "{error:?}"),
+            }
+        }
+        let told = format!(
+            "select count(*) from ghl_qr_orders where contact_id = 'c{person}'
+             and num_nonnulls(contact_firstname, contact_lastname, contact_email, contact_phone) > 0"
+        );
+        assert_eq!(database.value(&told).await, 0, "c{person}, while others write");
+    }
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let told = database
+        .rows("select distinct contact_id from ghl_qr_orders where num_nonnulls(contact_firstname, contact_email) > 0")
+        .await;
+    assert_eq!(told, [json!({"contact_id": "c7"})], "only who wasn't forgotten");
 }

@@ -52,7 +52,7 @@ pub(crate) fn run(options: &ForgetOptions) -> Result<ExitCode> {
     let supabase = Supabase::of(&aws, &deployment)?;
     let location = deployment.parameter("LocationId")?;
     let question = format!("Forget the contact {} of {location}? Nobody can bring it back", options.contact);
-    if !ask::confirmed(options.yes, &question)? {
+    if !ask::agreed(options.yes, &question, "--yes")? {
         println!("Nobody is forgotten.");
         return Ok(ExitCode::FAILURE);
     }
