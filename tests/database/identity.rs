@@ -152,6 +152,13 @@ async fn the_matching_rule() {
             &["p1/ Late 2", "p1/vip VIP 1"],
             false,
         ),
+        (
+            "a makeshift twice, and the line of one of them by its name",
+            vec![priceless(2), late(1)],
+            vec![priceless(2), priceless(1)],
+            &["p1/ Gala 2", "p1/ Late 1"],
+            true,
+        ),
         ("never a price, and another line is gone", vec![late(2), vip(1)], vec![late(1)], &["p1/ Late 1"], false),
         (
             "never a price nor its name, and another line is gone or isn't",

@@ -606,7 +606,8 @@ begin
     with items as (
       select i.position, coalesce(i.line ->> 'product_id', '') as product_id, coalesce(i.line ->> 'price_id', '') as price_id,
         i.line ->> 'ticket_type' as label, (i.line ->> 'quantity')::int as quantity,
-        coalesce((i.line ->> 'price_named')::boolean, true) as is_named
+        coalesce((i.line ->> 'price_named')::boolean, true) as is_named,
+        count(*) over (partition by i.line ->> 'product_id', i.line ->> 'price_id', i.line ->> 'ticket_type') as alike
       from jsonb_array_elements(p_lines) with ordinality as i (line, position)
     ), stored as (
       select s.place, coalesce(s.line ->> 'product_id', '') as product_id, coalesce(s.line ->> 'price_id', '') as price_id,
@@ -632,7 +633,10 @@ begin
       where i.price_id = '' and (i.is_named or not exists (
         select from stored o
         where sync_internal.may_be_same(i.product_id, o.product_id)
-          and (o.price_id <> '' or o.product_id <> '' and i.product_id = '')
+          and (o.price_id <> '' or o.product_id <> '' and i.product_id = ''
+            -- One of several items of a name that isn't their price's may be a line whose own item isn't there.
+            or i.alike > 1 and o.label <> i.label and not exists (
+              select from items c where c.product_id = o.product_id and c.price_id = '' and c.label = o.label))
           and o.place not in (select place from known_ids)))
         and s.place not in (select place from by_new_ids)
     ), matched_1 as (

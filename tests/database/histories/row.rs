@@ -224,7 +224,13 @@ impl Stored {
         }
         let by_ids = partner.clone();
         for (item, partner) in items.iter().zip(&mut partner) {
-            let other = |line: &Line| !line.price.is_empty() || item.product.is_empty() && !line.product.is_empty();
+            let alike = items.iter().filter(|other| other.key() == item.key()).count();
+            let is_there = |line: &Line| items.iter().any(|other| other.key() == line.key());
+            let other = |line: &Line| {
+                !line.price.is_empty()
+                    || item.product.is_empty() && !line.product.is_empty()
+                    || alike > 1 && line.label != item.label && !is_there(line)
+            };
             let may_be_another = find(&|line| may_be_same(item.product, line.product) && other(line));
             let is_clear = item.named || may_be_another.into_iter().all(|place| taken(&by_ids, place));
             if item.price.is_empty() && is_clear {
