@@ -152,6 +152,13 @@ async fn the_matching_rule() {
             &["p1/ Late 2", "p1/vip VIP 1"],
             false,
         ),
+        (
+            "a makeshift twice, and the line of one of them by its name",
+            vec![priceless(2), late(1)],
+            vec![priceless(2), priceless(1)],
+            &["p1/ Gala 2", "p1/ Late 1"],
+            true,
+        ),
         ("never a price, and another line is gone", vec![late(2), vip(1)], vec![late(1)], &["p1/ Late 1"], false),
         (
             "never a price nor its name, and another line is gone or isn't",
@@ -382,4 +389,16 @@ async fn an_unknown_status_keeps_the_tickets_of_a_paid_order() {
         sync(&database, with(order(id, &[vip(1)]), unknown.clone())).await;
         assert_eq!(tickets(&database, id).await, [expected], "what the original app said");
     }
+}
+
+/// A ticket that was left over stays so, whatever ids appear on other lines.
+#[tokio::test]
+async fn tickets_of_lines_that_went_before_are_nobodys() {
+    let database = TestDatabase::new().await;
+    let door = line("", "", "Door", 1);
+    sync(&database, version(0, &[door, nameless("p2", "", "Mug", 1)])).await;
+    database.execute("update ghl_qr_tickets set status = 'validated' where ticket_type = 'Door'").await;
+    sync(&database, version(1, &[nameless("p2", "", "Mug", 1)])).await;
+    sync(&database, version(2, &[line("p2", "mug", "Large", 1)])).await;
+    assert_eq!(identities(&database).await, ["1 / Door validated", "2 p2/mug Large live"]);
 }

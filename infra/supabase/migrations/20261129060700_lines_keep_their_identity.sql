@@ -10,7 +10,7 @@ alter table public.sync_order_memory
   add column if not exists lines_hash text,
   add column if not exists lines_since timestamptz;
 
--- It returns more columns, and match_lines settles quantities.
+-- judge_reads and match_lines take their places.
 drop function if exists sync_internal.judge_orders(text, jsonb);
 drop function if exists sync_internal.settle_quantities(jsonb, public.ghl_qr_orders, boolean);
 
@@ -55,7 +55,8 @@ begin
     from asked a
     join public.sync_order_memory m on m.location_id = v_location and m.order_id = a.order_id
   ), claimed as (
-    update public.sync_order_memory as m set claimed_until = v_now + v_claim
+    -- Who is awaited is here: a notice that comes from now on may know more than its fetch.
+    update public.sync_order_memory as m set claimed_until = v_now + v_claim, awaited_until = null
     from judged j
     where m.location_id = v_location and m.order_id = j.order_id
       and not coalesce(j.is_served, false) and not coalesce(j.is_busy, false)
@@ -108,7 +109,7 @@ begin
 
   -- One statement from here, begun after the locks: it decides by what is true now, and writes what it decided.
   with judged as materialized (
-    select * from sync_internal.judge_orders(v_location, v_orders)
+    select * from sync_internal.judge_reads(v_location, v_orders)
   ), written as (
     insert into public.ghl_qr_orders as o (
       order_id, location_id, total_paid, payment_status, payment_currency, order_status, contact_id,
@@ -412,7 +413,7 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION sync_internal.judge_orders(p_location text, orders jsonb)
+CREATE OR REPLACE FUNCTION sync_internal.judge_reads(p_location text, orders jsonb)
  RETURNS TABLE(order_id text, result text, reason text, fetched_at timestamp with time zone, source_updated_at timestamp with time zone, remember_only boolean, keeps_lines boolean, due boolean, product_ids text[], valid boolean, issues jsonb, entitled boolean, next public.ghl_qr_orders, lines_before jsonb, lines_hash text, incomplete boolean)
  LANGUAGE plpgsql
 AS $function$
@@ -486,9 +487,10 @@ begin
     select g.*, matched.lines is not null and (matched.lines ->> 'unclear')::boolean as is_unclear,
       jsonb_populate_record(g.stored,
         case
+          -- Unpaid, the original app's tickets are no good, whoever they belong to.
+          when g.keeps_original and not g.is_entitled
+            then coalesce(g."row", '{}') || '{"lines": [], "ticket_quantities": {}}'
           when g.keeps_lines then coalesce(g."row", '{}') - v_event
-            -- Unpaid, the original app's tickets are no good, whoever they belong to.
-            || case when g.keeps_original and not g.is_entitled then '{"lines": [], "ticket_quantities": {}}' else '{}' end::jsonb
           when matched.lines is not null then
             coalesce(g."row", '{}') - case when event.is_kept then v_event else '{}' end || jsonb_build_object(
               'lines', matched.lines -> 'lines', 'ticket_quantities', sync_internal.quantities_by_label(matched.lines -> 'lines'))
@@ -604,7 +606,8 @@ begin
     with items as (
       select i.position, coalesce(i.line ->> 'product_id', '') as product_id, coalesce(i.line ->> 'price_id', '') as price_id,
         i.line ->> 'ticket_type' as label, (i.line ->> 'quantity')::int as quantity,
-        coalesce((i.line ->> 'price_named')::boolean, true) as is_named
+        coalesce((i.line ->> 'price_named')::boolean, true) as is_named,
+        count(*) over (partition by i.line ->> 'product_id', i.line ->> 'price_id', i.line ->> 'ticket_type') as alike
       from jsonb_array_elements(p_lines) with ordinality as i (line, position)
     ), stored as (
       select s.place, coalesce(s.line ->> 'product_id', '') as product_id, coalesce(s.line ->> 'price_id', '') as price_id,
@@ -630,7 +633,10 @@ begin
       where i.price_id = '' and (i.is_named or not exists (
         select from stored o
         where sync_internal.may_be_same(i.product_id, o.product_id)
-          and (o.price_id <> '' or o.product_id <> '' and i.product_id = '')
+          and (o.price_id <> '' or o.product_id <> '' and i.product_id = ''
+            -- One of several items of a name that isn't their price's may be a line whose own item isn't there.
+            or i.alike > 1 and o.label <> i.label and not exists (
+              select from items c where c.product_id = o.product_id and c.price_id = '' and c.label = o.label))
           and o.place not in (select place from known_ids)))
         and s.place not in (select place from by_new_ids)
     ), matched_1 as (
@@ -738,6 +744,10 @@ begin
         (t.product_id, t.price_id) = (v_line.product_id, v_line.price_id)
           and (v_line.price_id <> '' or t.ticket_type = v_line.line_key) as is_own,
         l.line_quantity,
+        exists (
+          select from jsonb_array_elements(p_before -> t.order_id) as b
+          where b ->> 'product_id' = t.product_id and b ->> 'price_id' = t.price_id
+            and (t.price_id <> '' or b ->> 'ticket_type' = t.ticket_type)) as was_on_order,
         -- What isn't live has its place whatever happens.
         row_number() over (
           partition by t.product_id, t.price_id, l.line_key
@@ -755,9 +765,9 @@ begin
         coalesce(max(ordinal) filter (where (product_id, price_id) = (v_line.product_id, v_line.price_id)), 0) as top_ordinal
       from tickets
     ), candidates as (
-      select ticket_id, row_number() over (order by rank, ticket_id) as nth
+      select ticket_id, row_number() over (order by product_id <> v_line.product_id, rank, ticket_id) as nth
       from tickets
-      where not is_own and (product_id = '' or price_id = '') and product_id <> 'legacy'
+      where not is_own and (product_id = '' or price_id = '') and product_id <> 'legacy' and was_on_order
         and product_id in ('', v_line.product_id) and price_id in ('', v_line.price_id)
         and (line_quantity is null or nth_of_line > line_quantity and rank < 3)
         and case v_line.round
@@ -789,8 +799,8 @@ grant execute on function public.await_orders(jsonb) to service_role;
 revoke all on function sync_internal.lock_memory(text, text[]) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.lock_memory(text, text[]) to service_role;
 
-revoke all on function sync_internal.judge_orders(text, jsonb) from public, anon, authenticated, service_role;
-grant execute on function sync_internal.judge_orders(text, jsonb) to service_role;
+revoke all on function sync_internal.judge_reads(text, jsonb) from public, anon, authenticated, service_role;
+grant execute on function sync_internal.judge_reads(text, jsonb) to service_role;
 
 revoke all on function sync_internal.upsert_issues(jsonb, text[]) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.upsert_issues(jsonb, text[]) to service_role;

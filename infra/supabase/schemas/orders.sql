@@ -45,7 +45,8 @@ begin
     from asked a
     join public.sync_order_memory m on m.location_id = v_location and m.order_id = a.order_id
   ), claimed as (
-    update public.sync_order_memory as m set claimed_until = v_now + v_claim
+    -- Who is awaited is here: a notice that comes from now on may know more than its fetch.
+    update public.sync_order_memory as m set claimed_until = v_now + v_claim, awaited_until = null
     from judged j
     where m.location_id = v_location and m.order_id = j.order_id
       and not coalesce(j.is_served, false) and not coalesce(j.is_busy, false)
@@ -168,7 +169,7 @@ begin
 
   -- One statement from here, begun after the locks: it decides by what is true now, and writes what it decided.
   with judged as materialized (
-    select * from sync_internal.judge_orders(v_location, sync_internal.without_forgotten(v_location, v_orders))
+    select * from sync_internal.judge_reads(v_location, sync_internal.without_forgotten(v_location, v_orders))
   ), written as (
     insert into public.ghl_qr_orders as o (
       order_id, location_id, total_paid, payment_status, payment_currency, order_status, contact_id,
@@ -264,7 +265,7 @@ grant execute on function sync_internal.shown_otherwise(jsonb, public.ghl_qr_ord
 -- `next` is the whole row as it should be; `lines_before` the stored lines, if tickets may go over from them to the next ones;
 -- `lines_hash` names the lines as read, if not all of them was applied; `incomplete` says that another read of the same version may
 -- tell more. (plpgsql, as elsewhere, because it keeps its plan between calls.)
-create or replace function sync_internal.judge_orders(p_location text, orders jsonb)
+create or replace function sync_internal.judge_reads(p_location text, orders jsonb)
 returns table (
   order_id text, result text, reason text, fetched_at timestamptz, source_updated_at timestamptz,
   remember_only boolean, keeps_lines boolean, due boolean, product_ids text[], valid boolean,
@@ -342,9 +343,10 @@ begin
     select g.*, matched.lines is not null and (matched.lines ->> 'unclear')::boolean as is_unclear,
       jsonb_populate_record(g.stored,
         case
+          -- Unpaid, the original app's tickets are no good, whoever they belong to.
+          when g.keeps_original and not g.is_entitled
+            then coalesce(g."row", '{}') || '{"lines": [], "ticket_quantities": {}}'
           when g.keeps_lines then coalesce(g."row", '{}') - v_event
-            -- Unpaid, the original app's tickets are no good, whoever they belong to.
-            || case when g.keeps_original and not g.is_entitled then '{"lines": [], "ticket_quantities": {}}' else '{}' end::jsonb
           when matched.lines is not null then
             coalesce(g."row", '{}') - case when event.is_kept then v_event else '{}' end || jsonb_build_object(
               'lines', matched.lines -> 'lines', 'ticket_quantities', sync_internal.quantities_by_label(matched.lines -> 'lines'))
@@ -426,8 +428,8 @@ begin
 end
 $$;
 
-revoke all on function sync_internal.judge_orders(text, jsonb) from public, anon, authenticated;
-grant execute on function sync_internal.judge_orders(text, jsonb) to service_role;
+revoke all on function sync_internal.judge_reads(text, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.judge_reads(text, jsonb) to service_role;
 
 -- The issues of a read, and those of what was kept (`kept`, codes): each said once, in the words of what was done about it.
 create or replace function sync_internal.upsert_issues(issues jsonb, kept text[]) returns jsonb
@@ -480,7 +482,8 @@ begin
     with items as (
       select i.position, coalesce(i.line ->> 'product_id', '') as product_id, coalesce(i.line ->> 'price_id', '') as price_id,
         i.line ->> 'ticket_type' as label, (i.line ->> 'quantity')::int as quantity,
-        coalesce((i.line ->> 'price_named')::boolean, true) as is_named
+        coalesce((i.line ->> 'price_named')::boolean, true) as is_named,
+        count(*) over (partition by i.line ->> 'product_id', i.line ->> 'price_id', i.line ->> 'ticket_type') as alike
       from jsonb_array_elements(p_lines) with ordinality as i (line, position)
     ), stored as (
       select s.place, coalesce(s.line ->> 'product_id', '') as product_id, coalesce(s.line ->> 'price_id', '') as price_id,
@@ -506,7 +509,10 @@ begin
       where i.price_id = '' and (i.is_named or not exists (
         select from stored o
         where sync_internal.may_be_same(i.product_id, o.product_id)
-          and (o.price_id <> '' or o.product_id <> '' and i.product_id = '')
+          and (o.price_id <> '' or o.product_id <> '' and i.product_id = ''
+            -- One of several items of a name that isn't their price's may be a line whose own item isn't there.
+            or i.alike > 1 and o.label <> i.label and not exists (
+              select from items c where c.product_id = o.product_id and c.price_id = '' and c.label = o.label))
           and o.place not in (select place from known_ids)))
         and s.place not in (select place from by_new_ids)
     ), matched_1 as (

@@ -299,9 +299,9 @@ grant execute on function sync_internal.adopt_by_label(text[], boolean) to servi
 
 -- Ids that GHL left out of an order are there now, or a line without a price id has another label: its tickets go over to the
 -- line as it is called now, whatever their status. Places are those of lines that weren't on the order before (p_before: {order_id:
--- the lines before}), up to each line's quantity; tickets those without an id of lines that are gone, and of lines that are left the
+-- the lines before}), up to each line's quantity; tickets those without an id of lines that are gone with this read, and of lines that are left the
 -- live and validated ones beyond the quantity. By the exact label first, then trimmed and case-folded, then any of the product;
--- validated before live before the rest, each by ticket_id.
+-- those that have the product first, validated before live before the rest, each by ticket_id.
 -- Ordinals are new, since a cancelled ticket may have the old one; ticket_id stays for good.
 -- Locks the orders' tickets by ticket_id; the caller holds the locks of the orders.
 create or replace function sync_internal.take_on_tickets(p_before jsonb) returns void
@@ -327,6 +327,10 @@ begin
         (t.product_id, t.price_id) = (v_line.product_id, v_line.price_id)
           and (v_line.price_id <> '' or t.ticket_type = v_line.line_key) as is_own,
         l.line_quantity,
+        exists (
+          select from jsonb_array_elements(p_before -> t.order_id) as b
+          where b ->> 'product_id' = t.product_id and b ->> 'price_id' = t.price_id
+            and (t.price_id <> '' or b ->> 'ticket_type' = t.ticket_type)) as was_on_order,
         -- What isn't live has its place whatever happens.
         row_number() over (
           partition by t.product_id, t.price_id, l.line_key
@@ -344,9 +348,9 @@ begin
         coalesce(max(ordinal) filter (where (product_id, price_id) = (v_line.product_id, v_line.price_id)), 0) as top_ordinal
       from tickets
     ), candidates as (
-      select ticket_id, row_number() over (order by rank, ticket_id) as nth
+      select ticket_id, row_number() over (order by product_id <> v_line.product_id, rank, ticket_id) as nth
       from tickets
-      where not is_own and (product_id = '' or price_id = '') and product_id <> 'legacy'
+      where not is_own and (product_id = '' or price_id = '') and product_id <> 'legacy' and was_on_order
         and product_id in ('', v_line.product_id) and price_id in ('', v_line.price_id)
         and (line_quantity is null or nth_of_line > line_quantity and rank < 3)
         and case v_line.round

@@ -26,7 +26,7 @@
 //!
 //! | rule | file |
 //! |---|---|
-//! | is what was read newer than what is stored | `orders.sql` (`judge_orders`) |
+//! | is what was read newer than what is stored | `orders.sql` (`judge_reads`) |
 //! | which stored line an item is that GHL left ids out of | `orders.sql` (`match_lines`) |
 //! | which tickets are added, reinstated, cancelled; which excess goes; adoption; labels | `tickets.sql` (`reconcile`) |
 //! | which calls to GHL may be made now | `limiter.sql` (`acquire_slots`) |

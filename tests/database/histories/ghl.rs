@@ -260,13 +260,16 @@ impl Hides {
 
 impl Read {
     /// What can be odd about a read.
-    pub(super) fn spoil(&mut self, random: &mut StdRng) {
+    pub(super) fn spoil(&mut self, random: &mut StdRng, may_change: Changes) {
         match random.random_range(0..24) {
             0..=1 => {
                 self.readable = false;
                 self.lines.clear();
             }
-            2..=4 => self.lines.iter_mut().filter(|_| random.random_bool(0.6)).for_each(|line| line.quantity = None),
+            // A new line of unknown quantity gives none, whosever tickets there are.
+            2..=4 if may_change != Changes::Names => {
+                self.lines.iter_mut().filter(|_| random.random_bool(0.6)).for_each(|line| line.quantity = None)
+            }
             5 => self.stamp = None,
             6 => self.valid = false,
             7 => self.remember_only = true,

@@ -14,7 +14,7 @@ pub(super) const PATIENCE: u32 = 15 * 60;
 pub(super) struct Row {
     /// None: no such row.
     stored: Option<Stored>,
-    /// The last read that was applied left something unclear.
+    /// The last read that was applied left something unclear, or had an item without a price id that was taken for a line with one.
     pub(super) is_unclear: bool,
     /// Tickets of the original app that no line has.
     pub(super) has_original_tickets: bool,
@@ -120,6 +120,10 @@ impl Row {
         let stays_paid = !is_new && stored.stays_paid(read);
         let payment = if stays_paid { Payment::Paid } else { read.payment };
         let is_paid = payment == Payment::Paid;
+        let partners = stored.partners(&read.lines);
+        let before = stored.lines.clone().unwrap_or_default();
+        let mut pairs = read.lines.iter().zip(partners).filter_map(|(item, place)| Some((item, before.get(place?)?)));
+        let is_taken_for_another = pairs.any(|(item, line)| item.price.is_empty() && !line.price.is_empty());
         let lines = if !is_new && stored.keeps_lines(read, is_paid) {
             issues.extend(is_paid.then_some("lines_unreadable"));
             stored.lines.clone()
@@ -140,7 +144,7 @@ impl Row {
         }
         stored.version = Some(Version { stamp, read_at, payment });
         stored.lines = lines;
-        self.is_unclear = issues.contains(&"lines_unclear");
+        self.is_unclear = issues.contains(&"lines_unclear") || is_taken_for_another;
         (if unchanged { "unchanged" } else { "written" }, issues)
     }
 }
@@ -220,7 +224,13 @@ impl Stored {
         }
         let by_ids = partner.clone();
         for (item, partner) in items.iter().zip(&mut partner) {
-            let other = |line: &Line| !line.price.is_empty() || item.product.is_empty() && !line.product.is_empty();
+            let alike = items.iter().filter(|other| other.key() == item.key()).count();
+            let is_there = |line: &Line| items.iter().any(|other| other.key() == line.key());
+            let other = |line: &Line| {
+                !line.price.is_empty()
+                    || item.product.is_empty() && !line.product.is_empty()
+                    || alike > 1 && line.label != item.label && !is_there(line)
+            };
             let may_be_another = find(&|line| may_be_same(item.product, line.product) && other(line));
             let is_clear = item.named || may_be_another.into_iter().all(|place| taken(&by_ids, place));
             if item.price.is_empty() && is_clear {

@@ -215,10 +215,14 @@ impl Engine<'_> {
         let worth = |awaited: u64, left: u64, waits_since: Option<u64>| {
             let more = steps.iter().filter(|(_, calls)| *calls > awaited);
             let first = more.clone().map(|(at, _)| *at).min()?;
-            let until = waits_since.map_or(first + longest_wait, |since| (since + longest_wait).saturating_sub(now).max(first));
+            let until =
+                waits_since.map_or(first + longest_wait, |since| (since + longest_wait).saturating_sub(now).max(first));
             let soon = more.filter(|(at, _)| *at <= until);
             let enough = awaited + self.deployed.worth_a_message.min(left.max(1));
-            soon.clone().find(|(_, calls)| *calls >= enough).or_else(|| soon.max_by_key(|(at, _)| *at)).map(|(at, _)| *at)
+            soon.clone()
+                .find(|(_, calls)| *calls >= enough)
+                .or_else(|| soon.max_by_key(|(at, _)| *at))
+                .map(|(at, _)| *at)
         };
         let free_at = worth(awaited, found.recorded, found.waits_since);
         let soon = steps.iter().filter(|(at, _)| *at <= ahead).map(|(_, calls)| *calls).max().unwrap_or(0);
@@ -229,11 +233,8 @@ impl Engine<'_> {
         if orders > 0 {
             found.waits_since = None;
         }
-        let next = if orders < free {
-            Some(500)
-        } else {
-            worth(awaited + orders, found.recorded - orders, found.waits_since)
-        };
+        let next =
+            if orders < free { Some(500) } else { worth(awaited + orders, found.recorded - orders, found.waits_since) };
         found.recorded -= orders;
         if orders > 0 {
             found.calls_at.0 = self.now + free_in;

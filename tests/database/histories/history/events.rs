@@ -41,7 +41,7 @@ impl History {
             10..=18 => {
                 self.second += 1;
                 let mut read = self.ghl.read(self.second);
-                read.spoil(&mut self.random);
+                read.spoil(&mut self.random, self.changes);
                 read.force &= self.changes == Changes::All;
                 self.note("read", format!(": {read:?}"));
                 self.reads.push(read);
@@ -156,7 +156,7 @@ impl History {
         let mut last = self.ghl.read(self.second);
         if self.random.random_bool(0.2) {
             let whole = last.clone();
-            last.spoil(&mut self.random);
+            last.spoil(&mut self.random, self.changes);
             last = Read { stamp: whole.stamp, valid: true, remember_only: false, ..last };
         } else {
             last.force = self.random.random_bool(0.1) && self.changes == Changes::All;
