@@ -29,8 +29,8 @@ async fn run(world: &World, changed: usize) -> (f64, f64, counting::Calls) {
     assert_eq!((row["state"].as_str(), row["failed"].as_u64()), (Some("Delay"), Some(0)), "{row}");
     world.database.end_cooldown().await;
     let calls = calls(world).await;
-    // What can't be done at once: products, the sweep's page, the first page, which tells how many there are, the others, and what changed.
-    let steps = if changed == 0 { 4.0 } else { 5.0 };
+    // What can't be done at once: products, transactions, the sweep's page, the first page, which tells how many there are, the others, and what changed.
+    let steps = if changed == 0 { 5.0 } else { 6.0 };
     let latency = crate::GHL_LATENCY_MS as f64 / 1000.0;
     (seconds(&row), (windows(calls.to_ghl()) + latency).max(steps * latency), calls)
 }
@@ -40,7 +40,7 @@ pub(crate) fn pages(listed: u64) -> u64 {
     1 + listed.saturating_sub(u64::from(PAGE_SIZE)).div_ceil(u64::from(PAGE_SIZE - OVERLAP))
 }
 
-/// Exactly the calls that are needed: pages, a page of products, the sweep's two pages, and what changed.
+/// Exactly the calls that are needed: pages, a page of products and of transactions, the sweep's two pages, and what changed.
 pub(crate) async fn assert_counts(world: &World) {
     let all = world.ghl.census().await.all.len() as u64;
     for changed in [0, 15] {
@@ -48,8 +48,9 @@ pub(crate) async fn assert_counts(world: &World) {
         let of = |endpoint: &str| calls.ghl.get(endpoint).copied().unwrap_or(0);
         println!("incremental with {changed} changed: {:?}", calls.ghl);
         // The orders that are refunded are listed once more, on one page, and another shows that no more follow.
-        let found = (of("list"), of("products"), of("detail"));
-        assert_eq!(found, (pages(all) + 2, 1, changed as u64), "{:?}", calls.ghl);
+        let found = (of("list"), of("products"), of("detail"), of("transactions"));
+        // None is of the last two days.
+        assert_eq!(found, (pages(all) + 2, 1, changed as u64, 1), "{:?}", calls.ghl);
         assert_eq!(calls.throttled, 0);
     }
 }
@@ -66,7 +67,7 @@ pub(crate) async fn measure(world: &World, report: &mut Report, largest: u32) {
     let mut rows = Vec::new();
     for (changed, goal) in [(0, 2.0), (all / 10, 1.10)] {
         let (seconds, bound, calls) = run(world, changed).await;
-        let expected = pages(world.ghl.census().await.all.len() as u64) + 2 + changed as u64;
+        let expected = pages(world.ghl.census().await.all.len() as u64) + 3 + changed as u64;
         let what = format!("incremental sync, {changed} of {all} changed");
         println!("{what}: {seconds:.1} s, {:?}", calls.ghl);
         let told = format!("{seconds:.1} s of {bound:.1} s; database calls by function: {:?}", calls.database);
@@ -93,8 +94,8 @@ fn row(what: &str, calls: &counting::Calls, expected: u64, seconds: f64, bound: 
 fn section(report: &mut Report, title: &str, rows: Vec<Vec<String>>) {
     report.section(
         title,
-        "The bound is the larger of the windows that all calls need, and of the latencies of what can't be done at once: products, the \
-         sweep's page, the first page, the other pages, what changed.",
+        "The bound is the larger of the windows that all calls need, and of the latencies of what can't be done at once: products, \
+         transactions, the sweep's page, the first page, the other pages, what changed.",
         &["changed", "calls to GHL", "pages + changed", "T (s)", "bound (s)", "T / bound", "database calls per call to GHL", "429s"],
         rows,
     );
@@ -119,7 +120,7 @@ pub(crate) async fn measure_unchanged(world: &World, report: &mut Report) {
     section(
         report,
         "Incremental sync of very many",
-        vec![row(&format!("0 of {listed}"), &calls, pages(listed) + 2, seconds, bound)],
+        vec![row(&format!("0 of {listed}"), &calls, pages(listed) + 3, seconds, bound)],
     );
 }
 

@@ -34,12 +34,21 @@ const CONNECTIONS: usize = 2;
 const CI_SEED: u64 = 744_153_501;
 
 /// What the histories are about: without any of these, they would pass for nothing.
-const MUST_HAPPEN: [&str; 36] = [
+const MUST_HAPPEN: [&str; 59] = [
     "quantity",
     "renamed",
     "line removed",
+    "a product vanishes",
+    "a price vanishes",
+    "a price's name vanishes",
+    "ids are back",
+    "from now on only ids vanish and come back",
+    "from now on all ids are there",
+    "numbers compared",
+    "taken on",
     "all lines gone",
     "no longer paid",
+    "a status nobody knows",
     "paid again",
     "updatedAt in the future",
     "updatedAt back from the future",
@@ -51,6 +60,9 @@ const MUST_HAPPEN: [&str; 36] = [
     "stale",
     "skipped",
     "lines_unreadable",
+    "lines_unclear",
+    "original_tickets_unclear",
+    "status_unclear",
     "older_version_applied",
     "due",
     "not due",
@@ -70,6 +82,17 @@ const MUST_HAPPEN: [&str; 36] = [
     "refused",
     "undone",
     "nothing to undo",
+    "told again",
+    "a used scan",
+    "another ticket's scan",
+    "cancelled by hand",
+    "cancelled by hand again",
+    "cancelling an admitted ticket",
+    "cancelling what sync cancelled",
+    "reinstated by hand",
+    "reinstated by hand again",
+    "no place to reinstate",
+    "nothing to reinstate",
     "last read",
 ];
 

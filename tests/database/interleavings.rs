@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::forgetting::{forget, order_of};
 use crate::harness::{LOCATION, TestDatabase, call, try_call};
 use crate::orders::{assert_in_step, line, order, reconcile, sync, tickets, upsert, with};
 
@@ -62,6 +63,21 @@ async fn a_scan_under_way_counts() {
     assert_in_step(&database).await;
 }
 
+/// The scan's lock: another ticket of the same name, which no lock of an order keeps apart, isn't admitted beside it.
+#[tokio::test]
+async fn of_two_tickets_under_one_scan_id_one_is_admitted() {
+    let database = TestDatabase::new().await;
+    for id in ["o1", "o2"] {
+        sync(&database, order(id, &[line("p1", "vip", "VIP", 1)])).await;
+    }
+    let scan = |ticket: u32| json!({"ticket_id": ticket, "by": "gate", "scan_id": "scan-0001"});
+    let second = call_while_open(&database, &calling("validate_ticket", scan(1)), "validate_ticket", scan(2)).await;
+    assert_eq!(second["result"], "scan_id_reused");
+    assert_eq!(tickets(&database, "o2").await, ["VIP/live"]);
+    let again = call_while_open(&database, &calling("validate_ticket", scan(1)), "validate_ticket", scan(1)).await;
+    assert_eq!((&again["result"], &again["repeated"]), (&json!("admitted"), &json!(true)));
+}
+
 /// The memory's lock: the order's own row doesn't exist yet, and the stale guard has nothing to compare with.
 #[tokio::test]
 async fn of_two_first_reads_at_once_the_older_is_stale() {
@@ -72,6 +88,53 @@ async fn of_two_first_reads_at_once_the_older_is_stale() {
     let answer = call_while_open(&database, &statement, "upsert_orders", json!({"orders": [older]})).await;
     assert_eq!(answer["orders"][0]["result"], "stale");
     assert_eq!(reconcile(&database, "o1").await["added"], 2);
+}
+
+/// The contact's door: a new order that is being written has no row yet that could be blanked, and its writer can't see the mark.
+#[tokio::test]
+async fn who_is_forgotten_while_their_order_is_written_is_forgotten_there_too() {
+    let database = TestDatabase::new().await;
+    // Else they would wait for the location's first row.
+    upsert(&database, order_of(Some("ben"), "o0", 1)).await;
+    let statement = calling("upsert_orders", json!({"orders": [order_of(Some("ada"), "o1", 1)]}));
+    let request = json!({"contact_id": "ada", "by": "admin-1"});
+    let marked = call_while_open(&database, &statement, "forget_contact", request).await;
+    assert_eq!(marked["done"], false);
+    assert_eq!(forget(&database, "ada").await["orders"], 1);
+    let told = "select count(*) from ghl_qr_orders where contact_id = 'ada' and contact_firstname is not null";
+    assert_eq!(database.value(told).await, 0);
+}
+
+/// The same the other way round: who comes while the mark is made waits for it.
+#[tokio::test]
+async fn an_order_that_comes_while_its_buyer_is_forgotten_is_written_without_them() {
+    let database = TestDatabase::new().await;
+    upsert(&database, order_of(Some("ben"), "o0", 1)).await;
+    let statement = calling("forget_contact", json!({"contact_id": "ada", "by": "admin-1"}));
+    let request = json!({"orders": [order_of(Some("ada"), "o1", 1)]});
+    let written = call_while_open(&database, &statement, "upsert_orders", request).await;
+    assert_eq!(written["orders"][0]["result"], "written");
+    let told = "select count(*) from ghl_qr_orders where contact_id = 'ada' and contact_firstname is not null";
+    assert_eq!(database.value(told).await, 0);
+    assert_eq!(forget(&database, "ada").await["orders"], 1);
+}
+
+/// The order's lock: a scan or a sync of an order that is being blanked waits, and the other way round; both take orders by their ids.
+#[tokio::test]
+async fn orders_are_blanked_after_whoever_writes_them() {
+    let database = TestDatabase::new().await;
+    for id in ["o1", "o2"] {
+        sync(&database, order_of(Some("ada"), id, 1)).await;
+    }
+    let request = json!({"contact_id": "ada", "by": "admin-1"});
+    database.call("forget_contact", request.clone()).await;
+    let more = with(order_of(Some("ada"), "o2", 4), json!({"source_updated_at": "2026-03-02T00:00:00Z"}));
+    let statement = calling("upsert_orders", json!({"orders": [more]}));
+    let answer = call_while_open(&database, &statement, "forget_contact", request).await;
+    assert_eq!((&answer["orders"], &answer["done"]), (&json!(2), &json!(true)));
+    let told = "select count(*) from ghl_qr_orders where contact_firstname is not null";
+    assert_eq!(database.value(told).await, 0);
+    assert_eq!(reconcile(&database, "o2").await["added"], 3, "what was written stays");
 }
 
 /// An upsert and a reconciliation of the same order: whoever comes second sees what the first did.

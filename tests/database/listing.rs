@@ -18,7 +18,15 @@ async fn seasoned() -> TestDatabase {
     upsert(&database, order("due", &[line("p1", "vip", "VIP", 1)])).await;
     sync(&database, order("touched", &[line("p1", "vip", "VIP", 1)])).await;
     database.execute("delete from ghl_qr_tickets where order_id = 'touched'").await;
-    upsert(&database, with(order("invalid", &[]), json!({"valid": false, "product_ids": ["p9"]}))).await;
+    let other = [line("p9", "mug", "Mug", 1)];
+    upsert(&database, with(order("invalid", &other), json!({"valid": false, "product_ids": ["p9"]}))).await;
+    upsert(
+        &database,
+        with(order("unreadable", &[]), json!({"valid": false, "product_ids": [], "lines_readable": false})),
+    )
+    .await;
+    let lost = [line("", "vip", "VIP", 1), line("p9", "mug", "Mug", 1)];
+    upsert(&database, with(order("productless", &lost), json!({"valid": false, "product_ids": ["p9"]}))).await;
     sync(&database, order("failing", &[line("p1", "vip", "VIP", 1)])).await;
     let failure = json!({"order_id": "failing", "cause": "webhook", "class": "permanent", "code": "x", "reason": "y", "attempts": 5});
     database.call("record_failures", json!({"failures": [failure]})).await;
@@ -67,6 +75,9 @@ async fn what_each_kind_fetches() {
         ("failing", SAME, "fetch", "fetch", "synced"),
         ("invalid", SAME, "skipped", "skipped", "skipped"),
         ("invalid", NEWER, "fetch", "fetch", "skipped"),
+        // They may be ours: a full run looks again, whatever updatedAt says.
+        ("unreadable", SAME, "fetch", "skipped", "skipped"),
+        ("productless", SAME, "fetch", "skipped", "skipped"),
         ("remembered", SAME, "fetch", "fetch", "synced"),
     ];
     for (id, stamp, full, incremental, valid_list) in cases {

@@ -16,14 +16,19 @@
 //! | `upserts` | stale guard, unchanged rows, lines that can't be read, validity |
 //! | `reconciling` | tickets against lines: add, cancel, reinstate, relabel, external changes |
 //! | `adoption` | tickets of the original app |
+//! | `identity` | lines and tickets when GHL leaves ids out, and when they appear |
 //! | `dispatch` | orders go when there are calls for them, are given back, go alone when silent |
 //! | `listing` | what each kind of run fetches, skips or takes for unchanged |
+//! | `refunds` | what transactions tell of refunds is taken once |
 //! | `growth` | what runs leave in the database |
 //! | `million` | no statement grows with the orders |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
 //! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
-//! | `gate` | one admission per ticket |
+//! | `gate` | one admission per ticket; a scan that is sent again; an undo of one admission |
+//! | `lost_scans` | however many answers are lost, whoever holds a live ticket is admitted once |
+//! | `by_hand` | tickets that admins cancel and reinstate |
+//! | `forgetting` | who is forgotten stays so, whoever writes, and their tickets admit |
 //! | `upkeep` | failures, products, connections, purge |
 //! | `privileges` | what the anonymous key can do: nothing; what the server can do: all that it needs |
 //! | `limits` | what a project cuts off: statements of more than 8 s, rows above a thousand |
@@ -43,19 +48,23 @@
 
 mod adoption;
 mod budget;
+mod by_hand;
 mod catalogues;
 mod clock;
 mod dispatch;
+mod forgetting;
 mod gate;
 mod growth;
 mod harness;
 mod histories;
+mod identity;
 mod interleavings;
 mod limiter;
 mod limiter_bounds;
 mod limiter_model;
 mod limits;
 mod listing;
+mod lost_scans;
 mod migrating;
 mod migrations;
 mod million;
@@ -66,6 +75,7 @@ mod privileges;
 mod projects;
 mod publications;
 mod reconciling;
+mod refunds;
 mod reports;
 mod runs;
 mod through_postgrest;

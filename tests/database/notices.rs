@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
 use crate::harness::{TestDatabase, call};
-use crate::orders::{READ_AT, line, order, reconcile, upsert, with};
+use crate::orders::{READ_AT, line, order, reconcile, sync, upsert, with};
 
 /// Asks about notices, each `{order_id, sent_at, received_at?, first_try?}`.
 async fn plan(database: &TestDatabase, notices: Value) -> Value {
@@ -113,4 +113,85 @@ async fn of_many_at_once_one_fetches() {
     }
     let plans = workers.join_all().await;
     assert_eq!(plans.iter().filter(|plan| plan["busy"] == json!([])).count(), 1);
+}
+
+/// One message waits and will fetch it; what the others say, that fetch will know.
+#[tokio::test]
+async fn an_order_that_ghl_does_not_know_costs_one_fetch_for_each_wait() {
+    let database = TestDatabase::new().await;
+    let notice = async |first_try: bool| {
+        let sent_at = from_now(&database, 0).await;
+        plan(&database, json!([{"order_id": "o1", "sent_at": sent_at, "first_try": first_try}])).await
+    };
+    let fetches = json!({"served": [], "busy": []});
+    assert_eq!(notice(true).await, fetches);
+    database
+        .call("await_orders", json!({"orders": [{"order_id": "o1", "in_ms": 60_000}, {"order_id": "o2", "in_ms": 0}]}))
+        .await;
+    for _ in 0..3 {
+        assert_eq!(notice(true).await, json!({"served": ["o1"], "busy": []}), "the message that waits will fetch it");
+    }
+    assert_eq!(notice(false).await, fetches, "this is the one that waited");
+    assert_eq!(notice(true).await["busy"], json!(["o1"]), "and is fetching it: a later notice may know more");
+    database.call("await_orders", json!({"orders": [{"order_id": "o1", "in_ms": 60_000}]})).await;
+    // It appears.
+    upsert(&database, order("o1", &[line("p1", "vip", "VIP", 1)])).await;
+    assert_eq!(notice(true).await, fetches, "what changes after that is fetched");
+    // A message that died keeps nobody waiting.
+    database.call("await_orders", json!({"orders": [{"order_id": "o1", "in_ms": 0}]})).await;
+    assert_eq!(notice(true).await, fetches);
+}
+
+#[tokio::test]
+async fn an_order_that_never_existed_leaves_no_memory() {
+    let database = TestDatabase::new().await;
+    let failure = |id: &str, code: &str| json!({"order_id": id, "run_id": null, "cause": "webhook", "class": "permanent", "code": code, "reason": "x", "attempts": 5});
+    let remembered = "select coalesce(jsonb_agg(order_id order by order_id), '[]') from sync_order_memory";
+    sync(&database, order("read once", &[line("p1", "vip", "VIP", 1)])).await;
+    let notices: Vec<_> = ["never", "busy", "read once", "unread"]
+        .map(|id| json!({"order_id": id, "sent_at": READ_AT, "first_try": true}))
+        .to_vec();
+    plan(&database, json!(notices)).await;
+    let other = database.another_server().await;
+    other.batch_execute("begin").await.unwrap();
+    other.execute("select from public.sync_order_memory where order_id = 'busy' for update", &[]).await.unwrap();
+    let failures = [
+        failure("never", "order_not_found"),
+        failure("busy", "order_not_found"),
+        failure("read once", "order_not_found"),
+        failure("unread", "ghl_unavailable"),
+    ];
+    database.call("record_failures", json!({"failures": failures})).await;
+    assert_eq!(database.value(remembered).await, json!(["busy", "read once", "unread"]), "nobody is waited for");
+    other.batch_execute("rollback").await.unwrap();
+
+    database.call("purge", json!({"limit": 100})).await;
+    assert_eq!(database.value(remembered).await, json!(["busy", "read once", "unread"]), "not at once");
+    database.execute("update sync_failures set last_try_at = now() - interval '2 hours'").await;
+    database.call("purge", json!({"limit": 100})).await;
+    assert_eq!(database.value(remembered).await, json!(["read once"]));
+    database.execute("update sync_failures set last_try_at = now() - interval '31 days'").await;
+    database.call("purge", json!({"limit": 100})).await;
+    let standing = "select jsonb_agg(order_id order by order_id) from sync_failures";
+    assert_eq!(database.value(standing).await, json!(["read once", "unread"]), "what GHL has, and what it may have");
+}
+
+/// Forgotten in between, it is remembered and locked anew.
+#[tokio::test]
+async fn an_order_that_is_forgotten_meanwhile_is_locked_all_the_same() {
+    let database = TestDatabase::new().await;
+    plan(&database, json!([{"order_id": "o1", "sent_at": READ_AT}])).await;
+    let other = database.another_server().await;
+    other.batch_execute("begin; delete from public.sync_order_memory where order_id = 'o1'").await.unwrap();
+    let writer = database.another_server().await;
+    let upserts = tokio::spawn(async move {
+        call(&writer, "upsert_orders", json!({"orders": [order("o1", &[line("p1", "vip", "VIP", 1)])]})).await
+    });
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    other.batch_execute("commit").await.unwrap();
+    assert_eq!(upserts.await.unwrap()["orders"][0]["result"], "written");
+    assert_eq!(
+        database.value("select jsonb_agg(fetched_at) from sync_order_memory").await,
+        json!(["2026-03-01T10:00:00+00:00"])
+    );
 }

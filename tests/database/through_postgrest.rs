@@ -19,8 +19,8 @@ use std::time::Instant;
 use domain::FailureClass;
 use evening::Evening;
 use people::Tables;
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use tokio::task::JoinSet;
 use writer::Writer;
 
@@ -93,7 +93,12 @@ async fn turn(role: Role, writer: &mut Writer, tables: &Tables) -> Result<(), Tr
         Role::Watch => writer.watch().await?,
         Role::Gate => {
             if let Some(ticket) = tables.ticket(&evening, &mut writer.random).await? {
-                people::admit(&writer.database, &evening, ticket, &mut writer.random).await?;
+                let (database, random) = (&writer.database, &mut writer.random);
+                if random.random_ratio(1, 6) {
+                    people::decide(database, &evening, ticket, random).await?;
+                } else {
+                    people::admit(database, &evening, ticket, random).await?;
+                }
             }
         }
         Role::Scanner => people::scan(tables, &evening, &mut writer.random).await?,

@@ -161,3 +161,51 @@ async fn a_run_reports_order_by_order_what_it_found_out_of_step() {
     );
     assert_eq!(second["next"], Value::Null);
 }
+
+/// What is forced later than it was asked for is what the admin had seen, or nothing.
+#[tokio::test]
+async fn only_lines_that_were_seen_are_forced() {
+    let database = TestDatabase::new().await;
+    let two = [line("p1", "vip", "VIP", 2)];
+    sync(&database, version(0, &two)).await;
+    let none = version(1, &[]);
+    let unknown_quantity = version(1, &[unknown("p1", "vip", "VIP")]);
+    let before = database.value("clock_timestamp() - interval '1 second'").await;
+    let seen = upsert(&database, none.clone()).await;
+    assert_eq!(seen["result"], "written");
+    let after = database.value("clock_timestamp() + interval '1 second'").await;
+    let codes = |result: &Value| -> Vec<String> {
+        let issues = result["issues"].as_array().unwrap();
+        issues.iter().map(|issue| issue["code"].as_str().unwrap().to_owned()).collect()
+    };
+    let by_hash = |read: &Value| with(read.clone(), json!({"force": true, "force_lines": seen["lines_hash"]}));
+    let asked_at = |read: &Value, at: &Value| with(read.clone(), json!({"force": true, "force_asked_at": at}));
+    for refused in [by_hash(&unknown_quantity), asked_at(&unknown_quantity, &after), asked_at(&none, &before)] {
+        // The lines that were reported last are those of the first read again.
+        upsert(&database, none.clone()).await;
+        let result = upsert(&database, refused.clone()).await;
+        assert!(codes(&result).contains(&"force_outdated".to_owned()), "{refused} {result}");
+        assert_eq!(reconcile(&database, "o1").await["kept"], 2);
+        database.execute("update sync_order_memory set lines_since = now()").await;
+    }
+    // Nothing is wrong with these lines, so nothing was to be seen.
+    let whole = asked_at(&version(1, &two), &after);
+    assert_eq!(codes(&upsert(&database, whole).await), ["force_outdated"]);
+
+    upsert(&database, none.clone()).await;
+    database.execute("update sync_order_memory set lines_since = now() - interval '10 seconds'").await;
+    assert_eq!(
+        codes(&upsert(&database, asked_at(&none, &before)).await),
+        [""; 0],
+        "asked for after they were reported"
+    );
+    assert_eq!(reconcile(&database, "o1").await["cancelled"], 2);
+
+    sync(&database, with(version(2, &two), json!({}))).await;
+    // Beside a run's read of the same order in the same batch.
+    let plain = with(version(3, &[]), json!({"fetched_at": "2026-03-01T10:05:00Z"}));
+    let forced = with(version(3, &[]), json!({"force": true, "force_lines": seen["lines_hash"]}));
+    let answer = database.call("upsert_orders", json!({"orders": [plain, forced]})).await;
+    assert_eq!(answer["orders"][0]["issues"], json!([]));
+    assert_eq!(reconcile(&database, "o1").await["cancelled"], 2);
+}

@@ -51,6 +51,22 @@ async fn the_product_list_is_replaced() {
 }
 
 #[tokio::test]
+async fn a_product_list_that_is_not_whole_removes_none() {
+    let database = TestDatabase::new().await;
+    let replace = async |ids: &[&str], whole: Value| {
+        let products: Vec<_> = ids.iter().map(|id| json!({"product_id": id, "name": id})).collect();
+        let answer = database.call("replace_products", json!({"products": products, "whole": whole})).await;
+        assert_eq!(answer["product_ids"], database.call("list_products", json!({})).await["product_ids"]);
+        answer["product_ids"].clone()
+    };
+    assert_eq!(replace(&["a", "b"], json!(true)).await, json!(["a", "b"]));
+    assert_eq!(replace(&["b", "c"], json!(false)).await, json!(["a", "b", "c"]));
+    assert_eq!(replace(&[], json!(false)).await, json!(["a", "b", "c"]));
+    // So the version before calls it.
+    assert_eq!(replace(&["c"], Value::Null).await, json!(["c"]));
+}
+
+#[tokio::test]
 async fn connections_are_capped_per_user_and_in_all() {
     let database = TestDatabase::new().await;
     let add = |id: &str, user: &str, expires: &str| {

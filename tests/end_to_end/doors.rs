@@ -15,7 +15,7 @@ fn routes(wanted: impl Fn(&docs::Route) -> bool) -> Vec<(Method, String)> {
     assert!(routes.len() > 5, "{routes:?}");
     let with_ids = |path: &str| {
         let path = path.replace("orders/{id}", &format!("orders/{ID}")).replace("runs/{id}", &format!("runs/{RUN}"));
-        path.replace("tickets/{id}", "tickets/1")
+        path.replace("tickets/{id}", "tickets/1").replace("contacts/{id}", &format!("contacts/{ID}"))
     };
     let called = |route: &docs::Route| (route.method.parse().expect("a method"), with_ids(&route.path));
     routes.iter().map(called).collect()

@@ -62,7 +62,10 @@ async fn a_cancelled_run_ends_at_once_and_adds_up() {
 #[tokio::test]
 async fn a_refused_token_stops_the_run_in_words_an_admin_can_act_on() {
     let world = World::with_orders(20).await;
-    world.ghl.fail(json!({ "endpoint": "detail", "skip": 3, "fault": { "kind": "status", "status": 401 } })).await;
+    let revoked = json!({ "kind": "status", "status": 401 });
+    world.ghl.fail(json!({ "endpoint": "detail", "skip": 3, "fault": revoked })).await;
+    // The listing's two pages are there by then.
+    world.ghl.fail(json!({ "endpoint": "list", "skip": 2, "fault": revoked })).await;
     let mut dashboard = Dashboard::open(&world, As::Admin).await;
     let run_id = world.api.start(SYNC).await;
     let told = dashboard.until_told(&run_id, "Error", A_SMALL_RUN).await;

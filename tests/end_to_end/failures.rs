@@ -151,8 +151,8 @@ async fn a_webhook_order_that_fails_stands_among_the_failures_until_it_succeeds(
         if found["orderId"] != id.as_str() {
             return Err(failures.to_string());
         }
-        assert_eq!((&found["class"], &found["cause"]), (&json!("auth"), &json!("webhook")), "{found}");
-        assert!(found["reason"].as_str().unwrap().contains("access token"), "{found}");
+        assert_eq!((&found["class"], &found["cause"]), (&json!("permanent"), &json!("webhook")), "{found}");
+        assert_eq!(found["code"], "order_refused", "the token is good: {found}");
         Ok(())
     })
     .await;

@@ -41,6 +41,100 @@ async fn a_ticket_is_admitted_once_and_a_second_scan_is_told() {
 }
 
 #[tokio::test]
+async fn a_scan_whose_answer_was_lost_is_sent_again() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put_quantity(&id, 2).await;
+    world.api.sync(&id).await;
+    let tickets = world.database.until_tickets(&id, 2, "live").await;
+    let [first, second] = [0, 1].map(|n| tickets[n]["ticket_id"].clone());
+    let scan = async |who, ticket, scan_id: &str| {
+        let body = json!({ "scanId": scan_id, "gate": "Main gate" });
+        world.api.post_json(who, &door(ticket, "validate"), &body).await
+    };
+
+    // At once and later: one answer says that it admits, the others that it did.
+    let scans = join_all((0..4).map(|_| scan(As::Member, &first, "scan-0001"))).await;
+    let bodies: Vec<_> = scans.into_iter().map(tests::api::Answer::ok).collect();
+    assert!(
+        bodies.iter().all(|body| body["result"] == "admitted" && body["ticket"] == bodies[0]["ticket"]),
+        "{bodies:?}"
+    );
+    assert_eq!(bodies.iter().filter(|body| body.get("repeated").is_none()).count(), 1, "{bodies:?}");
+    assert_eq!(scan(As::Member, &first, "scan-0001").await.ok()["repeated"], true);
+    scan(As::Member, &first, "scan-0002").await.refused(409, "already_validated", &["ticket", "validatedAt"]);
+    scan(As::Member, &second, "scan-0001").await.refused(409, "scan_id_reused", &[]);
+    scan(As::Admin, &first, "scan-0001").await.refused(409, "scan_id_reused", &[]);
+    scan(As::Member, &first, "short").await.refused(400, "invalid_scan_id", &[]);
+
+    // The undo names its admission, and may be sent again as well.
+    let that = json!({ "validatedAt": bodies[0]["ticket"]["validatedAt"] });
+    let undo = async |body| world.api.post_json(As::Admin, &door(&first, "undo"), body).await;
+    assert_eq!(undo(&that).await.ok().get("repeated"), None);
+    scan(As::Member, &first, "scan-0001").await.refused(409, "scan_ended", &["ticket"]);
+    scan(As::Member, &first, "scan-0003").await.ok();
+    assert_eq!(undo(&that).await.ok()["repeated"], true);
+    world.database.execute("update public.gate_scans set scanned_at = scanned_at - interval '2 minutes'").await;
+    scan(As::Member, &first, "scan-0003").await.refused(409, "already_validated", &["ticket", "validatedAt"]);
+    let never = json!({ "validatedAt": "2026-05-01T10:00:00.123Z" });
+    undo(&never).await.refused(409, "other_admission", &["ticket", "validatedAt"]);
+}
+
+#[tokio::test]
+async fn an_admin_cancels_and_reinstates_by_hand() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put_quantity(&id, 2).await;
+    world.api.sync(&id).await;
+    let ticket = world.database.until_tickets(&id, 2, "live").await[0]["ticket_id"].clone();
+    let by_hand = async |who, deed: &str, reason: &str| {
+        world.api.post_json(who, &door(&ticket, deed), &json!({ "reason": reason })).await
+    };
+    let statuses = async || {
+        let tickets = world.database.tickets(&id).await;
+        tickets.iter().map(|ticket| ticket["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+
+    by_hand(As::Member, "cancel", "Given back").await.refused(403, "admin_required", &[]);
+    by_hand(As::Admin, "cancel", "").await.refused(400, "invalid_reason", &[]);
+    world.api.post(As::Admin, &door(&ticket, "reinstate")).await.refused(400, "invalid_reason", &[]);
+    by_hand(As::Admin, "reinstate", "Needed").await.refused(409, "not_cancelled", &["ticket"]);
+    let cancelled = by_hand(As::Admin, "cancel", "Given back").await.ok();
+    assert_eq!((&cancelled["result"], &cancelled["ticket"]["status"]), (&json!("cancelled"), &json!("cancelled")));
+    let again = by_hand(As::Admin, "cancel", "Given back").await.ok();
+    assert_eq!((&again["ticket"], &again["repeated"]), (&cancelled["ticket"], &json!(true)));
+    // Sync respects it: neither reinstated nor replaced.
+    world.api.sync(&id).await;
+    assert_eq!(statuses().await, ["cancelled", "live"]);
+    let refused = world.api.post(As::Member, &door(&ticket, "validate")).await;
+    refused.refused(409, "ticket_cancelled", &["reason", "ticket"]);
+    assert!(refused.body["reason"].as_str().unwrap().starts_with("Given back (cancelled by "), "{refused:?}");
+
+    // Not while the order gives it no place.
+    world.ghl.put(&id, json!({ "paymentStatus": "refunded" })).await;
+    world.api.sync(&id).await;
+    let refused = by_hand(As::Admin, "reinstate", "Needed").await;
+    refused.refused(409, "not_entitled", &["reason", "ticket"]);
+    assert_eq!(refused.body["reason"], "refunded", "{refused:?}");
+    world.ghl.put(&id, json!({ "paymentStatus": "paid" })).await;
+    world.api.sync(&id).await;
+    assert_eq!(statuses().await, ["cancelled", "live"]);
+    assert_eq!(by_hand(As::Admin, "reinstate", "Needed").await.ok()["result"], "reinstated");
+    world.api.sync(&id).await;
+    assert_eq!(statuses().await, ["live", "live"]);
+
+    world.api.post(As::Member, &door(&ticket, "validate")).await.ok();
+    by_hand(As::Admin, "cancel", "Given back").await.refused(409, "already_validated", &["ticket", "validatedAt"]);
+    let history = format!(
+        "select reason from public.ghl_qr_ticket_changes where changed_by = 'admin' and ticket_id = {ticket} order by change_id"
+    );
+    let history = world.database.rows(&history).await;
+    assert!(history[0]["reason"].as_str().unwrap().starts_with("Given back (cancelled by "), "{history:?}");
+    assert!(history[1]["reason"].as_str().unwrap().starts_with("Needed (reinstated by "), "{history:?}");
+    assert_eq!(history.len(), 2, "{history:?}");
+}
+
+#[tokio::test]
 async fn tickets_that_admit_nobody_are_told_apart() {
     let world = World::with_orders(4).await;
     let id = new_id();

@@ -8,7 +8,8 @@
 //! |---|---|
 //! | `full`, `incremental`, `single`, `valid_list` | what each kind of sync does |
 //! | `schedule`, `steering`, `endings`, `failures` | how runs start, are steered, end and fail |
-//! | `webhooks`, `flood`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
+//! | `webhooks`, `flood`, `products`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
+//! | `forgetting` | what stays of a person who is forgotten |
 //! | `doors`, `socket`, `forgeries`, `tricks`, `rotation`, `original` | who gets in, by which door and with which key |
 //! | `metrics`, `startup`, `operating` | what operators see and do |
 //! | `blips`, `distance` | a database that is away for a while, restored, or far away |
@@ -22,6 +23,7 @@ mod endings;
 mod failures;
 mod flood;
 mod forgeries;
+mod forgetting;
 mod full;
 mod gate;
 mod incremental;
@@ -30,6 +32,7 @@ mod neighbours;
 mod operating;
 mod order_cases;
 mod original;
+mod products;
 mod refunds;
 mod rotation;
 mod schedule;

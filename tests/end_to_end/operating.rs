@@ -1,4 +1,4 @@
-//! An operator's commands, `cargo xtask configure` and `redrive`, as they are run against a deployed stack.
+//! An operator's commands, `cargo xtask configure`, `redrive` and `forget`, as they are run against a deployed stack.
 
 use std::{env, fs, os::unix::fs::OpenOptionsExt, path::PathBuf};
 
@@ -94,7 +94,14 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
     let right = check(&world, &[], "/ghl-sync").await;
     right.says(
         true,
-        &["reads orders of", "reads products of", "key is accepted", "SQL functions are there", "us-east-1"],
+        &[
+            "reads orders of",
+            "reads products of",
+            "reads transactions of",
+            "key is accepted",
+            "SQL functions are there",
+            "us-east-1",
+        ],
     );
     assert!(!right.text.contains("WRONG"), "{}", right.text);
     // Of a new account's ten executions all must stay unreserved, of any account a hundred.
@@ -142,7 +149,7 @@ async fn a_missing_migration_is_named() {
         .await;
     };
     rename("undo_ticket", "undo_ticket_elsewhere").await;
-    until_said(false, "missing: undo_ticket (20261128224027_outages.sql): run cargo xtask migrate").await;
+    until_said(false, "missing: undo_ticket (20261129070200_scans_and_by_hand.sql): run cargo xtask migrate").await;
     rename("undo_ticket_elsewhere", "undo_ticket").await;
     until_said(true, "SQL functions are there").await;
 }
@@ -241,14 +248,14 @@ async fn an_order_that_failed_alone_is_sent_again() {
     .await;
 
     let before = world.ghl.fetches(&id).await;
-    redrive(&world, &["--dry-run"]).await.says(true, &[&id, "ghl_unauthorized", "Would send 1 order(s)"]);
+    redrive(&world, &["--dry-run"]).await.says(true, &[&id, "order_refused", "Would send 1 order(s)"]);
     redrive(&world, &[]).await.says(false, &["give --yes"]);
     redrive(&world, &["--yes", "--only", "dead_letter"]).await.says(true, &["No failed order"]);
     redrive(&world, &["--dead-letters", "--dry-run"]).await.says(true, &["0 waiting", "No dead letter"]);
     world.cloud().is_empty("orders-bulk").await.unwrap();
     assert_eq!(world.ghl.fetches(&id).await, before);
 
-    redrive(&world, &["--yes"]).await.says(false, &["0 synced, 1 failed anew", "ghl_unauthorized"]);
+    redrive(&world, &["--yes"]).await.says(false, &["0 synced, 1 failed anew", "order_refused"]);
     assert_eq!(failures(&world).await[0]["orderId"], id.as_str());
 
     world.ghl.heal().await;
@@ -277,4 +284,30 @@ async fn orders_that_failed_in_a_run_are_sent_again_though_it_cools_down() {
     let failure = world.api.run(&run_id).await["failures"][0].clone();
     assert!(failure["resolvedAt"].is_string(), "{failure}");
     redrive(&world, &["--dry-run", "--since", "2m"]).await.says(true, &["No failed order"]);
+}
+
+#[tokio::test]
+async fn a_person_is_forgotten_once_confirmed_and_what_was_done_is_told() {
+    let world = World::with_orders(4).await;
+    let (id, contact) = (new_id(), new_id());
+    let buyer = json!({ "id": contact, "firstName": "Ada", "email": "ada@example.test" });
+    world.ghl.put(&id, json!({ "contactId": contact, "contactSnapshot": buyer })).await;
+    world.api.sync(&id).await;
+    let forget = async |more: &[&str]| {
+        let said =
+            operate(&world, &[&["forget", "--stack", "ghl-sync"], more].concat(), &[], &["ada@example.test"]).await;
+        assert!(!said.text.contains("Ada"), "a name is shown");
+        said
+    };
+    forget(&[]).await.says(false, &["--contact"]);
+    forget(&["--contact", "a b"]).await.says(false, &["letters, digits"]);
+    forget(&["--contact", &contact]).await.says(false, &["give --yes"]);
+    assert_eq!(world.database.order(&id).await.unwrap()["contact_firstname"], "Ada");
+
+    let done = [contact.as_str(), "by request 17", "Blanked in 1 order(s)", "delete the contact there too"];
+    forget(&["--contact", &contact, "--by", "request 17", "--yes"]).await.says(true, &done);
+    let row = world.database.order(&id).await.unwrap();
+    assert_eq!((&row["contact_firstname"], &row["contact_email"]), (&Value::Null, &Value::Null));
+    forget(&["--contact", &contact, "--by", "somebody else", "--yes"]).await.says(true, &done);
+    forget(&["--contact", &new_id(), "--yes"]).await.says(true, &["by an operator", "No order here was theirs"]);
 }

@@ -95,7 +95,18 @@ async fn what_can_not_be_synced_is_said_in_its_own_words() {
         assert!(answer.retry_after() > 0, "{fault}");
         world.ghl.heal().await;
     }
-    world.ghl.fail(detail(json!({ "kind": "status", "status": 401 }))).await;
+    for status in [401, 403] {
+        world.ghl.fail(detail(json!({ "kind": "status", "status": status }))).await;
+        let answer = world.api.post(As::Admin, &path(&id)).await;
+        answer.refused(502, "order_refused", &[]);
+        assert!(answer.body["error"].as_str().unwrap().contains("this order"), "{answer:?}");
+        world.ghl.heal().await;
+    }
+    // What was proven of the token a moment ago is believed for 5 s.
+    tokio::time::sleep(std::time::Duration::from_secs(6)).await;
+    let unauthorized = json!({ "kind": "status", "status": 401 });
+    world.ghl.fail(detail(unauthorized.clone())).await;
+    world.ghl.fail(json!({ "endpoint": "list", "fault": unauthorized })).await;
     let answer = world.api.post(As::Admin, &path(&id)).await;
     answer.refused(502, "ghl_unauthorized", &[]);
     assert!(answer.body["error"].as_str().unwrap().contains("access token"), "{answer:?}");
@@ -119,4 +130,69 @@ async fn tickets_survive_lines_that_vanish_until_an_admin_insists() {
     let forced = world.api.post(As::Admin, &format!("{}?force=true", path(&id))).await.ok();
     assert_eq!(forced["tickets"]["cancelled"], 1, "{forced}");
     world.database.until_tickets(&id, 1, "cancelled").await;
+}
+
+#[tokio::test]
+async fn an_item_that_loses_its_price_costs_no_ticket_and_no_number() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    let mut items = world.ghl.put_quantity(&id, 2).await["items"].clone();
+    world.api.sync(&id).await;
+    let before = world.database.until_tickets(&id, 2, "live").await;
+    let scan = format!("/api/qrapp/tickets/{}/validate", before[0]["ticket_id"]);
+    world.api.post(As::Member, &scan).await.ok();
+    let before = world.database.tickets(&id).await;
+
+    for part in ["price", "product"] {
+        let lost = items[0].as_object_mut().unwrap().remove(part).unwrap();
+        world.ghl.put(&id, json!({ "items": items })).await;
+        let answer = world.api.sync(&id).await;
+        assert_eq!(
+            (&answer["valid"], &answer["entitled"], &answer["issues"]),
+            (&json!(true), &json!(true), &json!([])),
+            "{answer}"
+        );
+        assert_eq!(world.database.tickets(&id).await, before, "without {part}");
+        items[0][part] = lost;
+    }
+    world.ghl.put(&id, json!({ "items": items })).await;
+    world.api.sync(&id).await;
+    assert_eq!(world.database.tickets(&id).await, before);
+}
+
+#[tokio::test]
+async fn only_the_lines_that_an_admin_saw_are_forced() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    world.api.sync(&id).await;
+    world.ghl.put_null_items(&id).await;
+    let seen = world.api.sync(&id).await["lines"].as_str().expect("lines that weren't applied have a name").to_owned();
+    let forced = |lines: &str| format!("{}?force=true&lines={lines}", path(&id));
+    world.api.post(As::Admin, &forced("anything")).await.refused(400, "invalid_parameter", &[]);
+
+    let other = world.api.post(As::Admin, &forced(&"0".repeat(32))).await.ok();
+    let codes: Vec<_> = other["issues"].as_array().unwrap().iter().map(|issue| issue["code"].clone()).collect();
+    assert_eq!(codes, ["lines_unreadable", "force_outdated"], "{other}");
+    world.database.until_tickets(&id, 1, "live").await;
+    let answer = world.api.post(As::Admin, &forced(&seen)).await.ok();
+    assert_eq!((&answer["tickets"]["cancelled"], &answer["lines"]), (&json!(1), &Value::Null), "{answer}");
+}
+
+#[tokio::test]
+async fn what_is_forced_survives_the_queue() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    world.api.sync(&id).await;
+    world.ghl.put_null_items(&id).await;
+    world.api.sync(&id).await;
+    let closed = "update public.sync_limiter set closed_until = clock_timestamp() + interval '27 seconds'";
+    world.database.execute(closed).await;
+    let answer = world.api.post(As::Admin, &format!("{}?force=true", path(&id))).await;
+    assert_eq!(answer.status, 202, "{answer:?}");
+    // In company of a webhook, which forces nothing.
+    world.ghl.notify(&id).await;
+    world.database.until_tickets_within(A_SMALL_RUN, &id, 1, "cancelled").await;
+    world.assert_no_failures().await;
 }

@@ -58,6 +58,9 @@ async fn no_id_in_a_path_reaches_anything_but_its_place() {
             (As::Member, Method::GET, format!("/api/qrapp/runs/{id}")),
             (As::Member, Method::POST, format!("/api/qrapp/tickets/{id}/validate")),
             (As::Admin, Method::POST, format!("/api/qrapp/tickets/{id}/undo")),
+            (As::Admin, Method::POST, format!("/api/qrapp/tickets/{id}/cancel")),
+            (As::Admin, Method::POST, format!("/api/qrapp/tickets/{id}/reinstate")),
+            (As::Admin, Method::POST, format!("/api/qrapp/contacts/{id}/forget")),
             (As::Nobody, Method::GET, format!("/assets/{id}")),
         ] {
             let request = world.api.request(who, method.clone(), &path);

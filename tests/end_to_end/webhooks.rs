@@ -1,5 +1,7 @@
 //! GHL's webhooks, from the door to the database.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -7,10 +9,10 @@ use tests::{
     api::{Answer, As},
     fake_ghl::new_id,
     stack::described_by,
-    waiting::{A_MOMENT, until},
+    waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::World,
 };
-use tokio::process::Command;
+use tokio::{process::Command, time::sleep};
 
 const DOOR: &str = "/api/ghl/webhook-qr";
 
@@ -185,4 +187,34 @@ async fn a_message_that_can_not_be_read_ends_among_the_failures() {
         Ok(())
     })
     .await;
+}
+
+/// Each would try again by itself, if one message didn't do it for all.
+#[tokio::test]
+async fn webhooks_of_an_order_that_ghl_does_not_know_yet_share_their_fetches() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.notify(&id).await;
+    until("the first fetch", A_MOMENT, async || match world.ghl.fetches(&id).await {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    let noted = format!("select 1 from public.sync_order_memory where order_id = '{id}' and awaited_until is not null");
+    until("a note of it", A_MOMENT, async || match world.database.rows(&noted).await.len() {
+        0 => Err("none".to_owned()),
+        _ => Ok(()),
+    })
+    .await;
+    let so_far = world.ghl.fetches(&id).await;
+    for _ in 0..10 {
+        world.ghl.notify(&id).await;
+    }
+    // The next wait at most ends meanwhile.
+    sleep(Duration::from_secs(3)).await;
+    assert!(world.ghl.fetches(&id).await <= so_far + 1, "{} fetches", world.ghl.fetches(&id).await);
+    world.ghl.put_quantity(&id, 2).await;
+    world.ghl.notify(&id).await;
+    world.database.until_tickets_within(A_SMALL_RUN, &id, 2, "live").await;
+    world.assert_no_failures().await;
 }

@@ -58,9 +58,18 @@ fn ghl() -> Vec<Case> {
     let stopped = |case: Case| Case { ends: UNAUTHORIZED, failed: None, ..case };
     let wait = json!({ "kind": "status", "status": 429, "headers": { "Retry-After": "2" } });
     let slow = json!({ "kind": "delay", "ms": 35_000 });
+    let refused = |endpoint: &str, skip: u64| json!({ "endpoint": endpoint, "skip": skip, "fault": status(401) });
+    let of_transactions = |fault: Value| json!({ "endpoint": "transactions", "fault": fault });
     vec![
-        quick(stopped(of_one("GHL 401 for an order", status(401), None, 0))),
-        stopped(of_one("GHL 403 for an order", status(403), None, 0)),
+        of_one("GHL 401 for an order", status(401), None, 1),
+        quick(of_one("GHL 403 for an order", status(403), None, 1)),
+        quick(stopped(Case {
+            // After the two pages of the listing.
+            ghl: vec![refused("detail", 0), refused("list", 2)],
+            ..case("GHL 401 for orders, and for lists since")
+        })),
+        Case { ghl: vec![of_transactions(status(403))], ..case("GHL 403 for transactions") },
+        Case { ghl: vec![of_transactions(status(500))], ..case("GHL 500 for transactions, for good") },
         quick(of_one("GHL 404 for an order", status(404), None, 1)),
         of_one("GHL 400 'order not found'", message(400, &json!("Order not found")), None, 1),
         of_one("GHL 400 'Request Timeout' twice", message(400, &json!("Request Timeout after 30000ms")), Some(2), 0),
@@ -112,6 +121,7 @@ fn lost_answers() -> Vec<Case> {
             "Answers are lost of record_page, reconcile_tickets, begin_publication",
             &["record_page", "reconcile_tickets", "begin_publication"],
         ),
+        lost("Answers are lost of changed_refunds, record_refunds", &["changed_refunds", "record_refunds"]),
         lost(
             "Answers are lost of dispatch_orders, acquire_slots, confirm_publication, keep_valid_list",
             &["dispatch_orders", "acquire_slots", "confirm_publication", "keep_valid_list"],

@@ -11,7 +11,7 @@ use tests::{
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::World,
 };
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use crate::harm;
 
@@ -61,14 +61,35 @@ fn lost_answers() -> Vec<Outside> {
             |world| Box::pin(webhook_lost(world)),
         ),
         lost(
-            "The answer of a scan is lost",
-            "503; scanned again, it was let in before",
+            "GHL doesn't know a webhook's order yet, and the answer that this is noted is lost",
+            "202; the order and its tickets come all the same",
+            &["await_orders"],
+            |world| Box::pin(not_known_yet_lost(world)),
+        ),
+        lost(
+            "The answer of a scan is lost, before the gate or behind it",
+            "sent again, it is admitted, as before; without a `scanId` it was let in before",
             &["validate_ticket"],
             |world| Box::pin(scan_lost(world)),
         ),
-        lost("The answer of an undo is lost", "503; undone again, it isn't validated", &["undo_ticket"], |world| {
-            Box::pin(undo_lost(world))
-        }),
+        lost(
+            "The answer of an undo is lost",
+            "503; sent again, it is undone, as before, also when somebody was admitted meanwhile",
+            &["undo_ticket"],
+            |world| Box::pin(undo_lost(world)),
+        ),
+        lost(
+            "The answers of a ticket's cancellation and of its reinstatement are lost",
+            "503; sent again, it is done, as before",
+            &["cancel_ticket", "reinstate_ticket"],
+            |world| Box::pin(by_hand_lost(world)),
+        ),
+        lost(
+            "The answer to forgetting a person is lost",
+            "503; asked again, it is done, and their order is blank",
+            &["forget_contact"],
+            |world| Box::pin(forget_lost(world)),
+        ),
         lost(
             "The answer of a cancellation is lost",
             "503; the run is cancelled, and everybody is told",
@@ -172,6 +193,16 @@ async fn webhook_lost(world: &World) {
     world.assert_no_failures().await;
 }
 
+async fn not_known_yet_lost(world: &World) {
+    harm::lose_answers(world, &["await_orders"]).await;
+    let id = new_id();
+    world.ghl.notify(&id).await;
+    harm::until_lost(world, "a note whose answer is lost", A_SMALL_RUN).await;
+    world.ghl.put_quantity(&id, 2).await;
+    world.database.until_tickets_within(A_SMALL_RUN, &id, 2, "live").await;
+    world.assert_no_failures().await;
+}
+
 /// A ticket of an order that is in step.
 async fn a_ticket(world: &World) -> (String, Value) {
     let id = new_id();
@@ -210,24 +241,84 @@ async fn scan_while_ssm_hangs(world: &World) {
     assert!(begun.elapsed() < Duration::from_secs(4), "the gate waited: {:?}", begun.elapsed());
 }
 
+/// A scan that names itself.
+async fn named_scan(world: &World, ticket: &Value, scan_id: &str) -> Answer {
+    let path = format!("/api/qrapp/tickets/{ticket}/validate");
+    world.api.post_json(As::Member, &path, &json!({ "scanId": scan_id, "gate": "Main gate" })).await
+}
+
 async fn scan_lost(world: &World) {
+    // Between the database and the gate.
     let (id, ticket) = a_ticket(world).await;
     harm::lose_answers(world, &["validate_ticket"]).await;
-    scan(world, &ticket).await.refused(503, "database_unavailable", &[]);
+    named_scan(world, &ticket, "scan-0001").await.refused(503, "database_unavailable", &[]);
     let validated = world.database.until_tickets(&id, 1, "validated").await;
+    for _ in 0..2 {
+        let again = named_scan(world, &ticket, "scan-0001").await.ok();
+        assert_eq!((&again["result"], &again["repeated"]), (&json!("admitted"), &json!(true)), "{again}");
+    }
+    named_scan(world, &ticket, "scan-0002").await.refused(409, "already_validated", &["ticket", "validatedAt"]);
     scan(world, &ticket).await.refused(409, "already_validated", &["ticket", "validatedAt"]);
     world.api.sync(&id).await;
     assert_eq!(world.database.tickets(&id).await, validated);
+
+    // Between the gate and the scanner, which gives up before the answer comes.
+    let (id, ticket) = a_ticket(world).await;
+    harm::database(world, &json!({ "latencyMs": 2_500 })).await;
+    let heard = timeout(Duration::from_secs(1), named_scan(world, &ticket, "scan-0003")).await;
+    assert!(heard.is_err(), "the answer came: {heard:?}");
+    world.database.until_tickets(&id, 1, "validated").await;
+    harm::heal(world).await;
+    let again = named_scan(world, &ticket, "scan-0003").await.ok();
+    assert_eq!((&again["result"], &again["repeated"]), (&json!("admitted"), &json!(true)), "{again}");
+
+    // A scanner of before names no scan.
+    let (_, ticket) = a_ticket(world).await;
+    harm::lose_answers(world, &["validate_ticket"]).await;
+    scan(world, &ticket).await.refused(503, "database_unavailable", &[]);
+    scan(world, &ticket).await.refused(409, "already_validated", &["ticket", "validatedAt"]);
 }
 
 async fn undo_lost(world: &World) {
     let (id, ticket) = a_ticket(world).await;
-    scan(world, &ticket).await.ok();
+    let admitted = scan(world, &ticket).await.ok();
+    let that = json!({ "validatedAt": admitted["ticket"]["validatedAt"] });
+    let path = format!("/api/qrapp/tickets/{ticket}/undo");
     harm::lose_answers(world, &["undo_ticket"]).await;
-    undo(world, &ticket).await.refused(503, "database_unavailable", &[]);
+    world.api.post_json(As::Admin, &path, &that).await.refused(503, "database_unavailable", &[]);
     world.database.until_tickets(&id, 1, "live").await;
-    undo(world, &ticket).await.refused(409, "not_validated", &["ticket"]);
     assert_eq!(scan(world, &ticket).await.ok()["result"], "admitted");
+    let again = world.api.post_json(As::Admin, &path, &that).await.ok();
+    assert_eq!((&again["result"], &again["repeated"]), (&json!("undone"), &json!(true)), "{again}");
+    world.database.until_tickets(&id, 1, "validated").await;
+}
+
+async fn by_hand_lost(world: &World) {
+    let (id, ticket) = a_ticket(world).await;
+    for (deed, function, done, status) in
+        [("cancel", "cancel_ticket", "cancelled", "cancelled"), ("reinstate", "reinstate_ticket", "reinstated", "live")]
+    {
+        harm::lose_answers(world, &[function]).await;
+        let path = format!("/api/qrapp/tickets/{ticket}/{deed}");
+        let deed = async || world.api.post_json(As::Admin, &path, &json!({ "reason": "Given back" })).await;
+        deed().await.refused(503, "database_unavailable", &[]);
+        world.database.until_tickets(&id, 1, status).await;
+        let again = deed().await.ok();
+        assert_eq!((&again["result"], &again["repeated"]), (&json!(done), &json!(true)), "{again}");
+    }
+}
+
+async fn forget_lost(world: &World) {
+    let (id, contact) = (new_id(), new_id());
+    let buyer = json!({ "id": contact, "firstName": "Ada" });
+    world.ghl.put(&id, json!({ "contactId": contact, "contactSnapshot": buyer })).await;
+    world.api.sync(&id).await;
+    assert_eq!(world.database.order(&id).await.unwrap()["contact_firstname"], "Ada");
+    harm::lose_answers(world, &["forget_contact"]).await;
+    let forget = format!("/api/qrapp/contacts/{contact}/forget");
+    world.api.post(As::Admin, &forget).await.refused(503, "database_unavailable", &[]);
+    assert_eq!(world.api.post(As::Admin, &forget).await.ok()["orders"], 1);
+    assert_eq!(world.database.order(&id).await.unwrap()["contact_firstname"], Value::Null);
 }
 
 /// A run that doesn't end by itself for a while.

@@ -84,6 +84,11 @@ impl Scene {
                 let retried = self.door.post_json(As::Admin, &path, &json!({ "orderIds": [self.order_id] })).await;
                 self.assert_completes(&retried).await;
             }
+            "POST /api/qrapp/contacts/{id}/forget" => {
+                let contact_id = new_id();
+                let forgotten = self.ask(As::Admin, &method, &path.replace("{id}", &contact_id)).await.ok();
+                assert_eq!((&forgotten["contactId"], &forgotten["orders"]), (&json!(contact_id), &json!(0)));
+            }
             "GET /api/qrapp/failures" => {
                 let failures = self.ask(As::Member, &method, path).await.ok();
                 assert!(failures["failures"].is_array(), "{failures}");
@@ -96,6 +101,8 @@ impl Scene {
             }
             "POST /api/qrapp/tickets/{id}/validate" => self.validate().await,
             "POST /api/qrapp/tickets/{id}/undo" => self.undo().await,
+            "POST /api/qrapp/tickets/{id}/cancel" => self.by_hand("cancel", "cancelled").await,
+            "POST /api/qrapp/tickets/{id}/reinstate" => self.by_hand("reinstate", "live").await,
             "GET /" => {
                 let page = self.ask(As::Nobody, &method, path).await.ok();
                 assert!(page.as_str().is_some_and(|page| page.contains("<!doctype html>")), "{page}");
@@ -159,6 +166,24 @@ impl Scene {
         self.door.post(As::Member, &path).await.refused(403, "admin_required", &[]);
         assert_eq!(self.door.post(As::Admin, &path).await.ok()["result"], "undone");
         assert_eq!(self.world.database.tickets(&self.order_id).await[0]["status"], "live");
+    }
+
+    /// Cancels or reinstates a ticket that isn't so yet, and leaves it live.
+    async fn by_hand(&self, deed: &str, status: &str) {
+        let by_hand = async |who, deed: &str| {
+            let path = format!("/api/qrapp/tickets/{}/{deed}", self.ticket_id);
+            self.door.post_json(who, &path, &json!({ "reason": "Given back" })).await
+        };
+        self.door.post(As::Admin, &format!("/api/qrapp/tickets/{}/undo", self.ticket_id)).await;
+        if deed == "reinstate" {
+            by_hand(As::Admin, "cancel").await.ok();
+        }
+        by_hand(As::Member, deed).await.refused(403, "admin_required", &[]);
+        assert_eq!(by_hand(As::Admin, deed).await.ok()["ticket"]["status"], status);
+        assert_eq!(self.world.database.tickets(&self.order_id).await[0]["status"], status);
+        if deed == "cancel" {
+            by_hand(As::Admin, "reinstate").await.ok();
+        }
     }
 
     async fn assets(&self) {

@@ -56,7 +56,7 @@ impl Database {
     pub async fn forget_orders(&self) {
         self.execute(
             "delete from public.ghl_qr_orders; delete from public.sync_order_memory; delete from public.sync_failures;
-             delete from public.ghl_qr_tickets_touched;",
+             delete from public.ghl_qr_tickets_touched; delete from public.gate_scans; delete from public.sync_refunds;",
         )
         .await;
     }

@@ -125,8 +125,13 @@ impl FakeGhl {
     pub async fn delist_all_products(&self) {
         for product in self.products().await {
             let id = product["_id"].as_str().unwrap();
-            self.control(Method::PUT, &format!("products/{id}"), Some(json!({ "listed": false }))).await;
+            self.put_product(id, json!({ "listed": false })).await;
         }
+    }
+
+    /// Changes a product, or makes one.
+    pub async fn put_product(&self, id: &str, change: Value) {
+        self.control(Method::PUT, &format!("products/{id}"), Some(change)).await;
     }
 
     /// Orders a failure: a rule as `infra/local/fake-ghl` has them.

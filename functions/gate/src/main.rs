@@ -1,6 +1,9 @@
-//! Admits a ticket once and reports a second scan: `POST /api/qrapp/tickets/{id}/validate`, and `/undo` for admins.
+//! Admits a ticket once and reports a second scan: `POST /api/qrapp/tickets/{id}/validate`. For admins also `/undo`, `/cancel` and
+//! `/reinstate`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod answers;
+mod bodies;
 mod handler;
 
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use database::{Database, Lane, ToReconcile};
 use domain::outcome::{Reconciled, UpsertResult};
-use domain::{Cause, Change, FailureClass, OrderId};
+use domain::{Cause, Change, FailureClass, Force, OrderId};
 use http_api::{ApiError, Method, Request, Response, Role, StatusCode, json, request};
 use jiff::Timestamp;
 use orders::prepare::Rules;
@@ -39,11 +39,11 @@ impl OrderSync {
         caller.require(Role::Admin)?;
         let order_id =
             OrderId::try_new(request::path_parameter(&request, "id")?).map_err(|_| ApiError::invalid_order_id())?;
-        let force = *request.method() == Method::POST && request::query(&request, "force") == Some("true");
+        let force = force(&request)?;
         Span::current().record("order_id", order_id.as_str());
-        let answer = match timeout(TIME_LIMIT, self.sync(&order_id, force)).await {
+        let answer = match timeout(TIME_LIMIT, self.sync(&order_id, force.as_ref())).await {
             Ok(result) => result,
-            Err(_elapsed) => self.enqueue(&order_id).await,
+            Err(_elapsed) => self.enqueue(&order_id, force.as_ref()).await,
         };
         // A caller's mistake (4xx) doesn't count as a failed order.
         let failed = answer.as_ref().is_err_and(|error| error.status().is_server_error());
@@ -51,22 +51,27 @@ impl OrderSync {
         answer
     }
 
-    async fn sync(&self, order_id: &OrderId, force: bool) -> Result<Response, ApiError> {
+    async fn sync(&self, order_id: &OrderId, force: Option<&Force>) -> Result<Response, ApiError> {
         let latest = Instant::now() + LATEST_START;
         let (order, at) = match self.fetch(order_id, latest).await? {
             Some(read) => read,
-            None => return self.enqueue(order_id).await,
+            None => return self.enqueue(order_id, force).await,
         };
         let listed = self.products.listed_for(&[&order], &self.database, &self.fetcher, Lane::Priority, latest).await;
         let listed = listed.map_err(not_fetched)?;
+        // The caller is told at once what was forced.
+        let force = force.map(|force| Force { asked_at: None, ..force.clone() });
         let purpose = Purpose { run_id: None, cause: Cause::Single, attempts: 1, remember_only: false, force };
         let upsert = prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
         if upsert.foreign {
             return Err(ApiError::not_found("other_location", "This order belongs to another location"));
         }
-        let (entitled, valid, payment_status) = (upsert.entitled, upsert.valid, upsert.row.payment_status.clone());
+        let payment_status = upsert.row.payment_status.clone();
         let written = self.database.upsert_orders(&[upsert]).await.map_err(no_database)?;
-        let result = written.orders.first().map_or(UpsertResult::Skipped, |order| order.result);
+        let upserted = written.orders.first();
+        let result = upserted.map_or(UpsertResult::Skipped, |order| order.result);
+        let (valid, entitled) = upserted.map(|order| (order.valid, order.entitled)).unzip();
+        let lines_hash = upserted.and_then(|order| order.lines_hash.clone());
         // They include the issues found when the order was read, reworded to say what was done about them.
         let mut issues: Vec<_> = written.orders.into_iter().flat_map(|order| order.issues).collect();
         let change = match result {
@@ -89,7 +94,7 @@ impl OrderSync {
         issues.extend(tickets.iter().flat_map(|tickets| tickets.issues.clone()));
         let answer = json!({
             "orderId": order_id, "result": change, "valid": valid, "paymentStatus": payment_status, "entitled": entitled,
-            "tickets": counts(tickets.as_ref()), "issues": issues,
+            "tickets": counts(tickets.as_ref()), "issues": issues, "lines": lines_hash,
         });
         json(StatusCode::OK, &answer)
     }
@@ -105,8 +110,9 @@ impl OrderSync {
         }
     }
 
-    async fn enqueue(&self, order_id: &OrderId) -> Result<Response, ApiError> {
+    async fn enqueue(&self, order_id: &OrderId, force: Option<&Force>) -> Result<Response, ApiError> {
         let message = OrderMessage::new(self.database.location_id().clone(), order_id.clone(), Cause::Single);
+        let message = OrderMessage { force: force.cloned(), ..message };
         timeout(ENQUEUE_WITHIN, self.orders.send(&message, Duration::ZERO))
             .await
             .map_err(|elapsed| ApiError::queue_unavailable().caused_by(elapsed))?
@@ -116,6 +122,18 @@ impl OrderSync {
             &json!({ "message": "GoHighLevel is slow at the moment; the order will be synced in the background", "orderId": order_id }),
         )
     }
+}
+
+/// What the caller insists on: with `lines` only those, else what GHL shows now, or showed already if it turns out to be slow.
+fn force(request: &Request) -> Result<Option<Force>, ApiError> {
+    if *request.method() != Method::POST || request::query(request, "force") != Some("true") {
+        return Ok(None);
+    }
+    let lines = request::query(request, "lines").map(str::to_owned);
+    if !lines.as_deref().is_none_or(Force::is_hash) {
+        return Err(ApiError::bad_request("invalid_parameter", "`lines` must be what an answer named `lines`"));
+    }
+    Ok(Some(Force { lines, asked_at: Some(Timestamp::now()) }))
 }
 
 fn counts(tickets: Option<&Reconciled>) -> serde_json::Value {
@@ -141,6 +159,7 @@ fn not_fetched(error: FetchError) -> ApiError {
             return ApiError::not_found("order_not_found", "GoHighLevel has no such order");
         }
         (_, FailureClass::Auth) => ApiError::ghl_unauthorized(error.order_reason()),
+        (FetchError::OrderRefused(_), _) => ApiError::order_refused(error.order_reason()),
         (FetchError::Panicked, _) => ApiError::internal("reading the order panicked"),
         _ => ApiError::ghl_unavailable(RETRY_AFTER),
     };
@@ -186,8 +205,10 @@ mod tests {
         };
         let begun = tokio::time::Instant::now();
         let order_id = OrderId::try_new("660000000000000000000001").unwrap();
-        let error =
-            tokio::time::timeout(Duration::from_secs(120), order_sync.enqueue(&order_id)).await.unwrap().unwrap_err();
+        let error = tokio::time::timeout(Duration::from_secs(120), order_sync.enqueue(&order_id, None))
+            .await
+            .unwrap()
+            .unwrap_err();
         assert_eq!((error.code(), begun.elapsed().as_secs()), ("queue_unavailable", ENQUEUE_WITHIN.as_secs()));
     }
 }

@@ -1,6 +1,6 @@
 //! A batch of messages, by order: several messages for one order are served by one fetch.
 
-use domain::LocationId;
+use domain::{Force, LocationId};
 use jiff::Timestamp;
 use queues::batch::{OTHER_LOCATION, Received};
 use queues::{OneOrMore, OrderMessage, OrderWork, earlier};
@@ -16,6 +16,8 @@ pub(crate) struct Task {
     pub(crate) received_at: Option<Timestamp>,
     /// All of them: acknowledged or handed back together.
     pub(crate) message_ids: Vec<String>,
+    /// Whether each of them is received for the first time, and not again because it had to wait.
+    pub(crate) is_first_try: bool,
 }
 
 impl Task {
@@ -27,11 +29,6 @@ impl Task {
     /// The message to send when the database has kept this one from its work: the same attempt again.
     pub(crate) fn same_message(&self) -> OrderMessage {
         OrderMessage { noticed_at: self.sent_at, dispatched_at: None, ..self.message.clone() }
-    }
-
-    /// Whether it is received for the first time, and not again because it had to wait.
-    pub(crate) const fn is_first_try(&self) -> bool {
-        self.message.attempt == 1 && self.message.waiting_since.is_none() && !self.message.claimed
     }
 
     pub(crate) fn is_bulk(&self) -> bool {
@@ -73,6 +70,7 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &LocationId) ->
             continue;
         }
         let sent_at = message.noticed_at.or(sent_at);
+        let is_first_try = message.attempt == 1 && message.waiting_since.is_none() && !message.claimed;
         let same =
             |task: &&mut Task| (&task.message.order_id, &task.message.run_id) == (&message.order_id, &message.run_id);
         match tasks.iter_mut().find(same) {
@@ -80,13 +78,17 @@ pub(crate) fn tasks(received: Vec<Received<OrderMessage>>, ours: &LocationId) ->
                 task.message_ids.push(message_id);
                 task.sent_at = task.sent_at.max(sent_at);
                 task.received_at = task.received_at.min(received_at);
+                // Nobody else will fetch what one of them has waited for.
+                task.is_first_try &= is_first_try;
+                let force = Force::newer(task.message.force.take(), message.force.clone());
                 let waiting_since = earlier(task.message.waiting_since, message.waiting_since);
                 if message.attempt < task.message.attempt {
                     task.message = message;
                 }
                 task.message.waiting_since = waiting_since;
+                task.message.force = force;
             }
-            None => tasks.push(Task { message, sent_at, received_at, message_ids: vec![message_id] }),
+            None => tasks.push(Task { message, sent_at, received_at, message_ids: vec![message_id], is_first_try }),
         }
     }
     (tasks, refused)
@@ -134,10 +136,10 @@ mod tests {
     #[test]
     fn waiting_for_the_database_is_the_same_attempt_but_no_first_try() {
         let mut message = received("1", "a", "loc", 1000);
-        assert!(tasks(vec![message.clone()], &location("loc")).0[0].is_first_try());
+        assert!(tasks(vec![message.clone()], &location("loc")).0[0].is_first_try);
         message.message.waiting_since = Timestamp::from_millisecond(2000).ok();
         let task = tasks(vec![message], &location("loc")).0.remove(0);
-        assert!(!task.is_first_try());
+        assert!(!task.is_first_try);
         assert_eq!((task.same_message().attempt, task.same_message().noticed_at), (1, task.sent_at));
         assert!(task.retry_message(2).waiting_since.is_none(), "the database has answered since");
     }
@@ -152,6 +154,41 @@ mod tests {
         };
         let batch = vec![received("1", "a", "loc", 9000), waiting("2", 3000), waiting("3", 2000)];
         assert_eq!(tasks(batch, &location("loc")).0[0].message.waiting_since, since(2000));
+    }
+
+    #[test]
+    fn what_an_admin_insists_on_survives_waiting_and_company() {
+        let force = |lines: Option<&str>, ms| Force {
+            lines: lines.map(str::to_owned),
+            asked_at: Timestamp::from_millisecond(ms).ok(),
+        };
+        let mut forced = received("1", "a", "loc", 1000);
+        forced.message.force = Some(force(None, 1000));
+        let others = |order: usize| {
+            let mut batch = vec![received("2", "a", "loc", 2000), received("3", "a", "loc", 3000)];
+            batch.insert(order, forced.clone());
+            tasks(batch, &location("loc")).0.remove(0)
+        };
+        for task in (0..3).map(others) {
+            assert_eq!(task.retry_message(2).force, forced.message.force);
+        }
+        let mut named = received("4", "a", "loc", 500);
+        named.message.force = Some(force(Some("hash"), 500));
+        let task = tasks(vec![named.clone(), forced], &location("loc")).0.remove(0);
+        assert_eq!(task.message.force, named.message.force, "the one that names its lines");
+    }
+
+    #[test]
+    fn a_new_notice_beside_one_that_waited_is_no_first_try() {
+        let waited = tasks(vec![received("1", "a", "loc", 1000)], &location("loc")).0.remove(0).retry_message(3);
+        let new = received("2", "a", "loc", 5000);
+        for batch in [
+            [new.clone(), received("3", "a", "loc", 9000).map(|_| waited.clone())],
+            [received("3", "a", "loc", 9000).map(|_| waited.clone()), new],
+        ] {
+            let task = tasks(batch.to_vec(), &location("loc")).0.remove(0);
+            assert_eq!((task.is_first_try, task.message.attempt), (false, 1), "it is fetched, and has patience");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use database::{Database, Failure};
+use database::{Awaited, Database, Failure};
 use domain::failure::Pace;
 use domain::{Cause, FailureClass, RunId, failure};
 use jiff::Timestamp;
@@ -13,6 +13,9 @@ use runs::Announcements;
 use telemetry::metrics::{self, Metric};
 
 use crate::batch::Task;
+
+/// How long after its time the message of an order that GHL doesn't know yet may come.
+const AWAITED_LONGER: Duration = Duration::from_secs(15);
 
 /// Why an order isn't stored.
 pub(crate) enum NotStored {
@@ -26,6 +29,13 @@ pub(crate) enum NotStored {
     Refused(String),
     /// The database didn't answer.
     NoDatabase,
+}
+
+impl NotStored {
+    /// GHL doesn't know the order.
+    fn is_not_found(&self) -> bool {
+        matches!(self, Self::Failed(FetchError::Ghl(error)) if error.is_not_found())
+    }
 }
 
 /// What is done with an order that wasn't stored.
@@ -59,11 +69,12 @@ pub(crate) fn next_step(not_stored: &NotStored, cause: Cause, attempt: u32, jitt
     if matches!(error, FetchError::Database(error) if error.class() != FailureClass::Permanent) {
         return NextStep::AwaitDatabase;
     }
-    let not_found = matches!(error, FetchError::Ghl(error) if error.is_not_found());
     let wait = match error.class() {
         _ if error.stops_run() => None,
         FailureClass::Transient => failure::retry_after(attempt, jitter),
-        FailureClass::Permanent if not_found && cause == Cause::Webhook => failure::retry_not_found(attempt),
+        FailureClass::Permanent if not_stored.is_not_found() && cause == Cause::Webhook => {
+            failure::retry_not_found(attempt)
+        }
         FailureClass::Permanent | FailureClass::Auth => None,
     };
     match wait {
@@ -116,13 +127,18 @@ impl Retries {
         not_stored: Vec<(Task, NotStored)>,
     ) -> Vec<String> {
         let (mut hand_back, mut given_up, mut stopping) = (Vec::new(), Vec::new(), None);
-        let mut waiting = Vec::new();
+        let (mut waiting, mut awaited) = (Vec::new(), Vec::new());
         for (task, problem) in not_stored {
             match next_step(&problem, task.message.cause, task.message.attempt, fastrand::f64(), self.pace) {
                 NextStep::Retry { wait, attempt } => {
                     let claimed = matches!(problem, NotStored::NotStarted(_));
                     let message = OrderMessage { claimed, ..task.retry_message(attempt) };
-                    hand_back.extend(self.later(&task, &message, wait).await);
+                    let unsent = self.later(&task, &message, wait).await;
+                    if unsent.is_empty() && problem.is_not_found() {
+                        let in_ms = u64::try_from((wait + AWAITED_LONGER).as_millis()).unwrap_or(u64::MAX);
+                        awaited.push(Awaited { order_id: task.message.order_id.clone(), in_ms });
+                    }
+                    hand_back.extend(unsent);
                 }
                 NextStep::AwaitDatabase => {
                     tracing::warn!(order_id = %task.message.order_id, "An order waits for the database");
@@ -138,6 +154,16 @@ impl Retries {
                     given_up.push((task, class, code, reason));
                 }
             }
+        }
+        if !awaited.is_empty()
+            && let Err(error) = database.await_orders(&awaited).await
+        {
+            // Then other notices of them cost fetches of their own.
+            tracing::warn!(
+                orders = awaited.len(),
+                error = telemetry::chain(&error),
+                "Orders that GHL doesn't know yet could not be noted"
+            );
         }
         if let Some((run_id, code, reason)) = &stopping {
             match database.end_run(run_id, code, reason).await {
@@ -232,6 +258,22 @@ mod tests {
         assert!(!stops(answered(404)).0);
         let (stopped, reason) = stops(NotStored::Failed(FetchError::DailyBudget));
         assert!(stopped && reason.contains("budget") && !reason.contains("token"), "{reason}");
+    }
+
+    #[test]
+    fn an_order_that_ghl_refuses_for_good_is_its_own_failure() {
+        let refused = NotStored::Failed(FetchError::OrderRefused(ghl_error(403, false)));
+        for cause in [Cause::Run, Cause::Webhook] {
+            match next_step(&refused, cause, 1, 0.0, Pace::default()) {
+                NextStep::GiveUp { class, code, reason, stops_run } => {
+                    assert_eq!((class, code, stops_run), (FailureClass::Permanent, "order_refused", false));
+                    assert!(reason.contains("accepts the access token"), "{reason}");
+                }
+                other => panic!("given up at once, not {other:?}"),
+            }
+        }
+        let undecided = NotStored::Failed(FetchError::Undecided(ghl_error(403, false)));
+        assert_eq!(waits(&undecided, Cause::Run), [Some(2), Some(4), Some(8), Some(16), None]);
     }
 
     #[test]

@@ -143,15 +143,17 @@ impl Worker {
         tasks: Vec<Task>,
         not_stored: &mut Vec<(Task, NotStored)>,
     ) -> (Vec<Task>, Vec<String>) {
-        let (named, mut to_fetch): (Vec<_>, Vec<_>) =
-            tasks.into_iter().partition(|task| task.message.cause == Cause::Webhook && task.sent_at.is_some());
+        // What is forced no other fetch serves.
+        let (named, mut to_fetch): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| {
+            task.message.cause == Cause::Webhook && task.sent_at.is_some() && task.message.force.is_none()
+        });
         if named.is_empty() {
             return (to_fetch, Vec::new());
         }
         let notices: Vec<_> = named
             .iter()
             .filter_map(|task| {
-                let (order_id, first_try) = (task.message.order_id.clone(), task.is_first_try());
+                let (order_id, first_try) = (task.message.order_id.clone(), task.is_first_try);
                 Some(Notice { order_id, sent_at: task.sent_at?, received_at: task.received_at, first_try })
             })
             .collect();
@@ -180,7 +182,7 @@ impl Worker {
                 hand_back.extend(self.retries.later(&task, &message, BUSY_RETRY_AFTER).await);
                 continue;
             }
-            if let (true, Some(sent_at)) = (task.is_first_try(), task.sent_at) {
+            if let (true, Some(sent_at)) = (task.is_first_try, task.sent_at) {
                 settled_at = settled_at.max(sent_at.saturating_add(self.settle).unwrap_or(sent_at));
             }
             to_fetch.push(task);
@@ -221,7 +223,7 @@ impl Worker {
                 cause: task.message.cause,
                 attempts: task.message.attempt,
                 remember_only: task.message.cause == Cause::ValidList,
-                force: false,
+                force: task.message.force.clone(),
             };
             let preparing = || prepare(&order, self.database.location_id(), &listed, self.rules, purpose, at);
             match catch_unwind(AssertUnwindSafe(preparing)) {

@@ -6,6 +6,7 @@
 //! | `handler` | the events: pulses, publications, or a schedule's event |
 //! | `pulse` | one pulse: what is due in each state of the run |
 //! | `pages` | listing: page after page within the rate limit |
+//! | `refunds` | transactions: what was refunded without a new date |
 //! | `publish` | status document and frames |
 //! | `schedule` | the incremental, full and watch schedules |
 //! | `worker` | the state, and what more than one of these does: dispatching, ending a run early |
@@ -16,6 +17,7 @@ mod handler;
 mod pages;
 mod publish;
 mod pulse;
+mod refunds;
 mod schedule;
 mod worker;
 

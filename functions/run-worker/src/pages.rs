@@ -13,9 +13,9 @@ use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesOrdered;
 use ghl::OrderPage;
-use orders::{Demand, FetchError, OneSlot};
-use tokio::sync::Mutex;
+use orders::{Demand, FetchError, OneSlot, SlotOrder};
 
+use crate::refunds::Transactions;
 use crate::worker::RunWorker;
 
 /// How far a listing came.
@@ -30,7 +30,7 @@ pub(crate) enum Listed {
 }
 
 /// Why a page isn't there.
-enum NoPage {
+pub(crate) enum NoPage {
     /// The time is up: the next pulse continues, after so long.
     Later(Duration),
     /// The run has ended.
@@ -41,23 +41,14 @@ enum NoPage {
     Failed(FetchError),
 }
 
-/// Pages that are read at the same time. While one call records the pages that are there, this many more are read: at 400 ms
-/// per answer and as much per call to the database, they are as many as a run may make.
-const PAGES_AHEAD: usize = 8;
+/// Pages that are read at the same time: as many as the limit allows a run at once.
+const PAGES_AHEAD: usize = 33;
 
 /// Pages that are recorded by one call, so that a call stays short.
 const PAGES_PER_CALL: u32 = 10;
 
 /// How long a page waits for its slot here. Longer waits are those of the next pulse, whose message costs nothing.
 const PATIENCE: Duration = Duration::from_millis(1_500);
-
-/// Gives pages their slots in the order of the listing. Once a page gets no slot in time, the pages after it don't ask for one:
-/// the next pulse continues at that page, so reading a later one now would be wasted.
-#[derive(Default)]
-struct SlotOrder {
-    /// Why no page gets a slot any more.
-    closed: Mutex<Option<OneSlot>>,
-}
 
 /// Reads the pages that follow, as long as GHL counts rows there. The answers are handled in the listing's order, so every decision
 /// is the same as if the pages were read one after the other. Only when the listing leaves that path (a page is shorter than the
@@ -174,22 +165,34 @@ impl RunWorker {
         }
         let sweep = matches!(run.kind, RunKind::Incremental);
         let mut ahead = ReadAhead::new(self, run, deadline);
+        let mut issues = Vec::new();
+        let mut transactions = Transactions::of(run);
         let mut listing = match &run.listing {
             Some(listing) => listing.clone(),
             None => {
-                // The first page is read beside the products.
+                // The first page is read meanwhile.
                 let listing = Listing::start(sweep, run.known_deficit);
                 ahead.aim(&listing);
-                match ahead.during(self.read_products(run, deadline)).await? {
-                    Listed::Complete => listing,
-                    not_yet => return Ok(not_yet),
+                if run.transactions.is_none() {
+                    match ahead.during(self.read_products(run, deadline, &mut issues)).await? {
+                        Listed::Complete => {}
+                        not_yet => return Ok(not_yet),
+                    }
                 }
+                listing
             }
         };
+        if transactions.come_first(run) {
+            match ahead.during(self.read_transactions(run, &mut transactions, &mut issues, deadline)).await? {
+                Listed::Complete => {}
+                not_yet => return Ok(not_yet),
+            }
+        }
         loop {
             ahead.aim(&listing);
             let mut answer = Some(ahead.next().await);
             let mut batch = Batch::new(listing.phase);
+            batch.issues.append(&mut issues);
             // Where the pass is over, the last page is read again should this invocation end before that is recorded.
             let (mut over, mut no_page) = (None, None);
             while let Some(answered) = answer.take() {
@@ -230,6 +233,10 @@ impl RunWorker {
                     return Ok(Listed::RunOver);
                 }
                 if let Some(pass) = over {
+                    match self.read_transactions(run, &mut transactions, &mut issues, deadline).await? {
+                        Listed::Complete => {}
+                        not_yet => return Ok(not_yet),
+                    }
                     match self.close_pass(run, &pass, recorded.listed).await? {
                         Some(again) => listing = again,
                         None => return Ok(Listed::Complete),
@@ -330,11 +337,14 @@ impl RunWorker {
         slots: &SlotOrder,
     ) -> Result<OrderPage, NoPage> {
         let filter = (listing.phase == Phase::Refunds).then_some("refunded");
+        // What an incremental run will have to fetch, nobody knows yet: nearly nothing, mostly.
+        let orders = if run.kind == RunKind::Full { listing.total().max(run.listed) } else { 0 };
+        let remaining = listing.pages_left() + orders;
         let mut attempt = 1;
         loop {
             // Read first, so that the slot doesn't wait for it.
             let token = self.fetcher.token().get().await.map_err(|error| NoPage::Failed(FetchError::Token(error)))?;
-            let error = match self.slot_in_order(run, listing, deadline, slots).await {
+            let error = match self.slot_in_order(run, remaining, deadline, slots).await {
                 Ok(OneSlot::Later(wait)) => return Err(NoPage::Later(wait)),
                 Ok(OneSlot::RunOver) => return Err(NoPage::RunOver),
                 Err(error) => error,
@@ -350,37 +360,33 @@ impl RunWorker {
         }
     }
 
-    /// A slot for a page, after the pages before it have theirs.
-    async fn slot_in_order(
+    /// A slot for a page, after the pages before it have theirs. `remaining` are the calls that the run has still to make.
+    pub(crate) async fn slot_in_order(
         &self,
         run: &Run,
-        listing: &Listing,
+        remaining: u64,
         deadline: Instant,
         slots: &SlotOrder,
     ) -> Result<OneSlot, FetchError> {
-        let mut closed = slots.closed.lock().await;
-        if let Some(why) = *closed {
-            return Ok(why);
-        }
-        // What an incremental run will have to fetch, nobody knows yet: nearly nothing, mostly.
-        let orders = if run.kind == RunKind::Full { listing.total().max(run.listed) } else { 0 };
-        let remaining = Some(listing.pages_left() + orders);
-        let demand = Demand { remaining, ..Demand::new(Lane::Bulk, Some(&run.run_id)) };
+        let demand = Demand { remaining: Some(remaining), ..Demand::new(Lane::Bulk, Some(&run.run_id)) };
         let deadline = deadline.min(Instant::now() + PATIENCE + self.fetcher.usual_round_trip());
-        let slot = self.fetcher.one_slot(&self.database, demand, deadline).await?;
-        *closed = (!matches!(slot, OneSlot::At(_))).then_some(slot);
-        Ok(slot)
+        self.fetcher.slot_in_order(&self.database, demand, deadline, slots).await
     }
 
     /// Reads the product list at the start of a run; without any product, no order could be valid.
-    async fn read_products(&self, run: &Run, deadline: Instant) -> Result<Listed, lambda_runtime::Error> {
+    async fn read_products(
+        &self,
+        run: &Run,
+        deadline: Instant,
+        issues: &mut Vec<Issue>,
+    ) -> Result<Listed, lambda_runtime::Error> {
         let mut attempt = 1;
         loop {
             let error =
                 match orders::products::refresh(&self.database, &self.fetcher, Lane::Bulk, Some(&run.run_id), deadline)
                     .await
                 {
-                    Ok(products) if products.is_empty() => {
+                    Ok(products) if products.ids.is_empty() => {
                         self.end(
                             run,
                             "no_valid_products",
@@ -389,7 +395,10 @@ impl RunWorker {
                         .await?;
                         return Ok(Listed::RunOver);
                     }
-                    Ok(_) => return Ok(Listed::Complete),
+                    Ok(products) => {
+                        issues.extend(products.issue);
+                        return Ok(Listed::Complete);
+                    }
                     Err(error) => error,
                 };
             match self.back_off(error, &mut attempt, deadline).await {
@@ -405,7 +414,7 @@ impl RunWorker {
     }
 
     /// Waits before the next attempt, or returns why there is none.
-    async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
+    pub(crate) async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
         if matches!(error, FetchError::NoSlot) {
             return Err(NoPage::Later(Duration::ZERO));
         }

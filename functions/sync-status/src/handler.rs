@@ -1,4 +1,4 @@
-//! The routes that a dashboard reads. Reading the status also finds a run that lost its pulse, and resends it.
+//! The routes that a dashboard reads, and an admin's retries and forgetting. Reading the status also finds a run that lost its pulse, and resends it.
 
 use database::{Database, NewRun, ReportList, RunSettings};
 use domain::{OrderId, RunId, RunKind, frames};
@@ -10,6 +10,7 @@ use settings::Secret;
 use status_store::StatusStore;
 use uuid::fmt::Hyphenated;
 
+use crate::forget::forget;
 use crate::report;
 
 /// The function's state.
@@ -45,6 +46,7 @@ impl SyncStatus {
             (&Method::GET, ["runs", run_id]) => self.run(run_id, &request).await,
             (&Method::GET, ["failures"]) => self.failures(&request).await,
             (&Method::POST, ["runs", run_id, "retry"]) => self.retry(run_id, &caller, &request).await,
+            (&Method::POST, ["contacts", contact_id, "forget"]) => forget(&self.database, contact_id, &caller).await,
             (&Method::POST, ["ws-ticket"]) => self.ws_ticket(&caller).await,
             _ => Err(ApiError::no_route()),
         }

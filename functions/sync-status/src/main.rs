@@ -1,12 +1,14 @@
-//! What a dashboard reads, retries of runs, and the ticket for the WebSocket.
+//! What a dashboard reads, retries of runs, forgetting a person, and the ticket for the WebSocket.
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | `handler` | the routes |
+//! | `forget` | what is blanked of a person who is to be forgotten |
 //! | `report` | runs, failures and issues in the form of the API |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+mod forget;
 mod handler;
 mod report;
 

@@ -2,7 +2,7 @@
 
 -- Records orders that failed for good; what has a run_id becomes an outcome of that run.
 -- request: {location_id, failures: [{order_id, run_id?, cause, class, code, reason, attempts}]} -> {publication_due}
--- Locks: failures by order_id, runs by run_id, their outcomes, the location's row.
+-- Locks: failures by order_id, runs by run_id, their outcomes, the location's row. It skips memory that others have locked.
 create or replace function public.record_failures(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -20,6 +20,9 @@ begin
     cause = excluded.cause, class = excluded.class, code = excluded.code, reason = excluded.reason,
     attempts = excluded.attempts, last_try_at = clock_timestamp();
 
+  perform sync_internal.forget_unread(v_location, array(
+    select i ->> 'order_id' from jsonb_array_elements(v_failures) as i where i ->> 'code' = 'order_not_found'));
+
   perform sync_internal.record_outcomes(v_location, coalesce((
     select jsonb_agg(i || '{"outcome": "failed"}') from jsonb_array_elements(v_failures) as i
     where i ->> 'run_id' is not null), '[]'));
@@ -29,6 +32,20 @@ $$;
 
 revoke all on function public.record_failures(jsonb) from public, anon, authenticated;
 grant execute on function public.record_failures(jsonb) to service_role;
+
+-- Orders that GHL doesn't know, named by whoever: if none was ever read, nothing is remembered of it. What somebody has locked stays
+-- (a webhook's order, on its way again), until `purge`.
+create or replace function sync_internal.forget_unread(p_location text, p_order_ids text[]) returns void
+language sql
+as $$
+  delete from public.sync_order_memory where (location_id, order_id) in (
+    select location_id, order_id from public.sync_order_memory
+    where location_id = p_location and order_id = any (p_order_ids) and fetched_at is null
+    for update skip locked)
+$$;
+
+revoke all on function sync_internal.forget_unread(text, text[]) from public, anon, authenticated;
+grant execute on function sync_internal.forget_unread(text, text[]) to service_role;
 
 -- The failures that stand, by order id.
 -- request: {location_id, after?, limit} -> {failures: [...], next}; `next` is the `after` of the following page.

@@ -1,8 +1,9 @@
 -- The products that GHL lists now, and which orders they make valid. While a location's list is empty, nothing is known, and
 -- what was decided when an order was fetched stands.
 
--- Makes the list what GHL has now; what didn't change isn't rewritten.
--- request: {location_id, products: [{product_id, name, image}]} -> {count}
+-- Makes the list what GHL has now; what didn't change isn't rewritten. A list that GHL counts more products for (not `whole`) adds,
+-- and removes none: the orders of a product that is missing by mistake would become invalid.
+-- request: {location_id, products: [{product_id, name, image}], whole?} -> {count, product_ids}
 -- Locks: the advisory lock 'products', the products that go, those listed by product_id, the location's row.
 create or replace function public.replace_products(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -10,12 +11,12 @@ as $$
 declare
   v_location text := sync_internal.location(request);
   v_products jsonb := coalesce(nullif(request -> 'products', 'null'), '[]');
-  v_count int;
+  v_ids text[];
 begin
   perform sync_internal.serialize('products', v_location);
 
   delete from public.sync_products
-  where location_id = v_location
+  where location_id = v_location and coalesce((request ->> 'whole')::boolean, true)
     and product_id not in (
       select p ->> 'product_id' from jsonb_array_elements(v_products) as p where p ->> 'product_id' is not null);
 
@@ -28,8 +29,8 @@ begin
   where (s.name, s.image) is distinct from (excluded.name, excluded.image);
 
   update public.sync_locations set products_refreshed_at = clock_timestamp() where location_id = v_location;
-  select count(*) into v_count from public.sync_products where location_id = v_location;
-  return jsonb_build_object('count', v_count);
+  v_ids := sync_internal.listed_products(v_location);
+  return jsonb_build_object('count', cardinality(v_ids), 'product_ids', v_ids);
 end
 $$;
 

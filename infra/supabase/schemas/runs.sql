@@ -227,13 +227,14 @@ grant execute on function sync_internal.not_started(text, public.sync_runs) to s
 -- enough: it isn't known when GHL's day ends, so a start now and then has to find out.
 -- The estimate, from the last complete listing: listed / 45 calls for pages, because a page of 100 shares 10 rows with the one
 -- before (so 90 are new), and an incremental run may list every order twice, once among the refunded ones; 10 for the product
--- list and the last pages; one call per order in a full run, and for 2 % of the orders in an incremental one.
+-- list and the last pages; one call per order and 1/100 for its transactions in a full run, and one for 2 % of the orders in an
+-- incremental one.
 create or replace function sync_internal.lacks_daily_budget(p_location text, p_kind text, p_reserve int) returns boolean
 language sql stable
 as $$
   select coalesce((
     -- Pages of 100 overlap by 10; a listing of refunds, of products, and a few changed orders come on top.
-    select 10 + n.listed / 45.0 + case when p_kind = 'full' then n.listed else n.listed * 0.02 end
+    select 10 + n.listed / 45.0 + case when p_kind = 'full' then n.listed * 1.01 else n.listed * 0.02 end
       > greatest(l.daily_remaining - p_reserve, 0) / 2.0
     from public.sync_limiter l
     cross join lateral (
@@ -499,7 +500,7 @@ as $$
     'started_at', r.started_at, 'ended_at', r.ended_at, 'cooldown_until', r.cooldown_until,
     'listing', r.listing, 'listing_complete', r.listing_complete, 'total_count', r.total_count,
     'known_deficit', r.known_deficit, 'listing_short', r.listing_short, 'comparing', sync_internal.is_comparing(r),
-    'valid_list', r.valid_list,
+    'transactions', r.transactions, 'valid_list', r.valid_list,
     'listed', r.listed, 'synced', r.synced, 'failed', r.failed, 'skipped', r.skipped, 'unchanged', r.unchanged,
     'not_attempted', sync_internal.not_attempted(r),
     'tickets_total', r.tickets_total, 'tickets_checked', r.tickets_checked, 'ticket_types', r.ticket_types,

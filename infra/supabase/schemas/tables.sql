@@ -52,6 +52,8 @@ create table public.ghl_qr_orders (
 );
 
 create index ghl_qr_orders_tickets_due on public.ghl_qr_orders (tickets_due) where tickets_due is not null;
+-- The orders of a person, in their order.
+create index ghl_qr_orders_contact on public.ghl_qr_orders (contact_id, order_id) where contact_id is not null;
 
 alter table public.ghl_qr_orders enable row level security;
 revoke all on public.ghl_qr_orders from public, anon, authenticated;
@@ -67,7 +69,7 @@ create table public.ghl_qr_tickets (
   product_id text,
   price_id text,
   ordinal int,
-  -- Who gave the ticket its present status ('sync', 'gate', 'external'; null: the original app), when and why.
+  -- Who gave the ticket its present status ('sync', 'gate', 'admin', 'external'; null: the original app), when and why.
   status_by text,
   status_at timestamptz,
   status_reason text,
@@ -186,6 +188,13 @@ create table public.sync_order_memory (
   -- What GHL's list showed when a run last fetched it, of that only what the order itself says otherwise:
   -- {status, payment_status, amount}. The two may differ for good.
   listed jsonb,
+  -- Until then a message waits that will fetch it: GHL didn't know it yet.
+  awaited_until timestamptz,
+  -- Something couldn't be read when it was last fetched: its items, or a product. So it may be ours in spite of `valid`.
+  incomplete boolean,
+  -- The lines as last read, if not everything of them was applied: what an admin may force, and since when GHL shows them.
+  lines_hash text,
+  lines_since timestamptz,
   primary key (location_id, order_id)
 );
 
@@ -194,6 +203,24 @@ revoke all on public.sync_order_memory from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_order_memory to service_role;
 revoke all on sequence public.sync_order_memory_number_seq from public, anon, authenticated;
 grant usage on sequence public.sync_order_memory_number_seq to service_role;
+
+-- What its transactions said was refunded of an order, when that was last looked at because it had changed.
+create table public.sync_refunds (
+  location_id text not null,
+  order_id text not null,
+  -- In all, in the order's currency: what was given back, and what was paid.
+  refunded numeric not null,
+  received numeric not null,
+  -- {<transaction id>: <refunded>}, as the list showed them.
+  transactions jsonb not null,
+  -- When the sum last changed: an order that was fetched before isn't in step. Null: nothing was ever refunded.
+  changed_at timestamptz,
+  primary key (location_id, order_id)
+);
+
+alter table public.sync_refunds enable row level security;
+revoke all on public.sync_refunds from public, anon, authenticated;
+grant select, insert, update, delete on public.sync_refunds to service_role;
 
 -- No foreign keys: the history outlives a deleted order, and a key would lock the order against its ticket's writer.
 create table public.ghl_qr_ticket_changes (
@@ -206,7 +233,9 @@ create table public.ghl_qr_ticket_changes (
   old_status text,
   new_status text,
   old_type text,
-  new_type text
+  new_type text,
+  -- Of an admission that this change made or took back.
+  validated_at timestamptz
 );
 
 create index ghl_qr_ticket_changes_order on public.ghl_qr_ticket_changes (order_id, changed_at);
@@ -232,6 +261,27 @@ revoke all on public.ghl_qr_tickets_touched from public, anon, authenticated;
 grant select, insert, update, delete on public.ghl_qr_tickets_touched to service_role;
 revoke all on sequence public.ghl_qr_tickets_touched_touch_id_seq from public, anon, authenticated;
 grant usage on sequence public.ghl_qr_tickets_touched_touch_id_seq to service_role;
+
+-- Scans that named themselves: whoever got no answer asks again with the same name. No foreign keys, as for the history.
+create table public.gate_scans (
+  location_id text not null,
+  -- Made by the scanner.
+  scan_id text not null,
+  ticket_id bigint not null,
+  scanned_by text,
+  -- Where, in the scanner's words.
+  gate text,
+  scanned_at timestamptz not null,
+  -- The admission that it made, as the ticket has it; null: it was refused.
+  validated_at timestamptz,
+  primary key (location_id, scan_id)
+);
+
+create index gate_scans_oldest on public.gate_scans (location_id, scanned_at);
+
+alter table public.gate_scans enable row level security;
+revoke all on public.gate_scans from public, anon, authenticated;
+grant select, insert, update, delete on public.gate_scans to service_role;
 
 -- A run, its counts, its pulse and what was published of it.
 create table public.sync_runs (
@@ -262,6 +312,8 @@ create table public.sync_runs (
   listing_short boolean not null default false,
   -- What is compared in portions after a full listing: {after, orders, tickets, some, done}. Null: nothing is.
   not_listed jsonb,
+  -- Where reading the transactions stands: opaque here, owned by the run worker.
+  transactions jsonb,
   -- Of a retry: the last order that it took of the run it repeats.
   taken_until text,
   -- The list of valid orders while it is uploaded, opaque here and owned by the run worker; {done} once it is written.
@@ -430,3 +482,22 @@ create table public.sync_connections (
 alter table public.sync_connections enable row level security;
 revoke all on public.sync_connections from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_connections to service_role;
+
+-- People to be forgotten, by their id in GHL: nothing else of them may stand here. It stays, so that what is written later is blanked too.
+-- The contact comes first in the key: rows of the original app may name no location.
+create table public.sync_forgotten_contacts (
+  location_id text not null,
+  contact_id text not null,
+  forgotten_at timestamptz not null default clock_timestamp(),
+  forgotten_by text,
+  -- Their orders that stood here then.
+  orders int not null default 0,
+  -- The last order that was blanked, and when the last of all was. Null: not all are yet.
+  blanked_until text not null default '',
+  blanked_at timestamptz,
+  primary key (contact_id, location_id)
+);
+
+alter table public.sync_forgotten_contacts enable row level security;
+revoke all on public.sync_forgotten_contacts from public, anon, authenticated;
+grant select, insert, update, delete on public.sync_forgotten_contacts to service_role;

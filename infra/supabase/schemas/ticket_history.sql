@@ -60,11 +60,12 @@ language plpgsql security definer set search_path = '' set enable_nestloop = off
 as $$
 begin
   insert into public.ghl_qr_ticket_changes
-    (ticket_id, order_id, changed_by, reason, old_status, new_status, old_type, new_type)
+    (ticket_id, order_id, changed_by, reason, old_status, new_status, old_type, new_type, validated_at)
   select n.ticket_id, n.order_id,
     case when n.status is distinct from o.status then coalesce(n.status_by, 'external') else 'sync' end,
     case when n.status is distinct from o.status then n.status_reason else 'relabelled' end,
-    o.status, n.status, o.ticket_type, n.ticket_type
+    o.status, n.status, o.ticket_type, n.ticket_type,
+    case when n.status is distinct from o.status then coalesce(n.validated_at, o.validated_at) end
   from before_update o join after_update n using (ticket_id)
   where n.status is distinct from o.status or n.ticket_type is distinct from o.ticket_type;
 

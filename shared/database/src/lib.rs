@@ -7,7 +7,9 @@
 //! |---|---|
 //! | `limiter` | `limiter.sql` |
 //! | `orders` | `orders.sql`, `tickets.sql`, `failures.sql` |
+//! | `contacts` | `contacts.sql` |
 //! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql` |
+//! | `refunds` | `refunds.sql` |
 //! | `products` | `products.sql` |
 //! | `gate` | `gate.sql` |
 //! | `reports` | `reports.sql`, `failures.sql` |
@@ -21,20 +23,24 @@
 
 mod client;
 mod connections;
+mod contacts;
 mod error;
 mod gate;
 mod limiter;
 mod orders;
 mod products;
+mod refunds;
 mod reports;
 mod runs;
 mod upkeep;
 
 pub use client::Database;
 pub use connections::Registration;
+pub use contacts::Forgotten;
 pub use error::Error;
 pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
-pub use orders::{Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
+pub use orders::{Awaited, Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
+pub use refunds::RefundRecord;
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
     Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage,

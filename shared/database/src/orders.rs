@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use domain::items::Line;
 use domain::outcome::{Reconciled, UpsertResult};
-use domain::{Cause, Change, FailureClass, Issue, OrderId, Personal, RunId};
+use domain::{Cause, Change, FailureClass, Force, Issue, OrderId, Personal, RunId};
 use jiff::Timestamp;
 use rust_decimal::Decimal;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::{Value, json};
 
 use crate::{Database, Error};
 
@@ -32,8 +32,9 @@ pub struct OrderUpsert {
     pub valid: bool,
     /// Remember that it was fetched, write no order.
     pub remember_only: bool,
-    /// Apply vanished lines too.
-    pub force: bool,
+    /// What is applied although it takes tickets.
+    #[serde(flatten, serialize_with = "as_fields")]
+    pub force: Option<Force>,
     /// How often it was tried.
     pub attempts: u32,
     /// The products its lines name.
@@ -46,6 +47,8 @@ pub struct OrderUpsert {
     pub ticket_quantities: BTreeMap<String, u64>,
     /// Whether the lines entitle to tickets.
     pub entitled: bool,
+    /// Whether that is known; if not, it stays what it was.
+    pub entitlement_known: bool,
     /// Why, or why not.
     pub entitlement_reason: &'static str,
     /// GHL's live mode.
@@ -54,6 +57,19 @@ pub struct OrderUpsert {
     pub issues: Vec<Issue>,
     /// The other columns.
     pub row: OrderRow,
+}
+
+/// The fields of the request that say what is forced.
+fn as_fields<S: Serializer>(force: &Option<Force>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Fields<'a> {
+        force: bool,
+        force_lines: Option<&'a str>,
+        force_asked_at: Option<Timestamp>,
+    }
+    let (lines, asked_at) = force.as_ref().map(|force| (force.lines.as_deref(), force.asked_at)).unzip();
+    Fields { force: force.is_some(), force_lines: lines.flatten(), force_asked_at: asked_at.flatten() }
+        .serialize(serializer)
 }
 
 /// The descriptive columns of `ghl_qr_orders`. Holds personal data: not printable.
@@ -109,6 +125,15 @@ pub struct Plan {
     pub now: Timestamp,
 }
 
+/// An order that GHL doesn't know yet, and when a message that was sent will fetch it again.
+#[derive(Debug, Clone, Serialize)]
+pub struct Awaited {
+    /// Which order.
+    pub order_id: OrderId,
+    /// How long a notice of it needs no fetch of its own, in milliseconds.
+    pub in_ms: u64,
+}
+
 /// One order of an upsert.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Upserted {
@@ -119,6 +144,15 @@ pub struct Upserted {
     /// What couldn't be honoured: what the reading found and what the database adds.
     #[serde(default)]
     pub issues: Vec<Issue>,
+    /// Whether it is a valid order of ours, also by the products of lines that this reading says nothing of.
+    #[serde(default)]
+    pub valid: bool,
+    /// Whether its lines entitle to tickets, also by what it was before.
+    #[serde(default)]
+    pub entitled: bool,
+    /// Names its lines as read, if not all of them was applied: what an admin may force.
+    #[serde(default)]
+    pub lines_hash: Option<String>,
 }
 
 /// The answer of an upsert.
@@ -181,6 +215,14 @@ impl Database {
     pub async fn plan_orders(&self, orders: &[Notice], claim: Duration) -> Result<Plan, Error> {
         let claim_ms = u64::try_from(claim.as_millis()).unwrap_or(u64::MAX);
         self.call("plan_orders", json!({ "orders": orders, "claim_ms": claim_ms })).await
+    }
+
+    /// Notes which orders will be fetched again by messages that were sent.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn await_orders(&self, orders: &[Awaited]) -> Result<(), Error> {
+        self.call::<Value>("await_orders", json!({ "orders": orders })).await.map(drop)
     }
 
     /// Writes orders, guarded against stale readings, in one transaction.

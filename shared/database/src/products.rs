@@ -4,21 +4,31 @@ use std::collections::HashSet;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{Database, Error};
 
 impl Database {
-    /// Stores the location's product list, which replaces the one before. Products are `(id, name, image)`.
+    /// Stores the location's product list, which replaces the one before; if it is not `whole`, nothing is removed. Products are
+    /// `(id, name, image)`. Returns the ids that are listed then.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn replace_products(&self, products: &[(String, Option<String>, Option<String>)]) -> Result<(), Error> {
+    pub async fn replace_products(
+        &self,
+        products: &[(String, Option<String>, Option<String>)],
+        whole: bool,
+    ) -> Result<HashSet<String>, Error> {
+        #[derive(Deserialize)]
+        struct Replaced {
+            product_ids: HashSet<String>,
+        }
         let products: Vec<_> = products
             .iter()
             .map(|(id, name, image)| json!({ "product_id": id, "name": name, "image": image }))
             .collect();
-        self.call::<Value>("replace_products", json!({ "products": products })).await.map(drop)
+        let request = json!({ "products": products, "whole": whole });
+        Ok(self.call::<Replaced>("replace_products", request).await?.product_ids)
     }
 
     /// The stored product list, and when it was read from GHL.

@@ -24,15 +24,22 @@ pub struct Entitlement {
     pub reason: &'static str,
     /// What a person should look at.
     pub issue: Option<Issue>,
+    /// Whether it was decided at all: an order with a status that this version doesn't know stays what it was found to be before.
+    pub known: bool,
 }
 
 impl Entitlement {
     const fn yes() -> Self {
-        Self { entitled: true, reason: "paid", issue: None }
+        Self { entitled: true, reason: "paid", issue: None, known: true }
     }
 
     const fn no(reason: &'static str) -> Self {
-        Self { entitled: false, reason, issue: None }
+        Self { entitled: false, reason, issue: None, known: true }
+    }
+
+    /// GHL says what this version doesn't know; the reason is the issue's code as well.
+    fn unknown(reason: &'static str, message: &str) -> Self {
+        Self { known: false, ..Self::no(reason).with_issue(reason, message.to_owned()) }
     }
 
     fn with_issue(mut self, code: &str, message: String) -> Self {
@@ -57,7 +64,7 @@ pub fn decide(facts: &PaymentFacts, partially_paid_entitles: bool) -> Entitlemen
     let partial_refund = || {
         Entitlement::yes().with_issue(
             "partial_refund",
-            "The order is partially refunded: all its tickets stay. Cancel single tickets by hand if that is what was agreed.".to_owned(),
+            "The order is partially refunded: all its tickets stay. If that is what was agreed, cancel single ones by hand: POST /api/qrapp/tickets/{id}/cancel.".to_owned(),
         )
     };
     let payment =
@@ -70,17 +77,17 @@ pub fn decide(facts: &PaymentFacts, partially_paid_entitles: bool) -> Entitlemen
         Some("partially_paid") => Entitlement::no("partially_paid"),
         Some("unpaid" | "pending") => Entitlement::no("unpaid"),
         Some("refunded") => Entitlement::no("refunded"),
-        Some(_) => Entitlement::no("unknown_payment_status").with_issue(
+        Some(_) => Entitlement::unknown(
             "unknown_payment_status",
-            "paymentStatus has a value this version doesn't know, so the order gives no tickets. Check the order in GHL.".to_owned(),
+            "paymentStatus has a value this version doesn't know, so the order gives no tickets. Check the order in GHL.",
         ),
         None => match status.as_str() {
             "completed" => Entitlement::yes(),
             "partially_refunded" => partial_refund(),
             "pending" | "draft" | "unpaid" | "processing" => Entitlement::no("unpaid"),
-            _ => Entitlement::no("unknown_status").with_issue(
+            _ => Entitlement::unknown(
                 "unknown_status",
-                "GHL sent no paymentStatus and a status this version doesn't know, so the order gives no tickets. Check the order in GHL.".to_owned(),
+                "GHL sent no paymentStatus and a status this version doesn't know, so the order gives no tickets. Check the order in GHL.",
             ),
         },
     }
@@ -135,6 +142,7 @@ mod tests {
                 (entitled, reason, reported),
                 "{facts:?}"
             );
+            assert_eq!(decision.known, !reason.starts_with("unknown_"), "{facts:?}");
         }
     }
 }

@@ -81,6 +81,11 @@ id!(
     "an order id"
 );
 id!(
+    /// A contact's id in GHL: who bought.
+    ContactId,
+    "a contact id"
+);
+id!(
     /// A GHL location (sub-account): whose orders these are.
     LocationId,
     "a location id"

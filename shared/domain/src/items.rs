@@ -1,4 +1,5 @@
-//! An order's items become lines: one per product and price, with a label and a whole number of tickets.
+//! An order's items become lines: one per product and price, with a label and a whole number of tickets. Items without one of the ids
+//! stay apart: which stored lines they are is decided where these are locked (`match_lines` in `orders.sql`).
 
 use std::collections::BTreeMap;
 
@@ -41,9 +42,30 @@ pub struct Line {
     /// Tickets asked for: 0 when the quantity was refused, `None` when it couldn't be read. Then the line keeps the
     /// quantity it was stored with: no tickets are cancelled because something couldn't be read.
     pub quantity: Option<u32>,
+    /// Whether the label is the name of the price, and not of something else because GHL left that out: a line keeps the label it has
+    /// until GHL names its price.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub price_named: bool,
 }
 
-/// Reads items into lines; the same price twice is summed. A quantity that can't be honoured counts as 0, one that can't
+const fn yes() -> bool {
+    true
+}
+
+impl Line {
+    fn has_ids(&self) -> bool {
+        !self.product_id.is_empty() && !self.price_id.is_empty()
+    }
+
+    /// Whether both would be one line in an order that nothing is known of.
+    fn is_like(&self, other: &Self) -> bool {
+        self.product_id == other.product_id
+            && self.price_id == other.price_id
+            && (!self.price_id.is_empty() || self.ticket_type == other.ticket_type)
+    }
+}
+
+/// Reads items into lines; the same price twice is summed, except for items without one of the ids. A quantity that can't be honoured counts as 0, one that can't
 /// be read makes its line's unknown; both are reported.
 #[must_use]
 pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
@@ -53,7 +75,6 @@ pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
     for (position, item) in items.iter().enumerate() {
         let product_id = item.product_id.clone().unwrap_or_default();
         let price_id = item.price_id.clone().unwrap_or_default();
-        let ticket_type = label(item);
         let quantity = match quantity(item.quantity.as_ref(), max_quantity) {
             Ok(quantity) => Some(quantity),
             Err(reason) => {
@@ -61,23 +82,34 @@ pub fn lines(items: &[Item], max_quantity: u32) -> (Vec<Line>, Vec<Issue>) {
                 (!reason.is_unreadable()).then_some(0)
             }
         };
-        let same = |line: &Line| {
-            line.product_id == product_id
-                && line.price_id == price_id
-                && (!price_id.is_empty() || line.ticket_type == ticket_type)
-        };
-        let Some(known) = lines.iter().position(same) else {
-            lines.push(Line { product_id, price_id, ticket_type, quantity });
+        let price_named = item.price_name.as_ref().is_some_and(|name| !name.trim().is_empty());
+        let mut line = Line { product_id, price_id, ticket_type: label(item), quantity, price_named };
+        let Some(known) = lines.iter().position(|known| known.is_like(&line)) else {
+            lines.push(line);
             continue;
         };
-        // A line whose sum is too large entitles to nothing, even if more items follow.
-        let Some(line) = lines.get_mut(known).filter(|_| !over_limit.contains(&known)) else { continue };
-        line.quantity = line.quantity.zip(quantity).map(|(so_far, more)| so_far.saturating_add(more));
-        if line.quantity.is_some_and(|sum| sum > max_quantity) {
-            line.quantity = Some(0);
+        // Lines whose sum is too large entitle to nothing, even if more items follow.
+        let sum = if over_limit.contains(&known) {
+            Some(0)
+        } else {
+            let quantities = lines.iter().filter(|known| known.is_like(&line)).map(|known| known.quantity);
+            quantities.chain([line.quantity]).sum::<Option<u32>>()
+        };
+        let is_too_much = sum.is_some_and(|sum| sum > max_quantity);
+        if is_too_much {
             over_limit.push(known);
             let reason = QuantityRefused::TooMany { max: max_quantity };
-            issues.push(not_honoured(position, &product_id, &price_id, reason));
+            issues.push(not_honoured(position, &line.product_id, &line.price_id, reason));
+        }
+        let is_refused = over_limit.contains(&known);
+        if is_refused {
+            line.quantity = Some(0);
+            lines.iter_mut().filter(|known| known.is_like(&line)).for_each(|known| known.quantity = Some(0));
+        }
+        if !line.has_ids() {
+            lines.push(line);
+        } else if let Some(known) = lines.get_mut(known).filter(|_| !is_refused) {
+            known.quantity = sum;
         }
     }
     (lines, issues)
@@ -248,10 +280,30 @@ mod tests {
 
     #[test]
     fn a_sum_that_is_too_much_stays_refused() {
-        let parts = [600, 600, 5].map(|qty| item("p", "a", "VIP", json!(qty)));
-        let (lines, issues) = lines(&parts, 1000);
-        assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [Some(0)]);
-        assert_eq!(issues.len(), 1, "{issues:?}");
+        let parts = |price| [600, 600, 5].map(|qty| item("p", price, "VIP", json!(qty)));
+        for (price, expected) in [("a", vec![Some(0)]), ("", vec![Some(0); 3])] {
+            let (lines, issues) = lines(&parts(price), 1000);
+            assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), expected);
+            assert_eq!(issues.len(), 1, "{issues:?}");
+        }
+    }
+
+    /// Whether they are one line or two, only the stored lines can tell.
+    #[test]
+    fn items_without_one_of_the_ids_stay_apart() {
+        for (product, price) in [("p", ""), ("", "a"), ("", "")] {
+            let (lines, _) = lines(&[1, 2].map(|qty| item(product, price, "VIP", json!(qty))), 1000);
+            assert_eq!(lines.iter().map(|l| l.quantity).collect::<Vec<_>>(), [Some(1), Some(2)], "{product}/{price}");
+            assert_eq!(ticket_quantities(&lines)["VIP"], 3);
+        }
+    }
+
+    #[test]
+    fn whether_a_label_is_the_price_s_own_name_is_told() {
+        let nameless = Item { item_name: Some("Gala".into()), ..item("p", "a", " ", json!(1)) };
+        let (lines, _) = lines(&[item("p", "b", "VIP", json!(1)), nameless], 1000);
+        let told = lines.iter().map(|line| serde_json::to_value(line).unwrap()["price_named"].clone());
+        assert_eq!(told.collect::<Vec<_>>(), [Value::Null, json!(false)], "said where it isn't");
     }
 
     #[test]
@@ -305,8 +357,9 @@ mod tests {
                     let label = if line.price_id.is_empty() { line.ticket_type.clone() } else { String::new() };
                     (line.product_id.clone(), line.price_id.clone(), label)
                 };
-                let keys: std::collections::BTreeSet<_> = lines.iter().map(key).collect();
-                prop_assert_eq!(keys.len(), lines.len());
+                let with_ids = lines.iter().filter(|line| line.has_ids()).count();
+                let keys: std::collections::BTreeSet<_> = lines.iter().filter(|line| line.has_ids()).map(key).collect();
+                prop_assert_eq!(keys.len(), with_ids);
                 let total: u64 = lines.iter().filter_map(|line| line.quantity).map(u64::from).sum();
                 prop_assert_eq!(ticket_quantities(&lines).values().sum::<u64>(), total);
             }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::{LocationId, RunId};
 use crate::listing::Listing;
+use crate::refunds::Reading;
 
 /// How long a pulse is claimed: the time-out of `run-worker` in the template, which is less than its queue's visibility
 /// time-out, since a pulse that is redelivered while it is claimed is a duplicate and ends.
@@ -161,6 +162,9 @@ pub struct Run {
     /// Where its listing stands; `None` before the first page, when the row holds `{}`.
     #[serde(deserialize_with = "begun_listing")]
     pub listing: Option<Listing>,
+    /// Where reading the transactions stands; `None` before their first page, and in runs that read none.
+    #[serde(default)]
+    pub transactions: Option<Reading>,
     /// Whether every order was listed.
     pub listing_complete: bool,
     /// GHL's count of orders, as last seen.

@@ -4,8 +4,9 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use domain::{LocationId, Order, OrderId};
-use ghl::{OrderPage, ProductPage, json};
+use ghl::{OrderPage, ProductPage, TransactionPage, json};
 use http_client::HttpClient;
+use jiff::civil::Date;
 use reqwest::{Method, StatusCode, Url};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -25,6 +26,17 @@ pub struct Config {
     pub location_id: LocationId,
     /// Time-out of one call, body included. GHL itself gives up after 30 s.
     pub timeout: Duration,
+}
+
+/// Which transactions to list.
+#[derive(Debug, Clone, Copy)]
+pub enum TransactionsOf<'a> {
+    /// All of them.
+    All,
+    /// Those that were made on this day or later.
+    Since(Date),
+    /// Those of one order.
+    Order(&'a OrderId),
 }
 
 /// The client. Its [`HttpClient`] follows no redirect, so the token goes to the configured host only.
@@ -132,6 +144,29 @@ impl Client {
             .append_pair("offset", &offset.to_string());
         let body = self.get("list products", url, token).await?;
         ghl::read_products(&body).map_err(|problem| Error::NotWhole { call: "list products", problem })
+    }
+
+    /// One page of transactions, newest first: those of one order, or of all since a day.
+    ///
+    /// # Errors
+    /// [`Error`], by class; a page without a `data` array is an error, never "no transactions".
+    pub async fn list_transactions(
+        &self,
+        token: &SecretString,
+        offset: u64,
+        limit: u32,
+        of: &TransactionsOf<'_>,
+    ) -> Result<TransactionPage, Error> {
+        let mut query = vec![("limit", limit.to_string()), ("offset", offset.to_string())];
+        match of {
+            TransactionsOf::All => {}
+            TransactionsOf::Since(day) => query.push(("startAt", day.to_string())),
+            TransactionsOf::Order(id) => query.push(("entityId", id.to_string())),
+        }
+        let url = self.orders_url(&["payments", "transactions"], &query);
+        let body = self.get("list transactions", url, token).await?;
+        ghl::read_transactions(&body, self.config.location_id.as_str())
+            .map_err(|problem| Error::NotWhole { call: "list transactions", problem })
     }
 
     fn url(&self, path: &[&str]) -> Url {

@@ -1,4 +1,4 @@
-//! GHL's API, called: the three calls a sync needs (orders, one order, products). What the answers mean is read by `ghl`.
+//! GHL's API, called: the four calls a sync needs (orders, one order, products, transactions). What the answers mean is read by `ghl`.
 //!
 //! | module | what it is for |
 //! |---|---|
@@ -12,6 +12,6 @@ mod client;
 mod error;
 mod rate;
 
-pub use client::{Client, Config, ObservedRate};
+pub use client::{Client, Config, ObservedRate, TransactionsOf};
 pub use error::Error;
 pub use rate::RateLimit;

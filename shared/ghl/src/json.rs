@@ -55,6 +55,14 @@ pub fn text(value: &Value, key: &str) -> Option<String> {
     (!clean.is_empty() && clean != "null").then_some(clean)
 }
 
+/// The rows of a list and GHL's count of them, 0 when absent. A sibling endpoint nests its list; the total stands beside the list then.
+pub(crate) fn list(body: &Value) -> Result<(&Vec<Value>, u64), &'static str> {
+    let holder = body.get("data").filter(|data| data.is_object()).unwrap_or(body);
+    let rows = holder.get("data").and_then(Value::as_array).ok_or("there is no data array")?;
+    let total = [holder, body].iter().find_map(|place| place.get("totalCount")?.as_u64()).unwrap_or(0);
+    Ok((rows, total))
+}
+
 /// The first of several spellings of a field.
 pub(crate) fn text_of(value: &Value, keys: &[&str]) -> Option<String> {
     keys.iter().find_map(|key| text(value, key))

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `order` | [`read_order`]: the detail of an order |
 //! | `listing` | [`read_orders`], [`read_products`]: pages of lists |
+//! | `transactions` | [`read_transactions`]: a page of them |
 //! | [`webhook`] | verifies what GHL sends, and finds the order ids in it |
 //! | [`json`] | lenient reading |
 //!
@@ -16,7 +17,9 @@
 pub mod json;
 mod listing;
 mod order;
+mod transactions;
 pub mod webhook;
 
 pub use listing::{ListedOrder, OrderPage, Product, ProductPage, read_orders, read_products};
 pub use order::read_order;
+pub use transactions::{TransactionPage, read_transactions};

@@ -51,8 +51,10 @@ pub struct Product {
 pub struct ProductPage {
     /// The rows whose id can be read.
     pub products: Vec<Product>,
-    /// Rows on the page, readable or not: shows whether the page is a short one.
+    /// Rows on the page, readable or not.
     pub rows: usize,
+    /// How many products GHL counts; `None` if it doesn't say.
+    pub total: Option<u64>,
 }
 
 /// Reads a page of orders.
@@ -60,10 +62,7 @@ pub struct ProductPage {
 /// # Errors
 /// What is missing, when this is no page.
 pub fn read_orders(body: &Value) -> Result<OrderPage, &'static str> {
-    // A sibling endpoint nests its list; the total stands beside the list then.
-    let holder = if body.get("data").is_some_and(Value::is_object) { body.get("data").unwrap_or(body) } else { body };
-    let rows = holder.get("data").and_then(Value::as_array).ok_or("there is no data array")?;
-    let total = [holder, body].iter().find_map(|place| place.get("totalCount")?.as_u64()).unwrap_or(0);
+    let (rows, total) = json::list(body)?;
     let orders: Vec<_> = rows.iter().filter_map(read_row).collect();
     Ok(OrderPage { unreadable: rows.len() - orders.len(), orders, total })
 }
@@ -89,7 +88,11 @@ pub fn read_products(body: &Value) -> Result<ProductPage, &'static str> {
     let product = |row: &Value| {
         Some(Product { id: json::text(row, "_id")?, name: json::text(row, "name"), image: json::text(row, "image") })
     };
-    Ok(ProductPage { products: rows.iter().filter_map(product).collect(), rows: rows.len() })
+    // An array of one, `[{"total": 20}]`; of prices it is a number.
+    let total = body.get("total").and_then(|total| {
+        [total.pointer("/0/total"), total.get("total"), Some(total)].into_iter().flatten().find_map(Value::as_u64)
+    });
+    Ok(ProductPage { products: rows.iter().filter_map(product).collect(), rows: rows.len(), total })
 }
 
 #[cfg(test)]
@@ -129,7 +132,12 @@ mod tests {
     fn products_need_a_list_and_an_id() {
         let page =
             read_products(&json!({"products": [{"_id": "p1", "name": "Gala"}, {}], "total": [{"total": 2}]})).unwrap();
-        assert_eq!((page.products.len(), page.rows), (1, 2));
+        assert_eq!((page.products.len(), page.rows, page.total), (1, 2, Some(2)));
         assert!(read_products(&json!({"total": []})).is_err());
+        for (total, read) in
+            [(json!(7), Some(7)), (json!({"total": 7}), Some(7)), (json!([]), None), (json!(null), None)]
+        {
+            assert_eq!(read_products(&json!({"products": [], "total": total})).unwrap().total, read, "{total}");
+        }
     }
 }

@@ -107,6 +107,11 @@ impl ApiError {
         Self::new(StatusCode::BAD_GATEWAY, "ghl_unauthorized", message)
     }
 
+    /// 502 `order_refused`: GHL refuses this order, though not the access token.
+    pub fn order_refused(message: String) -> Self {
+        Self::new(StatusCode::BAD_GATEWAY, "order_refused", message)
+    }
+
     /// 503 `database_unavailable`: the database can't be reached or refuses the key.
     pub fn database_unavailable() -> Self {
         let message = "Database connection error: please check the Supabase URL and key, or try again";

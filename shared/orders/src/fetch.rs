@@ -15,6 +15,7 @@ use telemetry::metrics::{self, Metric};
 use tokio::time::Instant;
 
 use crate::Grant;
+use crate::proof::TokenProof;
 use crate::punctuality::Punctuality;
 use crate::slots::{Answered, Demand, SHORTEST_WAIT, run_is_over};
 
@@ -69,6 +70,12 @@ pub enum FetchError {
         "GHL's budget of calls for today is nearly used up, and the rest is kept for webhooks; start the sync again tomorrow"
     )]
     DailyBudget,
+    /// GHL refuses this order for good, and not the token, which a list was read with since.
+    #[error("GoHighLevel refuses to show this order, although it accepts the access token; look the order up there")]
+    OrderRefused(#[source] ghl_client::Error),
+    /// GHL refuses this order, and didn't tell whether it is on account of the token.
+    #[error("GoHighLevel refused to show this order, and did not answer whether it accepts the access token")]
+    Undecided(#[source] ghl_client::Error),
     /// Reading it panicked. That is a bug, and fails only this order.
     #[error("reading the order failed unexpectedly; please report this with the order id")]
     Panicked,
@@ -82,8 +89,8 @@ impl FetchError {
             Self::Ghl(error) => error.class(),
             Self::Database(error) => error.class(),
             Self::Token(_) => FailureClass::Auth,
-            Self::NoSlot | Self::DailyBudget => FailureClass::Transient,
-            Self::Panicked => FailureClass::Permanent,
+            Self::NoSlot | Self::DailyBudget | Self::Undecided(_) => FailureClass::Transient,
+            Self::OrderRefused(_) | Self::Panicked => FailureClass::Permanent,
         }
     }
 
@@ -119,6 +126,8 @@ impl FetchError {
             Self::Token(_) => "ghl_unauthorized",
             Self::NoSlot => "rate_limited",
             Self::DailyBudget => "daily_budget_exhausted",
+            Self::OrderRefused(_) => "order_refused",
+            Self::Undecided(_) => "ghl_unavailable",
             Self::Panicked => "internal",
         }
     }
@@ -130,13 +139,14 @@ pub struct Fetcher {
     pub(crate) token: Secret,
     pub(crate) limits: Limits,
     pub(crate) punctuality: Punctuality,
+    pub(crate) proof: TokenProof,
 }
 
 impl Fetcher {
     /// A fetcher for one location.
     #[must_use]
     pub fn new(client: ghl_client::Client, token: Secret, limits: Limits) -> Self {
-        Self { client, token, limits, punctuality: Punctuality::default() }
+        Self { client, token, limits, punctuality: Punctuality::default(), proof: TokenProof::default() }
     }
 
     /// The limit's configuration.
@@ -158,7 +168,7 @@ impl Fetcher {
     }
 
     /// Fetches orders of one lane and (at most) one run; every order is in the answer once. Waits for slots for
-    /// `patience` at most, and until `deadline`.
+    /// `patience` at most, and until `deadline`. If GHL refuses an order, a list tells whether it refuses the token.
     pub async fn fetch_all(
         &self,
         database: &Database,
@@ -241,9 +251,10 @@ impl Fetcher {
                     patience = patience.saturating_sub(wait);
                 }
                 () = tokio::time::sleep_until(ask_at), if !waiting.is_empty() && !is_asking => {}
-                else => return done,
+                else => break,
             }
         }
+        self.judge_refusals(database, done, deadline).await
     }
 
     async fn fetch_one(&self, order: Order, grant: Grant, again: bool) -> (Order, bool, Fetched) {

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use database::{OrderRow, OrderUpsert};
-use domain::{Cause, LocationId, Order, RunId, entitlement, items};
+use domain::{Cause, Force, LocationId, Order, RunId, entitlement, items};
 use jiff::Timestamp;
 
 /// Why an order was fetched, and what may be done with it.
@@ -17,8 +17,8 @@ pub struct Purpose {
     pub attempts: u32,
     /// Only remember that it was seen and whether it is valid.
     pub remember_only: bool,
-    /// Apply vanished lines too, as an admin asked for.
-    pub force: bool,
+    /// What an admin insists on.
+    pub force: Option<Force>,
 }
 
 /// Rules that are configuration.
@@ -60,6 +60,7 @@ pub fn prepare(
         ticket_quantities: items::ticket_quantities(&lines),
         lines,
         entitled: decision.entitled,
+        entitlement_known: decision.known,
         entitlement_reason: decision.reason,
         live_mode: order.payment.live_mode != Some(false) && !order.payment.mark_as_test,
         issues,
@@ -113,7 +114,7 @@ mod tests {
         let order = ghl::read_order(&body, &OrderId::try_new("660000000000000000000001").unwrap()).unwrap();
         let listed = listed.iter().map(|id| (*id).to_owned()).collect();
         let rules = Rules { max_quantity: 1000, partially_paid_entitles: false };
-        let purpose = Purpose { run_id: None, cause: Cause::Webhook, attempts: 1, remember_only: false, force: false };
+        let purpose = Purpose { run_id: None, cause: Cause::Webhook, attempts: 1, remember_only: false, force: None };
         prepare(&order, &LocationId::try_new("loc").unwrap(), &listed, rules, purpose, Timestamp::UNIX_EPOCH)
     }
 

@@ -1,10 +1,11 @@
 //! The location's product list, which decides which orders are valid.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::time::{Duration, Instant};
 
 use database::{Database, Lane};
-use domain::RunId;
+use domain::{Issue, RunId};
+use ghl::Product;
 use tokio::sync::Mutex;
 
 use crate::fetch::{FetchError, Fetcher};
@@ -54,7 +55,7 @@ impl Products {
         };
         if !list.fresh && orders.iter().any(|order| !order.is_valid(&list.ids)) {
             list = Kept {
-                ids: refresh(database, fetcher, lane, None, deadline).await?,
+                ids: refresh(database, fetcher, lane, None, deadline).await?.ids,
                 read_at: Instant::now(),
                 fresh: true,
             };
@@ -65,7 +66,17 @@ impl Products {
     }
 }
 
-/// Reads the product list from GHL and stores it.
+/// A product list that was read from GHL and stored.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The products that are listed now.
+    pub ids: HashSet<String>,
+    /// What a person should look at: GHL counts more products than it lists.
+    pub issue: Option<Issue>,
+}
+
+/// Reads the product list from GHL and stores it. One that is shorter than GHL counts is read once more, and if it still is, no
+/// product is removed.
 ///
 /// # Errors
 /// [`FetchError`], also when the rate limiter has no slot before `deadline`.
@@ -75,9 +86,58 @@ pub async fn refresh(
     lane: Lane,
     run_id: Option<&RunId>,
     deadline: Instant,
-) -> Result<HashSet<String>, FetchError> {
-    let mut products = Vec::new();
-    let mut offset = 0;
+) -> Result<Refreshed, FetchError> {
+    let mut list = read(database, fetcher, lane, run_id, deadline).await?;
+    if list.lacks() {
+        let again = read(database, fetcher, lane, run_id, deadline).await?;
+        // What one of the two has is listed.
+        list = if again.lacks() {
+            List { products: list.products.into_iter().chain(again.products).collect(), ..again }
+        } else {
+            again
+        };
+    }
+    let whole = !list.lacks();
+    let issue = (!whole).then(|| {
+        let message = format!(
+            "GHL counts {} products but listed only {}, twice. Products that were not listed stay valid.",
+            list.total, list.rows
+        );
+        Issue::new("products_short", message)
+    });
+    if let Some(issue) = &issue {
+        tracing::warn!(listed = list.rows, total = list.total, "{}", issue.message);
+    }
+    let products: Vec<_> = list.products.into_iter().map(|(id, product)| (id, product.name, product.image)).collect();
+    let ids = database.replace_products(&products, whole).await.map_err(FetchError::Database)?;
+    Ok(Refreshed { ids, issue })
+}
+
+/// A product list as read once.
+#[derive(Default)]
+struct List {
+    products: BTreeMap<String, Product>,
+    /// Different products, and rows that can't be read.
+    rows: u64,
+    /// The most that GHL counted.
+    total: u64,
+}
+
+impl List {
+    fn lacks(&self) -> bool {
+        self.rows < self.total
+    }
+}
+
+/// Reads page after page, until all that GHL counts are there or a page has nothing new: GHL may give fewer rows than asked for.
+async fn read(
+    database: &Database,
+    fetcher: &Fetcher,
+    lane: Lane,
+    run_id: Option<&RunId>,
+    deadline: Instant,
+) -> Result<List, FetchError> {
+    let (mut list, mut offset) = (List::default(), 0);
     loop {
         // Read first, so that the slot doesn't wait for it.
         let token = fetcher.token().get().await.map_err(FetchError::Token)?;
@@ -85,12 +145,97 @@ pub async fn refresh(
             return Err(FetchError::NoSlot);
         }
         let page = fetcher.client().list_products(&token, offset, PAGE_SIZE).await?;
-        products.extend(page.products.into_iter().map(|product| (product.id, product.name, product.image)));
-        if page.rows < PAGE_SIZE as usize {
-            break;
+        let known = list.products.len();
+        let unreadable = page.rows.saturating_sub(page.products.len()) as u64;
+        list.products.extend(page.products.into_iter().map(|product| (product.id.clone(), product)));
+        let new = (list.products.len() - known) as u64;
+        list.rows += new + unreadable;
+        list.total = list.total.max(page.total.unwrap_or(0));
+        offset += page.rows as u64;
+        // A count that is less than what was listed is none.
+        let all_there = list.total >= list.rows && offset >= list.total && page.total.is_some();
+        if all_there || new == 0 {
+            return Ok(list);
         }
-        offset += u64::from(PAGE_SIZE);
     }
-    database.replace_products(&products).await.map_err(FetchError::Database)?;
-    Ok(products.into_iter().map(|(id, ..)| id).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::near::Near;
+
+    fn page(ids: &[&str], total: Value) -> Value {
+        let products: Vec<_> = ids.iter().map(|id| json!({ "_id": id, "name": id })).collect();
+        json!({ "products": products, "total": total })
+    }
+
+    fn counts(total: u64) -> Value {
+        json!([{ "total": total }])
+    }
+
+    /// What is stored of these pages, whether it is taken for whole, how many calls that took, and the issue.
+    async fn stored(pages: Vec<Value>) -> (Vec<String>, bool, usize, Option<String>) {
+        let near = Near::new().await;
+        for page in pages {
+            near.answer("/products/", page);
+        }
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let refreshed = refresh(&near.database, &near.fetcher, Lane::Bulk, None, deadline).await.unwrap();
+        let asked = near.asked("replace_products");
+        assert_eq!(asked.len(), 1);
+        let ids = asked[0]["products"].as_array().unwrap().iter();
+        let ids: Vec<_> = ids.map(|product| product["product_id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(refreshed.ids, ids.iter().cloned().collect());
+        (ids, asked[0]["whole"] == true, near.calls("/products/"), refreshed.issue.map(|issue| issue.code))
+    }
+
+    #[tokio::test]
+    async fn a_whole_list_costs_one_call() {
+        let (ids, whole, calls, issue) = stored(vec![page(&["a", "b"], counts(2))]).await;
+        assert_eq!((ids.join(""), whole, calls, issue), ("ab".to_owned(), true, 1, None));
+    }
+
+    #[tokio::test]
+    async fn fewer_rows_than_asked_for_are_not_the_end() {
+        let (ids, whole, calls, _) = stored(vec![page(&["a", "b"], counts(3)), page(&["c"], counts(3))]).await;
+        assert_eq!((ids.join(""), whole, calls), ("abc".to_owned(), true, 2));
+        // Without a count, only a page without anything new is.
+        let (ids, whole, calls, _) =
+            stored(vec![page(&["a"], json!(null)), page(&["b"], json!(null)), page(&[], json!(null))]).await;
+        assert_eq!((ids.join(""), whole, calls), ("ab".to_owned(), true, 3));
+    }
+
+    #[tokio::test]
+    async fn a_list_shorter_than_its_count_is_read_again() {
+        let (ids, whole, calls, issue) =
+            stored(vec![page(&["a"], counts(2)), page(&[], counts(2)), page(&["a", "b"], counts(2))]).await;
+        assert_eq!((ids.join(""), whole, calls, issue), ("ab".to_owned(), true, 3, None));
+    }
+
+    #[tokio::test]
+    async fn one_that_stays_short_removes_nothing() {
+        let short = |id| [page(&[id], counts(3)), page(&[], counts(3))];
+        let (ids, whole, calls, issue) = stored([short("a"), short("b")].concat()).await;
+        assert_eq!((ids.join(""), whole, calls), ("ab".to_owned(), false, 4), "what one of the two has is listed");
+        assert_eq!(issue.as_deref(), Some("products_short"));
+        // The same rows for every offset.
+        let (ids, whole, calls, _) = stored(vec![page(&["a"], counts(3))]).await;
+        assert_eq!((ids.join(""), whole, calls), ("a".to_owned(), false, 4));
+    }
+
+    #[tokio::test]
+    async fn a_count_that_is_too_low_is_none() {
+        let (ids, whole, calls, _) = stored(vec![page(&["a", "b"], counts(0)), page(&[], counts(0))]).await;
+        assert_eq!((ids.join(""), whole, calls), ("ab".to_owned(), true, 2));
+    }
+
+    #[tokio::test]
+    async fn a_row_that_cannot_be_read_is_not_missing() {
+        let list = json!({ "products": [{ "_id": "a" }, { "name": "without an id" }], "total": [{ "total": 2 }] });
+        let (ids, whole, calls, _) = stored(vec![list]).await;
+        assert_eq!((ids.join(""), whole, calls), ("a".to_owned(), true, 1));
+    }
 }

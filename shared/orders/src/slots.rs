@@ -51,6 +51,16 @@ pub enum OneSlot {
     RunOver,
 }
 
+/// The answer to who waits for several.
+pub(crate) enum SomeSlots {
+    /// These, the first of whose calls has this time if it is sent now.
+    Granted(Grant, Timestamp),
+    /// None was free in time; one may be after this.
+    Later(Duration),
+    /// Their run has ended.
+    RunOver,
+}
+
 /// The limiter's answer, and what it granted if that may still be sent.
 pub(crate) type Answered = Result<(Slots, Option<Grant>), database::Error>;
 
@@ -160,21 +170,36 @@ impl Fetcher {
         demand: Demand<'_>,
         deadline: std::time::Instant,
     ) -> Result<OneSlot, FetchError> {
+        Ok(match self.some_slots(database, demand, 1, deadline).await? {
+            SomeSlots::Granted(_, at) => OneSlot::At(at),
+            SomeSlots::Later(wait) => OneSlot::Later(wait),
+            SomeSlots::RunOver => OneSlot::RunOver,
+        })
+    }
+
+    /// Waits for slots, until `deadline`: for as many of those that are wanted as there are first.
+    pub(crate) async fn some_slots(
+        &self,
+        database: &Database,
+        demand: Demand<'_>,
+        wanted: usize,
+        deadline: std::time::Instant,
+    ) -> Result<SomeSlots, FetchError> {
         let deadline = Instant::from_std(deadline);
         loop {
-            let (slots, grant) = self.ask(database, demand, 1).await.map_err(FetchError::Database)?;
-            if let Some(at) = grant.and_then(|grant| grant.sends_now()) {
-                return Ok(OneSlot::At(at));
+            let (slots, grant) = self.ask(database, demand, wanted).await.map_err(FetchError::Database)?;
+            if let Some((grant, at)) = grant.and_then(|grant| Some((grant, grant.sends_now()?))) {
+                return Ok(SomeSlots::Granted(grant, at));
             }
             if slots.budget_exhausted {
                 return Err(FetchError::DailyBudget);
             }
             if run_is_over(&slots) {
-                return Ok(OneSlot::RunOver);
+                return Ok(SomeSlots::RunOver);
             }
             let wait = self.wait_of(&slots);
             if Instant::now() + wait >= deadline {
-                return Ok(OneSlot::Later(wait));
+                return Ok(SomeSlots::Later(wait));
             }
             tokio::time::sleep(wait).await;
         }

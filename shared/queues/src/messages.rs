@@ -1,4 +1,4 @@
-use domain::{Cause, Change, LocationId, OrderId, RunId};
+use domain::{Cause, Change, Force, LocationId, OrderId, RunId};
 use jiff::Timestamp;
 use jiff::fmt::serde::timestamp::millisecond;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -47,6 +47,9 @@ pub struct OrderMessage {
     /// Whether the order is claimed for it already: it waits for calls of the rate limit.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub claimed: bool,
+    /// What an admin insists on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub force: Option<Force>,
 }
 
 /// In `orders-bulk`: fetch these orders for a run. One message, since they share the calls that the rate limit will have for them.
@@ -307,6 +310,7 @@ impl OrderMessage {
             waiting_since: None,
             dispatched_at: None,
             claimed: false,
+            force: None,
         }
     }
 

@@ -53,6 +53,7 @@ fn current() -> [Kind; 6] {
     let order_message = json!({
         "location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r1", "attempt": 2, "noticed_at_ms": 1000,
         "waiting_since_ms": 2000, "dispatched_at_ms": 3000, "claimed": true,
+        "force": { "lines": "0123456789abcdef0123456789abcdef", "asked_at_ms": 1000 },
     });
     let ticket_message = json!({
         "location_id": "loc", "order_id": "ord", "cause": "run", "run_id": "r1", "attempt": 2, "change": "stale",
@@ -88,6 +89,7 @@ fn nonsense(field: &str) -> Vec<Value> {
         "noticed_at_ms" | "waiting_since_ms" | "dispatched_at_ms" | "calls_at_ms" => {
             vec![json!("1000"), json!(1000.5), json!(i64::MAX), json!([])]
         }
+        "force" => vec![json!(true), json!("lines"), json!({"lines": 5}), json!({"asked_at_ms": "1000"})],
         "claimed" => vec![json!("true"), json!(1), json!(null)],
         "order_ids" | "orders" => vec![json!("ord"), json!([5]), json!({"order_id": "ord"}), json!(["Jane Roe"])],
         // No run is no nonsense.
@@ -133,9 +135,8 @@ fn a_field_less_has_its_default_or_is_named() {
             let found = read(&without(&message, field));
             let expected = match (kind, field.as_str()) {
                 ("order" | "ticket", "attempt") => Ok(with(&message, "attempt", json!(1))),
-                ("order" | "ticket", "run_id") | ("order", "noticed_at_ms" | "dispatched_at_ms" | "claimed") => {
-                    Ok(without(&message, field))
-                }
+                ("order" | "ticket", "run_id")
+                | ("order", "noticed_at_ms" | "dispatched_at_ms" | "claimed" | "force") => Ok(without(&message, field)),
                 (_, "waiting_since_ms" | "calls_at_ms") => Ok(without(&message, field)),
                 // What isn't a publication is taken for a pulse.
                 ("publication", "publish") => Err("the field run_id is missing".to_owned()),

@@ -23,8 +23,8 @@
 //! | `WebhooksAccepted` | Count | | webhooks whose orders were queued |
 //! | `WebhooksRefused` | Count | `Reason` | `unverified` (signature or secret), `form` (size, JSON, location, time, no order), `unavailable` (our failure: GHL sends it again) |
 //! | `FailuresRecorded` | Count | | permanent failures that were recorded: orders, unreadable messages, runs |
-//! | `GateAdmitted` | Count | | tickets admitted |
-//! | `GateRefused` | Count | | scans that were refused: validated before, cancelled, unknown |
+//! | `GateAdmitted` | Count | | tickets admitted; not again where a scan gets its answer again |
+//! | `GateRefused` | Count | | scans that were refused: validated before, cancelled, unknown, or of a used `scanId` |
 //!
 //! Everything that is counted while an invocation's future is polled belongs to that invocation, also if several of its
 //! futures count at once. A spawned task (`tokio::spawn`) would be outside of it; there is none. Outside of any invocation,

@@ -19,7 +19,12 @@ fn longest_ways(function: &str) -> Vec<Vec<Duration>> {
         "webhook" | "gate" => vec![vec![own("ANSWER_WITHIN")]],
         "order-sync" => vec![vec![own("TIME_LIMIT"), own("ENQUEUE_WITHIN")]],
         // A start: the run's row, the first pulse, a request for its publication. A read is shorter.
-        "full-sync" | "sync-status" => vec![vec![database, aws, asking]],
+        "full-sync" => vec![vec![database, aws, asking]],
+        // The same for a retry; a person with many orders.
+        "sync-status" => {
+            let forgetting = seconds("functions/sync-status/src/forget.rs", "FORGET_WITHIN");
+            vec![vec![database, aws, asking], vec![forgetting]]
+        }
         // A batch that is recorded, or that waits for the database.
         "tickets" => vec![vec![database, asking], vec![database, aws]],
         // The dead letter that is begun last.

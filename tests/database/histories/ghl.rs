@@ -18,6 +18,8 @@ pub(super) struct Line {
     pub(super) label: &'static str,
     /// None when it can't be read.
     pub(super) quantity: Option<u32>,
+    /// Of an item: the label is its price's own name. A stored line doesn't know.
+    pub(super) named: bool,
 }
 
 /// What tells lines apart: product, price, and where GHL gave no price id the label.
@@ -41,6 +43,8 @@ pub(super) enum Payment {
     Refunded,
     Cancelled,
     TestMode,
+    /// Something that this version doesn't know.
+    Unknown,
 }
 
 impl Payment {
@@ -51,6 +55,7 @@ impl Payment {
             Self::Refunded => "refunded",
             Self::Cancelled => "cancelled",
             Self::TestMode => "test_mode",
+            Self::Unknown => "unknown_status",
         }
     }
 }
@@ -62,39 +67,112 @@ pub(super) struct GhlOrder {
     updated: u32,
     bogus_stamp: bool,
     payment: Payment,
-    /// Each with whether it is on the order now.
-    lines: Vec<(Line, bool)>,
+    lines: Vec<GhlLine>,
+}
+
+/// What may change about an order.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Changes {
+    All,
+    /// Only what GHL leaves out, and names.
+    WhatIsShown,
+    Names,
+}
+
+#[derive(Clone, Debug)]
+struct GhlLine {
+    line: Line,
+    /// Whether it is on the order now.
+    listed: bool,
+    /// What GHL leaves out of it now.
+    hides: Hides,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Hides {
+    product: bool,
+    price: bool,
+    /// Of the price.
+    name: bool,
+}
+
+impl GhlLine {
+    fn read(&self) -> Line {
+        let mut line = self.line.clone();
+        if self.hides.name {
+            line.named = false;
+            line.label = if line.product == "p1" { "Gala" } else { "General" };
+        }
+        if self.hides.product {
+            line.product = "";
+        }
+        if self.hides.price {
+            line.price = "";
+        }
+        line
+    }
 }
 
 impl GhlOrder {
     pub(super) fn new(random: &mut StdRng) -> Self {
         let mut line = |product, price, label| {
             let quantity = random.random_range(0..4);
-            (Line { product, price, label, quantity: Some(quantity) }, quantity > 0)
+            let line = Line { product, price, label, quantity: Some(quantity), named: true };
+            GhlLine { line, listed: quantity > 0, hides: Hides::default() }
         };
-        let lines = vec![line("p1", "vip", "VIP"), line("p1", "", "Late"), line("p2", "reg", "Regular")];
+        let mut lines = vec![line("p1", "vip", "VIP"), line("p1", "", "Late"), line("p2", "reg", "Regular")];
+        if random.random_bool(0.4) {
+            lines.iter_mut().for_each(|line| line.hides = Hides::some(random));
+        }
         Self { updated: 0, bogus_stamp: false, payment: Payment::Paid, lines }
     }
 
     /// Somebody changes the order; not every change bumps updatedAt. Says what changed.
-    pub(super) fn edit(&mut self, random: &mut StdRng) -> &'static str {
+    pub(super) fn edit(&mut self, random: &mut StdRng, may_change: Changes) -> &'static str {
         if random.random_bool(0.7) {
             self.updated += 1;
         }
         let which = random.random_range(0..self.lines.len());
-        let (line, listed) = &mut self.lines[which];
-        match random.random_range(0..20) {
+        let GhlLine { line, listed, hides } = &mut self.lines[which];
+        let choices = match may_change {
+            Changes::All => 0..32,
+            Changes::WhatIsShown => 20..34,
+            Changes::Names => 32..34,
+        };
+        match random.random_range(choices) {
+            20..=25 => {
+                *hides = Hides::some(random);
+                match hides {
+                    Hides { product: true, .. } => "a product vanishes",
+                    Hides { price: true, .. } => "a price vanishes",
+                    _ => "a price's name vanishes",
+                }
+            }
+            26..=31 => {
+                self.lines
+                    .iter_mut()
+                    .filter(|_| random.random_bool(0.7))
+                    .for_each(|line| line.hides = Hides::default());
+                "ids are back"
+            }
             0..=4 if self.payment == Payment::Paid => {
-                let other = [Payment::Unpaid, Payment::Refunded, Payment::Cancelled, Payment::TestMode];
+                let other =
+                    [Payment::Unpaid, Payment::Refunded, Payment::Cancelled, Payment::TestMode, Payment::Unknown];
                 self.payment = *other.choose(random).expect("not empty");
-                "no longer paid"
+                if self.payment == Payment::Unknown { "a status nobody knows" } else { "no longer paid" }
             }
             0..=4 => {
                 self.payment = Payment::Paid;
                 "paid again"
             }
-            5..=7 => {
-                let names = if line.price.is_empty() { ["Late", "Later", "late "] } else { ["VIP", "Gold", "Regular"] };
+            5..=7 | 32.. => {
+                let names = match (line.price, may_change) {
+                    ("", _) => ["Late", "Later", "late "],
+                    (_, Changes::All) => ["VIP", "Gold", "Regular"],
+                    // Another line's name at the moment when ids vanish would be taken for the other line.
+                    ("vip", _) => ["VIP", "Gold", "VIP"],
+                    _ => ["Regular"; 3],
+                };
                 line.label = names.choose(random).expect("not empty");
                 "renamed"
             }
@@ -103,7 +181,7 @@ impl GhlOrder {
                 "line removed"
             }
             10 => {
-                self.lines.iter_mut().for_each(|(_, listed)| *listed = false);
+                self.lines.iter_mut().for_each(|line| line.listed = false);
                 "all lines gone"
             }
             11 => {
@@ -118,8 +196,23 @@ impl GhlOrder {
         }
     }
 
-    pub(super) fn listed_lines(&self) -> Vec<Line> {
-        self.lines.iter().filter(|(_, listed)| *listed).map(|(line, _)| line.clone()).collect()
+    fn listed_lines(&self) -> impl Iterator<Item = &GhlLine> {
+        self.lines.iter().filter(|line| line.listed)
+    }
+
+    /// The lines as they really are, if it entitles to tickets.
+    pub(super) fn true_lines(&self) -> Option<Vec<Line>> {
+        (self.payment == Payment::Paid).then(|| self.listed_lines().map(|line| line.line.clone()).collect())
+    }
+
+    /// Leaves out nothing any more.
+    pub(super) fn show_all(&mut self) {
+        self.lines.iter_mut().for_each(|line| line.hides = Hides::default());
+    }
+
+    /// Whether nothing is left out of it.
+    pub(super) fn shows_all(&self) -> bool {
+        self.listed_lines().all(|line| line.hides == Hides::default())
     }
 
     /// What a read at this second returns if nothing goes wrong.
@@ -128,7 +221,7 @@ impl GhlOrder {
             at,
             stamp: Some(if self.bogus_stamp { BOGUS_STAMP } else { self.updated }),
             payment: self.payment,
-            lines: self.listed_lines(),
+            lines: self.listed_lines().map(GhlLine::read).collect(),
             readable: true,
             force: false,
             valid: true,
@@ -151,15 +244,32 @@ pub(super) struct Read {
     pub(super) remember_only: bool,
 }
 
+impl Hides {
+    /// Something of a line, most often all that belongs to the price.
+    fn some(random: &mut StdRng) -> Self {
+        let [product, price, name] = match random.random_range(0..8) {
+            0..=3 => [false, true, true],
+            4 => [false, true, false],
+            5 => [true, false, false],
+            6 => [true, true, random.random_bool(0.5)],
+            _ => [false, false, true],
+        };
+        Self { product, price, name }
+    }
+}
+
 impl Read {
     /// What can be odd about a read.
-    pub(super) fn spoil(&mut self, random: &mut StdRng) {
+    pub(super) fn spoil(&mut self, random: &mut StdRng, may_change: Changes) {
         match random.random_range(0..24) {
             0..=1 => {
                 self.readable = false;
                 self.lines.clear();
             }
-            2..=4 => self.lines.iter_mut().filter(|_| random.random_bool(0.6)).for_each(|line| line.quantity = None),
+            // A new line of unknown quantity gives none, whosever tickets there are.
+            2..=4 if may_change != Changes::Names => {
+                self.lines.iter_mut().filter(|_| random.random_bool(0.6)).for_each(|line| line.quantity = None)
+            }
             5 => self.stamp = None,
             6 => self.valid = false,
             7 => self.remember_only = true,
@@ -174,10 +284,14 @@ impl Read {
             *quantities.entry(line.label).or_default() += line.quantity.unwrap_or(0);
         }
         let line = |line: &Line| {
-            json!({
+            let mut item = json!({
                 "product_id": line.product, "price_id": line.price, "ticket_type": line.label,
                 "quantity": line.quantity,
-            })
+            });
+            if !line.named {
+                item["price_named"] = json!(false);
+            }
+            item
         };
         let lines: Vec<_> = self.lines.iter().map(line).collect();
         crate::orders::with(
@@ -186,6 +300,7 @@ impl Read {
                 "fetched_at": clock(3, self.at), "source_updated_at": self.stamp.map(stamp), "force": self.force,
                 "valid": self.valid, "remember_only": self.remember_only, "lines_readable": self.readable,
                 "ticket_quantities": quantities, "entitled": self.payment == Payment::Paid,
+                "entitlement_known": self.payment != Payment::Unknown,
                 "entitlement_reason": self.payment.reason(), "live_mode": self.payment != Payment::TestMode,
             }),
         )

@@ -141,20 +141,25 @@ impl Group {
     /// Each scan is a call of its own, as at the gate.
     async fn scan(&mut self, steps: &[(usize, Step)]) -> Result<(), Broken> {
         let scans: Vec<_> = of_kind(steps, |step| match step {
-            Step::Scan { function, ticket } => Some((*function, *ticket)),
+            Step::Scan { function, ticket, scan_id } => Some((*function, *ticket, scan_id.as_deref())),
             _ => None,
         })
         .collect();
         let server = &self.server;
-        let calls = scans.iter().map(|(_, (function, ticket))| {
-            let request = json!({"ticket_id": ticket, "by": "gate"});
+        let calls = scans.iter().map(|(_, (function, ticket, scan_id))| {
+            let request = json!({"ticket_id": ticket, "by": "gate", "scan_id": scan_id, "reason": "Because"});
             async move { try_call(server, function, request).await }
         });
         let answers = join_all(calls).await;
-        for ((index, (function, ticket)), answer) in scans.into_iter().zip(answers) {
+        for ((index, (function, ticket, scan_id)), answer) in scans.into_iter().zip(answers) {
             let wrong = |wrong| Broken(Some(index), wrong);
             let answer = answer.map_err(|error| wrong(format!("{function}: {error:?}")))?;
-            self.histories[index].scanned(ticket, &answer).map_err(wrong)?;
+            let history = &mut self.histories[index];
+            let told = match function {
+                "cancel_ticket" | "reinstate_ticket" => history.done_by_hand(ticket, &answer),
+                _ => history.scanned(ticket, scan_id, &answer),
+            };
+            told.map_err(wrong)?;
         }
         Ok(())
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod events;
+mod scans;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -9,7 +10,8 @@ use std::fmt::Display;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::ghl::{GhlOrder, Read};
+use self::scans::Scans;
+use super::ghl::{Changes, GhlOrder, Read};
 use super::row::Row;
 use super::tickets::{Seen, Tickets};
 
@@ -28,9 +30,11 @@ pub(super) enum Step {
     Reconcile,
     /// A pulse: reconciles the order if it is due.
     Dispatch,
+    /// The gate, or an admin by hand.
     Scan {
         function: &'static str,
         ticket: i32,
+        scan_id: Option<String>,
     },
     /// A plain UPDATE, by the original app's scanner or by a person in the table editor.
     Set {
@@ -73,8 +77,18 @@ pub(super) struct History {
     decisive: Option<Read>,
     phase: Phase,
     rests: u32,
+    /// Until the next rest. Unless all may change, no person touches the order, and at the rest it has the tickets that it had at
+    /// the last one.
+    changes: Changes,
+    /// The tickets of the last rest, if the row told what GHL had.
+    tickets_at_rest: Option<BTreeMap<i32, String>>,
     /// Just now by the gate.
     admitted: Option<i32>,
+    /// Just now by hand: whether it was done, or refused for want of a place.
+    reinstated: Option<(i32, bool)>,
+    scans: Scans,
+    /// What an admin last did, and to which ticket.
+    by_hand: Option<(&'static str, i32)>,
     /// A pulse just found it not due.
     not_due: bool,
 }
@@ -96,7 +110,12 @@ impl History {
             decisive: None,
             phase: Phase::Events(random.random_range(1..12)),
             rests: 0,
+            changes: Changes::All,
+            tickets_at_rest: None,
             admitted: None,
+            reinstated: None,
+            scans: Scans::default(),
+            by_hand: None,
             not_due: false,
             random,
         }
@@ -107,11 +126,45 @@ impl History {
         self.log.push(format!("{what}{details}"));
     }
 
+    fn choose_changes(&mut self) {
+        self.changes = Changes::All;
+        if self.tickets_at_rest.is_none() || self.random.random_bool(0.4) {
+            return;
+        }
+        if self.ghl.true_lines().is_some_and(|lines| self.row.knows(&lines)) {
+            self.note("from now on only ids vanish and come back", "");
+            self.changes = Changes::WhatIsShown;
+        } else {
+            // Not one after the other: in between, nobody could tell which of the line's tickets are whose.
+            self.note("from now on all ids are there", "");
+            self.ghl.show_all();
+            self.changes = Changes::Names;
+        }
+    }
+
+    /// No ticket's number changes unless a person or a quantity changed it.
+    fn check_numbers(&mut self, seen: &Seen) -> Result<(), String> {
+        let now = Tickets::statuses(seen);
+        let is_right = self.ghl.true_lines().is_some_and(|lines| self.row.agrees_with(&lines))
+            && seen.tickets.iter().all(|ticket| ticket.identity.is_some());
+        let before = std::mem::replace(&mut self.tickets_at_rest, is_right.then(|| now.clone()));
+        let Some(before) = before.filter(|_| self.changes != Changes::All) else { return Ok(()) };
+        self.note("numbers compared", "");
+        if before == now { Ok(()) } else { Err(format!("other tickets than before: {before:?}")) }
+    }
+
     /// What happens next with the order as it is now in the database; nothing at the end of the third rest.
     pub(super) fn next(&mut self, seen: &Seen) -> Result<Option<Step>, String> {
-        self.tickets.meet(seen)?;
+        let taken_on = self.tickets.meet(seen)?;
+        if taken_on > 0 {
+            *self.met.entry("taken on").or_default() += taken_on;
+        }
+        self.row.has_original_tickets = seen.tickets.iter().any(|ticket| ticket.identity.is_none());
         if let Some(ticket) = self.admitted.take() {
             self.tickets.check_admission(&self.row, seen, ticket)?;
+        }
+        if let Some((ticket, done)) = self.reinstated.take() {
+            self.tickets.check_reinstating(&self.row, seen, ticket, done)?;
         }
         if std::mem::take(&mut self.not_due) {
             self.tickets.check(&self.row, seen)?;
@@ -141,7 +194,7 @@ impl History {
                     return Ok(Some(Step::Dispatch));
                 }
                 Phase::AtRest => {
-                    if self.decisive.take().is_some_and(|read| !self.row.is_as_in(&read)) {
+                    if self.decisive.take().is_some_and(|read| !self.row.is_unclear && !self.row.is_as_in(&read)) {
                         return Err(format!("the row isn't what GHL has: {:?}", self.ghl));
                     }
                     self.phase = Phase::Again(seen.clone());
@@ -154,10 +207,12 @@ impl History {
                     let tickets: Vec<_> = seen.tickets.iter().map(|it| (&it.label, &it.status, &it.identity)).collect();
                     let tickets = format!(" with {tickets:?}");
                     self.note("at rest", tickets);
+                    self.check_numbers(seen)?;
                     self.rests += 1;
                     if self.rests == 3 {
                         return Ok(None);
                     }
+                    self.choose_changes();
                     self.phase = Phase::Events(self.random.random_range(1..12));
                 }
             }

@@ -61,14 +61,26 @@ impl Tickets {
         }
     }
 
+    /// The status that a person gave it.
+    pub(super) fn held(&self, id: i32) -> Option<&str> {
+        self.known.get(&id)?.held.as_deref()
+    }
+
     pub(super) fn delete(&mut self, id: i32) {
         if let Some(known) = self.known.get_mut(&id) {
             known.deleted = true;
         }
     }
 
-    /// What holds at every moment: what a person decided stays, identities are for ever, and no ticket disappears.
-    pub(super) fn meet(&mut self, seen: &Seen) -> Result<(), String> {
+    /// The tickets that aren't deleted, by their ids, with their status.
+    pub(super) fn statuses(seen: &Seen) -> BTreeMap<i32, String> {
+        seen.tickets.iter().map(|ticket| (ticket.id, ticket.status.clone())).collect()
+    }
+
+    /// What holds at every moment: what a person decided stays, ids that a ticket has are for ever, and no ticket disappears.
+    /// Returns how many have other ids or another label without a price id.
+    pub(super) fn meet(&mut self, seen: &Seen) -> Result<u64, String> {
+        let mut taken_on = 0;
         for ticket in &seen.tickets {
             let number = self.known.len() + 1;
             let known = self.known.entry(ticket.id).or_insert_with(|| {
@@ -83,8 +95,19 @@ impl Tickets {
                 }
                 _ => {}
             }
-            if known.identity.is_some() && known.identity != ticket.identity {
-                return Err(format!("{ticket:?} was {:?}", known.identity));
+            if known.identity != ticket.identity
+                && let Some((product, price, _)) = &known.identity
+            {
+                let is_kept = |before: &str, now: &str| before.is_empty() || before == now;
+                let keeps = |(now_product, now_price, _): &(String, String, i32)| {
+                    is_kept(product, now_product)
+                        && is_kept(price, now_price)
+                        && (product.is_empty() || price.is_empty())
+                };
+                if !ticket.identity.as_ref().is_some_and(keeps) {
+                    return Err(format!("{ticket:?} was {:?}", known.identity));
+                }
+                taken_on += 1;
             }
             known.identity.clone_from(&ticket.identity);
         }
@@ -93,7 +116,7 @@ impl Tickets {
                 return Err(format!("ticket {} is wrongly gone or back", known.number));
             }
         }
-        Ok(())
+        Ok(taken_on)
     }
 
     /// What holds while nothing is due: the promise, and the names.
@@ -125,6 +148,23 @@ impl Tickets {
         let (_, held) = self.count(seen).remove(&ticket.line()).unwrap_or_default();
         if held > entitled {
             return Err(format!("{ticket:?} was admitted as number {held} of {entitled}"));
+        }
+        Ok(())
+    }
+
+    /// A reinstated ticket is live; one that wasn't has no place on its line, or sync has cancelled it.
+    pub(super) fn check_reinstating(&self, row: &Row, seen: &Seen, id: i32, done: bool) -> Result<(), String> {
+        let ticket = seen.tickets.iter().find(|ticket| ticket.id == id).ok_or("the reinstated ticket is gone")?;
+        if done != (ticket.status == "live") {
+            return Err(format!("{ticket:?} was reinstated: {done}"));
+        }
+        let Some(lines) = row.lines() else {
+            return if done { Ok(()) } else { Err(format!("{ticket:?} isn't sync's to keep")) };
+        };
+        let entitled = lines.iter().find(|line| line.key() == ticket.line()).map_or(0, |line| row.entitled(line));
+        let (live, held) = self.count(seen).remove(&ticket.line()).unwrap_or_default();
+        if !done && self.held(id).is_some() && live + held <= entitled {
+            return Err(format!("{ticket:?} has a place: {live} live + {held} held of {entitled}"));
         }
         Ok(())
     }

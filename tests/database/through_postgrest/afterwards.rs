@@ -175,6 +175,8 @@ pub(super) async fn assert_everything_happened(database: &TestDatabase, heard: &
         "sync: relabelled",
         "gate: live -> validated",
         "gate: validated -> live",
+        "admin: live -> cancelled",
+        "admin: cancelled -> live",
         "external: live -> used",
         "external: live -> validated",
         "external: live -> cancelled",

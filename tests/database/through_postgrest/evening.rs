@@ -103,13 +103,14 @@ impl Evening {
             foreign: false,
             valid: true,
             remember_only: false,
-            force: false,
+            force: None,
             attempts: 1,
             product_ids: vec!["p1".to_owned()],
             lines_readable: true,
             ticket_quantities: ticket_quantities(&lines),
             lines,
             entitled,
+            entitlement_known: true,
             entitlement_reason: if entitled { "paid" } else { "The order was refunded" },
             live_mode: true,
             issues: Vec::new(),
@@ -124,5 +125,6 @@ fn line(product: &str, price: &str, label: &str, quantity: usize) -> Line {
         price_id: price.to_owned(),
         ticket_type: label.to_owned(),
         quantity: Some(u32::try_from(quantity).unwrap()),
+        price_named: true,
     }
 }

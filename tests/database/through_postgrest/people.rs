@@ -1,7 +1,7 @@
 //! Who changes tickets one by one: the gate, the scanner of the original app, and a person in the table editor.
 
 use database::{Database, Error};
-use domain::gate::GateResult;
+use domain::gate::{GateResult, Reason, Scan, ScanId};
 use rand::RngExt;
 use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
@@ -62,14 +62,30 @@ pub(crate) async fn edit(tables: &Tables, evening: &Evening, random: &mut StdRng
     Ok(())
 }
 
+/// An admin cancels a ticket by hand, or takes a cancellation back.
+pub(crate) async fn decide(gate: &Database, evening: &Evening, ticket: i64, random: &mut StdRng) -> Result<(), Error> {
+    let reason = Reason::try_new("Given back").unwrap();
+    let answer = if random.random_bool(0.5) {
+        gate.cancel_ticket(ticket, "admin@example.test", &reason).await?
+    } else {
+        gate.reinstate_ticket(ticket, "admin@example.test", &reason).await?
+    };
+    note(evening, answer.result == GateResult::CancelledByHand && !answer.repeated, ("admin", "cancelled"));
+    note(evening, answer.result == GateResult::Reinstated && !answer.repeated, ("admin", "live"));
+    Ok(())
+}
+
 /// The gate admits, or takes an admission back.
 pub(crate) async fn admit(gate: &Database, evening: &Evening, ticket: i64, random: &mut StdRng) -> Result<(), Error> {
     let answer = if random.random_ratio(2, 5) {
-        gate.validate_ticket(ticket, "gate@example.test").await?
+        // Few names for many scans: some are sent again, and some are of another ticket.
+        let id = ScanId::try_new(&format!("scan-{:05}", random.random_range(0..200))).unwrap();
+        let scan = random.random_bool(0.5).then_some(Scan { id, gate: None });
+        gate.validate_ticket(ticket, "gate@example.test", scan.as_ref()).await?
     } else {
-        gate.undo_ticket(ticket, "admin@example.test").await?
+        gate.undo_ticket(ticket, "admin@example.test", None).await?
     };
-    note(evening, answer.result == GateResult::Admitted, ("gate", "validated"));
+    note(evening, answer.result == GateResult::Admitted && !answer.repeated, ("gate", "validated"));
     note(evening, answer.result == GateResult::Undone, ("gate", "live"));
     Ok(())
 }

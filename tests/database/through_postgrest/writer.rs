@@ -127,7 +127,7 @@ impl Writer {
             1..5 => self.database.purge(1000).await,
             5..10 => {
                 let products = ["p1", "p2", "p3"].map(|id| (id.to_owned(), Some("Spring Gala".to_owned()), None));
-                self.database.replace_products(&products).await
+                self.database.replace_products(&products, true).await.map(drop)
             }
             _ => {
                 let snapshot = self.database.sync_snapshot(true, Duration::from_secs(30)).await?;

@@ -164,9 +164,11 @@ impl Expected {
         Self { result: result.to_owned(), ..self.clone() }
     }
 
-    /// The same of a run that finds nothing new: what is no order of ours isn't fetched again, so nothing is read of it.
+    /// The same of a full run that finds nothing new: what is no order of ours isn't fetched again, so nothing is read of it; but what
+    /// couldn't be read is, since it may be one.
     pub(crate) fn repeated_by_a_run(&self) -> Self {
-        let issues = if self.skipped.is_some() { Vec::new() } else { self.issues.clone() };
+        let is_unreadable = self.issues.iter().any(|issue| issue.code == "items_unreadable");
+        let issues = if self.skipped.is_some() && !is_unreadable { Vec::new() } else { self.issues.clone() };
         Self { issues, ..self.repeated() }
     }
 }

@@ -82,11 +82,17 @@ impl Stored {
         wrong.or_else(|| (tickets != self.tickets.len()).then(|| "two tickets have one number".to_owned()))
     }
 
-    /// The tickets that were there before are there still, and are the same ones.
+    /// The tickets that were there before are there still, and are the same ones; only ids that were missing may have appeared.
     pub(crate) fn lost_since(&self, before: &Self) -> Option<String> {
-        let identity =
-            |ticket: &Value| ["ticket_id", "product_id", "price_id", "ordinal"].map(|key| ticket[key].clone());
-        let lost = |ticket: &&Value| !self.tickets.iter().any(|other| identity(other) == identity(ticket));
+        let ids = ["product_id", "price_id"];
+        let is_same = |now: &Value, then: &Value| {
+            let appeared = ids.into_iter().any(|key| then[key] == "" && now[key] != "");
+            let keeps = |key: &str| now[key] == then[key] || then[key] == "";
+            now["ticket_id"] == then["ticket_id"]
+                && ids.into_iter().all(keeps)
+                && (appeared || now["ordinal"] == then["ordinal"])
+        };
+        let lost = |ticket: &&Value| !self.tickets.iter().any(|other| is_same(other, ticket));
         before.tickets.iter().find(lost).map(|ticket| format!("ticket {ticket} is gone"))
     }
 

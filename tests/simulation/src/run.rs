@@ -113,13 +113,13 @@ impl Engine<'_> {
         self.then(invocation, wait, Step::Dispatch(location, since, true));
     }
 
-    /// Asks for a call for each page that can be read now.
+    /// Asks at once for a call for each page that can be read now.
     fn list(&mut self, invocation: u64, location: usize, since: u64) {
         let most = self.deployed.pages_ahead;
         let limits = self.deployed.limits;
         let products = u64::from(!self.locations[location].has_products);
         let pages = self.locations[location].pages_ahead(most);
-        let asked = self.database(pages + products, 1) / (pages + products);
+        let asked = self.database(1 + products, 1) / (1 + products);
         let (mut granted, mut wait) = (0, 0);
         for _ in 0..pages + products {
             let answer = self.locations[location].ask(self.now, 1, limits);

@@ -39,8 +39,8 @@ async fn list(State(shared): State<Shared>, QueryOf(query): QueryOf<Query>) -> A
     let (limit, offset) = check.page(10, 1, settings.max_limit);
     let filter = check.filter();
     check.finish(&shared.location, "altId")?;
-    let page = shared.store().list(&filter, offset, limit, settings.list_lag_ms);
-    let rows = page.orders.iter().map(|(_, order)| row::of_order(order)).collect();
+    let page = shared.store().list(&filter, offset, settings.capped(limit), settings.list_lag_ms);
+    let rows = page.orders.iter().map(|(_, order)| row::of_order(order, &settings)).collect();
     Ok(Json(as_list(&settings, rows, page.total)))
 }
 
@@ -51,6 +51,7 @@ async fn transactions(State(shared): State<Shared>, QueryOf(query): QueryOf<Quer
     let (limit, offset) = check.page(10, 1, settings.max_limit);
     let filter = check.filter().received();
     check.finish(&shared.location, "altId")?;
+    let limit = settings.capped(limit);
     let store = shared.store();
     let (orders, total) = match query.get("entityId") {
         None => {
@@ -84,17 +85,19 @@ async fn products(State(shared): State<Shared>, QueryOf(query): QueryOf<Query>) 
     let mut check = Check::new(&query);
     check.needed("locationId");
     // The documented default limit is 0: everything.
-    let (limit, offset) = check.page(0, 0, shared.settings().max_limit);
+    let settings = shared.settings();
+    let (limit, offset) = check.page(0, 0, settings.max_limit);
     check.finish(&shared.location, "locationId")?;
     let store = shared.store();
     let search = query.get("search").map(|text| text.to_lowercase()).unwrap_or_default();
     let listed: Vec<_> = (store.products.iter())
         .filter(|product| product.listed && product.name.to_lowercase().contains(&search))
         .collect();
-    let limit = if limit == 0 { listed.len() } else { limit };
+    let limit = settings.capped(if limit == 0 { listed.len() } else { limit });
+    let total = (listed.len() as i64 + settings.product_total_offset).max(0);
     let rows: Vec<Value> =
         listed.iter().skip(offset).take(limit).map(|product| product.row(&shared.location)).collect();
-    Ok(Json(json!({"products": rows, "total": [{"total": listed.len()}]})))
+    Ok(Json(json!({"products": rows, "total": [{"total": total}]})))
 }
 
 async fn prices(State(shared): State<Shared>, Path(id): Path<String>, QueryOf(query): QueryOf<Query>) -> Answer {

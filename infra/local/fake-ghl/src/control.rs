@@ -70,6 +70,8 @@ struct PutOptions {
     keep_updated_at: bool,
     #[serde(default)]
     keep_nulls: bool,
+    /// The change is of this one of its items, from 0.
+    item: Option<usize>,
 }
 
 async fn put_order(
@@ -82,7 +84,18 @@ async fn put_order(
     if !change.is_object() || names_another {
         return Err(Refused::new(StatusCode::BAD_REQUEST, "the body is a JSON object without another order's _id"));
     }
-    Ok(Json(shared.store_mut().put(id, &change, options.keep_updated_at, options.keep_nulls)))
+    let mut store = shared.store_mut();
+    let change = match options.item {
+        None => change,
+        Some(number) => {
+            let mut order = store.get(id).ok_or_else(Refused::no_order)?;
+            let item = order.get_mut("items").and_then(|items| items.get_mut(number));
+            let item = item.ok_or_else(|| Refused::new(StatusCode::NOT_FOUND, "no such item"))?;
+            patch::merge(item, &change, options.keep_nulls);
+            json!({"items": order.get("items")})
+        }
+    };
+    Ok(Json(store.put(id, &change, options.keep_updated_at, options.keep_nulls)))
 }
 
 async fn delete_order(State(shared): State<Shared>, Path(id): Path<Id>) -> Result<StatusCode, Refused> {

@@ -114,6 +114,21 @@ impl Filter {
             && texts.iter().all(|text| text.is_none())
     }
 
+    /// Whether the list shows a completed, live order of this time and payment status; `None` if it depends on more.
+    pub(crate) fn by_time(&self, created: i64, payment_status: &str) -> Option<bool> {
+        if self.search.is_some() || self.contact_id.is_some() || self.status.is_some() {
+            return None;
+        }
+        Some(self.admits(&Facts {
+            created,
+            status: String::new(),
+            payment_status: payment_status.to_owned(),
+            live: true,
+            contact_id: String::new(),
+            name: String::new(),
+        }))
+    }
+
     /// Whether the list shows this order.
     pub(crate) fn admits(&self, facts: &Facts) -> bool {
         let same = |wanted: &Option<String>, found: &str| wanted.as_deref().is_none_or(|wanted| wanted == found);

@@ -100,7 +100,8 @@ fn authenticate(headers: &HeaderMap, token: &str) -> Result<(), GhlError> {
         Some(_) => {}
     }
     match text("version") {
-        Some("2021-07-28") => Ok(()),
+        // The one that the API's descriptions name, and the one that GHL's own client sends.
+        Some("2021-07-28" | "2023-02-21") => Ok(()),
         Some(_) => Err(GhlError::new(StatusCode::UNAUTHORIZED, "version header is invalid")),
         None => Err(GhlError::new(StatusCode::UNAUTHORIZED, "version header was not found.")),
     }

@@ -2,10 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::{id::Id, random::Seed};
+use crate::{id::Id, patch, random::Seed, settings::FakeSettings};
 
-/// An order's row in `GET /payments/orders`. Values the order lacks are left out.
-pub(crate) fn of_order(order: &Value) -> Value {
+/// An order's row in `GET /payments/orders`. Values the order lacks are left out, then what settings and its own notes say of it.
+pub(crate) fn of_order(order: &Value, settings: &FakeSettings) -> Value {
     let mut row = Map::new();
     let mut put = |key: &str, value: Option<Value>| {
         if let Some(value) = value {
@@ -31,7 +31,15 @@ pub(crate) fn of_order(order: &Value) -> Value {
     put("sourceName", order.pointer("/source/name").cloned());
     put("sourceId", order.pointer("/source/id").cloned());
     put("sourceMeta", order.pointer("/source/meta").cloned());
-    Value::Object(row)
+    for key in &settings.row_fields {
+        put(key, order.get(key).cloned());
+    }
+    let mut row = Value::Object(row);
+    let changes = [Some(&settings.row_patch), order.pointer("/_fake/row")];
+    for change in changes.into_iter().flatten().filter(|change| change.is_object()) {
+        patch::merge(&mut row, change, false);
+    }
+    row
 }
 
 /// The money received for an order, in `GET /payments/transactions`.

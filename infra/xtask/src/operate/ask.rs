@@ -37,11 +37,16 @@ pub(crate) fn yes(question: &str) -> Result<bool> {
 
 /// With `--yes`, goes on; else asks, or says what is needed where nobody can answer.
 pub(crate) fn confirmed(yes_given: bool, question: &str) -> Result<bool> {
+    agreed(yes_given, question, "--yes, or --dry-run to look only")
+}
+
+/// The same for a command that takes these options instead.
+pub(crate) fn agreed(yes_given: bool, question: &str, options: &str) -> Result<bool> {
     if yes_given {
         return Ok(true);
     }
     if !somebody() {
-        bail!("nobody is there to confirm: give --yes, or --dry-run to look only");
+        bail!("nobody is there to confirm: give {options}");
     }
     yes(question)
 }

@@ -19,6 +19,9 @@ use crate::stack_file::StackFile;
 /// The most messages that [`Aws::send`] takes and [`Aws::receive`] gives.
 pub(crate) const BATCH: usize = 10;
 
+/// The name that `up` gives the local stack.
+const LOCAL_STACK: &str = "ghl-sync";
+
 pub(crate) struct Aws {
     place: Place,
     region: Option<String>,
@@ -90,6 +93,19 @@ impl Aws {
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
         ]);
         Ok(aws)
+    }
+
+    /// A deployed stack, or without a name the local one that runs.
+    pub(crate) fn of_stack(place: &Place, name: Option<&str>, region: Option<&str>) -> Result<(Self, Deployment)> {
+        let (aws, name) = match name {
+            Some(name) => (Self::of_the_user(place, region)?, name),
+            None => {
+                let file = StackFile::read(place).context("give --stack NAME for a stack in AWS")?;
+                (Self::local(place, &file)?, LOCAL_STACK)
+            }
+        };
+        let deployment = aws.deployment(name)?;
+        Ok((aws, deployment))
     }
 
     pub(crate) fn identity(&self) -> Result<Identity> {

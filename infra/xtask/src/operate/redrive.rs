@@ -21,7 +21,6 @@ use crate::operate::aws::{Aws, BATCH, Deployment};
 use crate::operate::supabase::Supabase;
 use crate::place::Place;
 use crate::progress::OrderBar;
-use crate::stack_file::StackFile;
 use crate::stop;
 use dead_letters::{DeadLetters, MovedBack};
 use failures::{Failure, Selection, Standing};
@@ -65,8 +64,6 @@ pub(crate) struct RedriveOptions {
     yes: bool,
 }
 
-/// The name that `up` gives the local stack.
-const LOCAL_STACK: &str = "ghl-sync";
 /// The queue of the runs' lane.
 const QUEUE: &str = "OrdersBulkQueue";
 /// Time for ten orders: runs get 98 calls in 10.25 s.
@@ -79,14 +76,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 pub(crate) fn run(options: &RedriveOptions) -> Result<ExitCode> {
     let place = Place::local()?;
-    let (aws, name) = match &options.stack {
-        Some(name) => (Aws::of_the_user(&place, options.region.as_deref())?, name.as_str()),
-        None => {
-            let file = StackFile::read(&place).context("give --stack NAME for a stack in AWS")?;
-            (Aws::local(&place, &file)?, LOCAL_STACK)
-        }
-    };
-    let deployment = aws.deployment(name)?;
+    let (aws, deployment) = Aws::of_stack(&place, options.stack.as_deref(), options.region.as_deref())?;
     if options.dead_letters {
         return move_dead_letters(&aws, &deployment, options);
     }
@@ -100,7 +90,7 @@ fn failed_orders(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -
         since: options.since.map(|since| now.checked_sub(since)).transpose()?,
         limit: options.limit,
     };
-    let supabase = supabase(aws, deployment)?;
+    let supabase = Supabase::of(aws, deployment)?;
     let failures::Found { failures, left } = failures::read(&supabase, selection.since)?;
     let selected = selection.of(failures);
     if left > 0 {
@@ -146,14 +136,6 @@ fn failed_orders(aws: &Aws, deployment: &Deployment, options: &RedriveOptions) -
 /// Whose stack it is.
 fn location_of(deployment: &Deployment) -> Result<LocationId> {
     deployment.parameter("LocationId")?.parse().context("the stack's LocationId is none")
-}
-
-fn supabase(aws: &Aws, deployment: &Deployment) -> Result<Supabase> {
-    let name = deployment.parameter("SupabaseServiceRoleKeyParameter")?.to_owned();
-    let key = aws.read_parameters(std::slice::from_ref(&name))?.remove(&name).flatten();
-    let key = key.with_context(|| format!("the parameter {name} is missing: run cargo xtask configure"))?;
-    let url = deployment.parameter("SupabaseUrl")?.trim_end_matches('/');
-    Ok(Supabase::new(url, &key, deployment.parameter("LocationId")?))
 }
 
 fn show(chosen: &[Failure], now: Timestamp) {

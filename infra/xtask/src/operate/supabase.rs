@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use crate::http::{Answer, Http};
+use crate::operate::aws::{Aws, Deployment};
 use crate::operate::secret::Secret;
 
 /// The most rows of one page, as the SQL functions allow it.
@@ -21,6 +22,15 @@ impl Supabase {
         // New keys (sb_secret_...) aren't JWTs and only go into `apikey`.
         let bearer = key.expose().starts_with("eyJ").then(|| key.expose());
         Self { http: Http::new(url, bearer), key: key.clone(), location_id: location_id.to_owned() }
+    }
+
+    /// That of a deployed stack.
+    pub(crate) fn of(aws: &Aws, deployment: &Deployment) -> Result<Self> {
+        let name = deployment.parameter("SupabaseServiceRoleKeyParameter")?.to_owned();
+        let key = aws.read_parameters(std::slice::from_ref(&name))?.remove(&name).flatten();
+        let key = key.with_context(|| format!("the parameter {name} is missing: run cargo xtask configure"))?;
+        let url = deployment.parameter("SupabaseUrl")?.trim_end_matches('/');
+        Ok(Self::new(url, &key, deployment.parameter("LocationId")?))
     }
 
     pub(crate) fn get(&self, path: &str) -> Result<Answer> {

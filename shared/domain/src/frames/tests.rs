@@ -15,6 +15,7 @@ fn run(state: RunState, announced: Option<RunState>) -> Run {
         listing: None,
         listing_complete: done,
         total_count: Some(12),
+        transactions: None,
         known_deficit: 0,
         listing_short: false,
         comparing: false,

@@ -59,6 +59,31 @@ async fn calls_carry_what_ghl_asks_for() {
 }
 
 #[tokio::test]
+async fn transactions_are_those_since_a_day_or_of_an_order() {
+    let server = MockServer::start().await;
+    let row = |id: &str| json!({"data": [{"_id": id, "entityId": "660000000000000000000001"}], "totalCount": 1});
+    for (key, value, answer) in
+        [("startAt", "2026-03-07", row("since")), ("entityId", id().as_str(), row("of the order"))]
+    {
+        Mock::given(method("GET"))
+            .and(path("/payments/transactions"))
+            .and(query_param("altId", "loc"))
+            .and(query_param("altType", "location"))
+            .and(query_param("limit", "100"))
+            .and(query_param("offset", "0"))
+            .and(query_param(key, value))
+            .respond_with(ResponseTemplate::new(200).set_body_json(answer))
+            .mount(&server)
+            .await;
+    }
+    let (client, day) = (client(&server.uri()), jiff::civil::date(2026, 3, 7));
+    for (of, expected) in [(TransactionsOf::Since(day), "since"), (TransactionsOf::Order(&id()), "of the order")] {
+        let page = client.list_transactions(&token(), 0, 100, &of).await.unwrap();
+        assert_eq!((page.first.as_deref(), page.transactions[0].order_id.clone()), (Some(expected), Some(id())));
+    }
+}
+
+#[tokio::test]
 async fn failures_are_classed_by_status_and_message() {
     let message = |text: &str| json!({"statusCode": 400, "message": text, "traceId": "abc-1"});
     let table: Vec<(u16, serde_json::Value, FailureClass, &str)> = vec![

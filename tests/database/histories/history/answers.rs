@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use super::scans::Kind;
 use super::{History, Phase};
 use crate::histories::ghl::Read;
 
@@ -44,8 +45,23 @@ impl History {
         Ok(())
     }
 
-    pub(in crate::histories) fn scanned(&mut self, ticket: i32, answer: &Value) -> Result<(), String> {
+    pub(in crate::histories) fn scanned(
+        &mut self,
+        ticket: i32,
+        scan_id: Option<&str>,
+        answer: &Value,
+    ) -> Result<(), String> {
         let number = self.tickets.number(ticket);
+        let kind = scan_id.map(|id| self.scans.told(id, ticket, answer)).transpose()?.unwrap_or(Kind::New);
+        match kind {
+            Kind::New => {}
+            Kind::Again => self.note("told again", format!(" of {number}")),
+            Kind::Used => self.note("a used scan", format!(" of {number}: {}", answer["result"])),
+            Kind::Reused => self.note("another ticket's scan", format!(" of {number}")),
+        }
+        if kind != Kind::New {
+            return Ok(());
+        }
         match answer["result"].as_str() {
             Some("admitted") => {
                 self.note("admitted", format!(" {number}"));
@@ -55,6 +71,7 @@ impl History {
             Some("undone") => {
                 self.note("undone", format!(" {number}"));
                 self.tickets.hold(ticket, None);
+                self.scans.touched(ticket);
             }
             Some("already_validated") => self.note("a second scan", format!(" of {number}")),
             Some("cancelled") => self.note("refused", format!(" {number}")),
@@ -62,5 +79,33 @@ impl History {
             _ => return Err(format!("the gate answered {answer}")),
         }
         Ok(())
+    }
+
+    /// What an admin cancels or reinstates by hand.
+    pub(in crate::histories) fn done_by_hand(&mut self, ticket: i32, answer: &Value) -> Result<(), String> {
+        let number = self.tickets.number(ticket);
+        let held = self.tickets.held(ticket).map(str::to_owned);
+        let (result, repeated) = (answer["result"].as_str().unwrap_or_default(), answer["repeated"] == true);
+        let (what, right) = match (result, repeated) {
+            ("cancelled_by_hand", false) => ("cancelled by hand", held.as_deref() != Some("cancelled")),
+            ("cancelled_by_hand", true) => ("cancelled by hand again", held.as_deref() == Some("cancelled")),
+            ("already_validated", _) => ("cancelling an admitted ticket", held.is_some()),
+            ("cancelled_by_sync", _) => ("cancelling what sync cancelled", held.is_none()),
+            ("reinstated", false) => ("reinstated by hand", held.as_deref() == Some("cancelled")),
+            ("reinstated", true) => ("reinstated by hand again", held.is_none()),
+            ("not_entitled", _) => ("no place to reinstate", true),
+            ("not_cancelled", _) => ("nothing to reinstate", held.as_deref() != Some("cancelled")),
+            _ => return Err(format!("by hand: {answer}")),
+        };
+        self.note(what, format!(": {number}"));
+        match result {
+            "cancelled_by_hand" => self.tickets.hold(ticket, Some("cancelled")),
+            "reinstated" => self.tickets.hold(ticket, None),
+            _ => {}
+        }
+        if ["reinstated", "not_entitled"].contains(&result) {
+            self.reinstated = Some((ticket, result == "reinstated"));
+        }
+        if right { Ok(()) } else { Err(format!("{what}, but it was held as {held:?}")) }
     }
 }

@@ -6,7 +6,7 @@ use rand::RngExt;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::{History, Step};
-use crate::histories::ghl::Read;
+use crate::histories::ghl::{Changes, Payment, Read};
 use crate::histories::row::{PATIENCE, Row};
 use crate::histories::tickets::{Seen, Ticket};
 
@@ -30,9 +30,10 @@ impl History {
 
     /// None if the database sees nothing of it.
     pub(super) fn event(&mut self, seen: &Seen) -> Option<Step> {
-        match self.random.random_range(0..48) {
+        // Nothing that a person does, while it is quiet.
+        match self.random.random_range(0..if self.changes == Changes::All { 54 } else { 36 }) {
             0..=9 => {
-                let what = self.ghl.edit(&mut self.random);
+                let what = self.ghl.edit(&mut self.random, self.changes);
                 self.went_back |= what == "updatedAt back from the future";
                 self.note(what, format!(": {:?}", self.ghl));
                 None
@@ -40,7 +41,8 @@ impl History {
             10..=18 => {
                 self.second += 1;
                 let mut read = self.ghl.read(self.second);
-                read.spoil(&mut self.random);
+                read.spoil(&mut self.random, self.changes);
+                read.force &= self.changes == Changes::All;
                 self.note("read", format!(": {read:?}"));
                 self.reads.push(read);
                 None
@@ -59,8 +61,11 @@ impl History {
             }
             31..=32 => Some(Step::Reconcile),
             33..=35 => Some(Step::Dispatch),
-            36..=38 => self.scan("validate_ticket", seen),
-            39..=40 => self.scan("undo_ticket", seen),
+            36..=38 => self.scan(seen),
+            39..=40 => self.decide("undo_ticket", seen),
+            48..=49 => self.scan_again(seen),
+            50..=51 => self.by_hand("cancel_ticket", seen),
+            52..=53 => self.by_hand("reinstate_ticket", seen),
             41..=42 => self.somebody_sets("used", seen),
             43..=44 => self.somebody_sets("cancelled", seen),
             45 => self.somebody_sets("live", seen),
@@ -99,8 +104,36 @@ impl History {
         seen.tickets.choose(&mut self.random)
     }
 
-    fn scan(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
-        Some(Step::Scan { function, ticket: self.some_ticket(seen)?.id })
+    /// Scanners of before don't name their scans.
+    fn scan(&mut self, seen: &Seen) -> Option<Step> {
+        let ticket = self.some_ticket(seen)?.id;
+        let scan_id = self.random.random_bool(0.7).then(|| self.scans.next_id(self.seed));
+        Some(Step::Scan { function: "validate_ticket", ticket, scan_id })
+    }
+
+    /// A scan of before, now and then of another ticket: its answer was lost, a copy comes late, or a scanner errs.
+    fn scan_again(&mut self, seen: &Seen) -> Option<Step> {
+        let (scan_id, scanned) = self.scans.choose(&mut self.random)?;
+        let other = self.random.random_bool(0.1).then(|| self.some_ticket(seen).map(|ticket| ticket.id));
+        let ticket = other.flatten().unwrap_or(scanned);
+        let is_there = seen.tickets.iter().any(|it| it.id == ticket);
+        is_there.then_some(Step::Scan { function: "validate_ticket", ticket, scan_id: Some(scan_id) })
+    }
+
+    fn decide(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
+        Some(Step::Scan { function, ticket: self.some_ticket(seen)?.id, scan_id: None })
+    }
+
+    /// Often the same again, as somebody does who got no answer, or another decision about the same ticket.
+    fn by_hand(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
+        let before = self.by_hand.filter(|(_, ticket)| seen.tickets.iter().any(|it| it.id == *ticket));
+        let (function, ticket) = match (self.random.random_range(0..10), before) {
+            (0..=4, Some(before)) => before,
+            (5..=7, Some((_, ticket))) => (function, ticket),
+            _ => (function, self.some_ticket(seen)?.id),
+        };
+        self.by_hand = Some((function, ticket));
+        Some(Step::Scan { function, ticket, scan_id: None })
     }
 
     fn somebody_sets(&mut self, status: &'static str, seen: &Seen) -> Option<Step> {
@@ -112,6 +145,7 @@ impl History {
         self.note("somebody sets", format!(" {} to {status}", self.tickets.number(ticket.id)));
         if ticket.status != status {
             self.tickets.hold(ticket.id, (status != "live").then_some(status));
+            self.scans.touched(ticket.id);
         }
         Some(Step::Set { ticket: ticket.id, status })
     }
@@ -122,12 +156,14 @@ impl History {
         let mut last = self.ghl.read(self.second);
         if self.random.random_bool(0.2) {
             let whole = last.clone();
-            last.spoil(&mut self.random);
+            last.spoil(&mut self.random, self.changes);
             last = Read { stamp: whole.stamp, valid: true, remember_only: false, ..last };
         } else {
-            last.force = self.random.random_bool(0.1);
-            self.decisive = (last.force || !last.lines.is_empty()).then(|| last.clone());
+            last.force = self.random.random_bool(0.1) && self.changes == Changes::All;
+            let tells_all = self.ghl.shows_all() && last.payment != Payment::Unknown;
+            self.decisive = (tells_all && (last.force || !last.lines.is_empty())).then(|| last.clone());
         }
+        last.force &= self.changes == Changes::All;
         self.note("last read", format!(": {last:?}"));
         let mut reads = std::mem::take(&mut self.reads);
         reads.push(last.clone());

@@ -123,6 +123,27 @@ async fn products_prices_and_transactions() {
 }
 
 #[tokio::test]
+async fn lists_can_be_cut_and_miscounted() {
+    let caller = Caller::start(Options::default()).await;
+    caller.control(Method::PATCH, "settings", json!({"rowCap": 4, "productTotalOffset": 3})).await;
+    let (_, products) = caller.get("/products/", "limit=100&offset=1").await;
+    assert_eq!((products["products"].as_array().unwrap().len(), &products["total"]), (4, &json!([{"total": 9}])));
+    for list in ["/payments/orders", "/payments/transactions"] {
+        assert_eq!(caller.get(list, "limit=100").await.1["data"].as_array().unwrap().len(), 4, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn transactions_are_those_since_a_day() {
+    let caller = Caller::start(Options::default()).await;
+    let id = "aaaaaaaaaaaaaaaaaaaaaaaa";
+    caller.control(Method::PUT, &format!("orders/{id}"), json!({})).await;
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    let (_, list) = caller.get("/payments/transactions", &format!("startAt={}", today.yesterday().unwrap())).await;
+    assert_eq!((&list["totalCount"], &list["data"][0]["entityId"]), (&json!(1), &json!(id)), "the others are old");
+}
+
+#[tokio::test]
 async fn lets_through_so_many_calls_in_a_window_and_tells_how_many_are_left() {
     let options = Options { rate_max: 5, rate_window_ms: 600, retry_after: RetryAfter::Seconds, ..Options::default() };
     let caller = Caller::start(options).await;

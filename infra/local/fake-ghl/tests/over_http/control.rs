@@ -119,6 +119,85 @@ async fn lists_have_their_variants() {
     assert_eq!(caller.get("/payments/orders", "limit=100").await.0, StatusCode::UNPROCESSABLE_ENTITY);
 }
 
+#[tokio::test]
+async fn lists_give_fewer_rows_than_asked_for_without_a_word() {
+    let (caller, _) = started().await;
+    caller.control(Method::PATCH, "settings", json!({"rowCap": 5})).await;
+    let mut seen = Vec::new();
+    while seen.len() < 22 {
+        let (status, page) = caller.get("/payments/orders", &format!("limit=100&offset={}", seen.len())).await;
+        assert_eq!((status, &page["totalCount"]), (StatusCode::OK, &json!(22)));
+        let rows = page["data"].as_array().unwrap();
+        assert_eq!(rows.len(), 5.min(22 - seen.len()));
+        seen.extend(rows.iter().map(|row| row["_id"].clone()));
+    }
+    assert_eq!(json!(seen), caller.control(Method::GET, "orders", Value::Null).await["all"]);
+    assert_eq!(caller.get("/payments/transactions", "limit=100").await.1["data"].as_array().unwrap().len(), 5);
+    for query in ["", "limit=100"] {
+        let (_, products) = caller.get("/products/", query).await;
+        assert_eq!((products["products"].as_array().unwrap().len(), &products["total"][0]["total"]), (5, &json!(6)));
+    }
+}
+
+#[tokio::test]
+async fn rows_lack_fields_or_say_otherwise_than_the_order() {
+    let (caller, id) = started().await;
+    let rows = async || caller.get("/payments/orders", "limit=100").await.1["data"].as_array().unwrap().clone();
+    let before = rows().await;
+    assert!(before.iter().all(|row| row["updatedAt"].is_string() && row.get("paymentStatus").is_none()));
+    let patch = json!({"rowPatch": {"updatedAt": null}, "rowFields": ["paymentStatus"]});
+    caller.control(Method::PATCH, "settings", patch).await;
+    let paid = rows().await.iter().filter(|row| row["paymentStatus"] == "paid").count();
+    assert!(paid >= 10 && rows().await.iter().all(|row| row.get("updatedAt").is_none()));
+
+    let settings = caller.control(Method::PATCH, "settings", json!({"rowPatch": {}, "rowFields": []})).await;
+    assert_eq!(settings["rowPatch"], json!({"updatedAt": null}), "a merge patch leaves what it doesn't name");
+    caller.control(Method::PATCH, "settings", json!({"rowPatch": null})).await;
+    assert_eq!(rows().await, before);
+
+    let note = json!({"_fake": {"row": {"status": "refunded", "amount": null}}});
+    let order = caller.control(Method::PUT, &format!("orders/{id}?keepUpdatedAt=true&keepNulls=true"), note).await;
+    let row = rows().await.into_iter().find(|row| row["_id"] == json!(id)).unwrap();
+    assert_eq!((&row["status"], row.get("amount")), (&json!("refunded"), None));
+    let detail = caller.get(&format!("/payments/orders/{id}"), "").await.1;
+    assert_eq!((&detail["status"], &detail["amount"]), (&json!("completed"), &order["amount"]));
+    assert!(detail.get("_fake").is_none() && row.get("_fake").is_none());
+}
+
+#[tokio::test]
+async fn what_an_item_says_of_price_and_product_vanishes() {
+    let (caller, id) = started().await;
+    let path = format!("/payments/orders/{id}");
+    let before = caller.get(&path, "").await.1;
+    assert!(before["items"][0]["price"]["_id"].is_string() && before["items"][0]["product"]["_id"].is_string());
+    let change = async |item: &str, change: Value| {
+        caller.control(Method::PUT, &format!("orders/{id}?item={item}"), change).await;
+        caller.get(&path, "").await.1
+    };
+    let after = change("0", json!({"price": {"_id": null}})).await;
+    assert_eq!((after["items"][0]["price"].get("_id"), &after["items"][0]["qty"]), (None, &before["items"][0]["qty"]));
+    assert_eq!(after["items"][0]["price"]["name"], before["items"][0]["price"]["name"]);
+    assert!(after["updatedAt"].as_str() > before["updatedAt"].as_str());
+    let after = change("0&keepUpdatedAt=true", json!({"price": null, "product": null})).await;
+    assert!(after["items"][0].get("price").is_none() && after["items"][0].get("product").is_none());
+    assert_eq!(after["items"].as_array().unwrap().len(), before["items"].as_array().unwrap().len());
+    let url = format!("{}/_control/orders/{id}?item=99", caller.fake.url());
+    assert_eq!(caller.http.put(url).json(&json!({})).send().await.unwrap().status(), StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn one_order_is_refused_for_good_while_others_are_readable() {
+    let (caller, id) = started().await;
+    let census = caller.control(Method::GET, "orders", Value::Null).await;
+    caller.fault(json!({"endpoint": "detail", "orderId": id, "fault": {"kind": "status", "status": 403}})).await;
+    for _ in 0..20 {
+        assert_eq!(caller.get(&format!("/payments/orders/{id}"), "").await.0, StatusCode::FORBIDDEN);
+    }
+    let other = census["orders"][1].as_str().unwrap();
+    assert_eq!(caller.get(&format!("/payments/orders/{other}"), "").await.0, StatusCode::OK);
+    assert_eq!(caller.get("/payments/orders", "").await.0, StatusCode::OK);
+}
+
 type Inbox = Arc<Mutex<Vec<(HeaderMap, Bytes)>>>;
 
 /// Takes webhooks; answers 202 with a body.

@@ -23,7 +23,7 @@ pub(crate) enum Suite {
     Mends,
     /// `sam validate --lint`, and what the transformed template allows
     Sam,
-    /// The fake GHL against GHL's OpenAPI files
+    /// The fake GHL against GHL's OpenAPI files, and called by GHL's own client
     Contract,
     /// What `bench --quick` counts: calls, memory and sizes that don't depend on the machine; part of all suites in CI or with TEST_ALL=1
     Counts,

@@ -87,6 +87,8 @@ fn ghl(values: &Values, report: &mut Report) -> Result<()> {
     if report.add("GHL", orders) {
         let products = read(&format!("/products/?locationId={location}&limit=1"), ["products", "products"]);
         report.add("GHL", products);
+        let transactions = format!("/payments/transactions?altId={location}&altType=location&limit=1");
+        report.add("GHL", read(&transactions, ["transactions", "data"]));
     }
     Ok(())
 }

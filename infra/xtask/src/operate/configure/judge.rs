@@ -39,7 +39,7 @@ pub(crate) fn location(id: &str) -> Verdict {
     Err("it must be 1 to 64 letters, digits, '-' or '_'".to_owned())
 }
 
-/// `read` names what was asked for: "orders" or "products", and the field of the answer that lists them.
+/// `read` names what was asked for: "orders", "products" or "transactions", and the field of the answer that lists them.
 pub(crate) fn ghl(answer: &Answer, [read, list]: [&str; 2], location_id: &str) -> Verdict {
     let said = said(&answer.body).to_lowercase();
     Err(match answer.status {

@@ -1,0 +1,116 @@
+-- People who are to be forgotten: names, e-mail addresses and phone numbers go from their orders and don't come back, whoever writes
+-- them. Orders, tickets and counts stay, and so does the contact's id: by it later writes are recognised.
+
+-- Marks a contact as forgotten, and then blanks its orders, a portion with each call. Repeat it until `done`; after that it changes
+-- nothing any more, and answers the same. The first call only marks: the mark must be there for everybody before the orders are looked at,
+-- or an order that is being written meanwhile would keep its buyer.
+-- request: {location_id, contact_id, by, limit?} -> {contact_id, forgotten_at, forgotten_by, orders, done}
+-- Locks: the first call the door of the contact, for less time than writers with the public key have (3 s); later ones the mark, then the
+-- orders by order_id. They need no order memory: who wrote before the mark has ended, who writes after it sees it.
+create or replace function public.forget_contact(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '2s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_contact text := sync_internal.required(request, 'contact_id');
+  v_limit int := greatest(coalesce((request ->> 'limit')::int, 500), 1);
+  v_mark public.sync_forgotten_contacts;
+  v_ids text[];
+begin
+  select * into v_mark from public.sync_forgotten_contacts
+  where contact_id = v_contact and location_id = v_location for update;
+  if not found then
+    perform pg_advisory_xact_lock(sync_internal.contact_door(v_contact));
+    insert into public.sync_forgotten_contacts (location_id, contact_id, forgotten_by)
+    values (v_location, v_contact, request ->> 'by') on conflict do nothing;
+    select * into v_mark from public.sync_forgotten_contacts where contact_id = v_contact and location_id = v_location;
+  elsif v_mark.blanked_at is null then
+    select coalesce(array_agg(o.order_id order by o.order_id), '{}') into v_ids from (
+      select order_id from public.ghl_qr_orders
+      -- Old rows of the original app name no location.
+      where contact_id = v_contact and coalesce(location_id, v_location) = v_location and order_id > v_mark.blanked_until
+      order by order_id limit v_limit for no key update) as o;
+    update public.ghl_qr_orders
+    set contact_firstname = null, contact_lastname = null, contact_email = null, contact_phone = null,
+      updated_at = clock_timestamp()
+    where order_id = any (v_ids)
+      and num_nonnulls(contact_firstname, contact_lastname, contact_email, contact_phone) > 0;
+    update public.sync_forgotten_contacts
+    set orders = orders + cardinality(v_ids),
+      blanked_until = coalesce(v_ids[cardinality(v_ids)], blanked_until),
+      blanked_at = case when cardinality(v_ids) < v_limit then clock_timestamp() end
+    where contact_id = v_contact and location_id = v_location
+    returning * into v_mark;
+  end if;
+  return jsonb_build_object('contact_id', v_mark.contact_id, 'forgotten_at', v_mark.forgotten_at,
+    'forgotten_by', v_mark.forgotten_by, 'orders', v_mark.orders, 'done', v_mark.blanked_at is not null);
+end
+$$;
+
+revoke all on function public.forget_contact(jsonb) from public, anon, authenticated;
+grant execute on function public.forget_contact(jsonb) to service_role;
+
+-- The key of the advisory lock that writers of a contact's order share, and that its mark is made under alone. There are 64 for all
+-- contacts, because a statement that writes every order mustn't take a lock for each.
+create or replace function sync_internal.contact_door(p_contact text) returns bigint
+language sql immutable
+as $$
+  select hashtextextended('ghl-sync contact ' || (hashtextextended(p_contact, 0) & 63), 0)
+$$;
+
+revoke all on function sync_internal.contact_door(text) from public, anon, authenticated;
+grant execute on function sync_internal.contact_door(text) to service_role;
+
+-- Orders to be upserted, as they will stand after the trigger below: compared like that, an unchanged one costs no write.
+create or replace function sync_internal.without_forgotten(p_location text, orders jsonb) returns jsonb
+language plpgsql stable
+as $$
+begin
+  return (
+    select coalesce(jsonb_agg(case when f.contact_id is null then o
+      else jsonb_set(o, '{row}', coalesce(nullif(o -> 'row', 'null'), '{}') || jsonb_build_object(
+        'contact_id', f.contact_id, 'contact_firstname', null, 'contact_lastname', null, 'contact_email', null,
+        'contact_phone', null)) end order by place), '[]')
+    from jsonb_array_elements(orders) with ordinality as e (o, place)
+    left join public.ghl_qr_orders s on s.order_id = o ->> 'order_id'
+    left join public.sync_forgotten_contacts f
+      on f.contact_id = coalesce(o -> 'row' ->> 'contact_id', s.contact_id) and f.location_id = p_location);
+end
+$$;
+
+revoke all on function sync_internal.without_forgotten(text, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.without_forgotten(text, jsonb) to service_role;
+
+-- Blanks what is written of a forgotten person, also by the original app, which knows nothing of marks and may not read them. An order
+-- that no longer names its buyer is still the same person's.
+create or replace function sync_internal.blank_forgotten() returns trigger
+language plpgsql security definer set search_path = ''
+as $$
+declare
+  v_contact text := coalesce(new.contact_id, old.contact_id);
+begin
+  if v_contact is null then
+    return new;
+  end if;
+  -- Before the mark is looked for: who makes it waits for this transaction, and then sees the order.
+  perform pg_advisory_xact_lock_shared(sync_internal.contact_door(v_contact));
+  if exists (
+    select from public.sync_forgotten_contacts
+    where contact_id = v_contact and location_id = coalesce(new.location_id, location_id)
+  ) then
+    new.contact_id := v_contact;
+    new.contact_firstname := null;
+    new.contact_lastname := null;
+    new.contact_email := null;
+    new.contact_phone := null;
+  end if;
+  return new;
+end
+$$;
+
+revoke all on function sync_internal.blank_forgotten() from public, anon, authenticated;
+grant execute on function sync_internal.blank_forgotten() to service_role;
+
+create or replace trigger ghl_qr_orders_blank_forgotten
+  before insert or update on public.ghl_qr_orders
+  for each row execute function sync_internal.blank_forgotten();
