@@ -77,6 +77,7 @@ declare
   v_ids text[];
   v_listed jsonb;
   v_results jsonb;
+  v_lines_before jsonb;
 begin
   if exists (
     select from jsonb_array_elements(v_orders) as o
@@ -90,9 +91,7 @@ begin
   from jsonb_array_elements(v_orders) as o where not coalesce((o ->> 'foreign')::boolean, false);
 
   -- The memory's row is the order's lock, since the order's own row may not exist yet; then the rows that do.
-  perform sync_internal.remember(v_location, v_ids);
-  perform from public.sync_order_memory
-  where location_id = v_location and order_id = any (v_ids) order by order_id for update;
+  perform sync_internal.lock_memory(v_location, v_ids);
   perform from public.ghl_qr_orders where order_id = any (v_ids) order by order_id for no key update;
 
   select coalesce(jsonb_object_agg(c.order_id, c.listed), '{}') into v_listed
@@ -102,7 +101,7 @@ begin
 
   -- One statement from here, begun after the locks: it decides by what is true now, and writes what it decided.
   with judged as materialized (
-    select * from sync_internal.judge_orders(v_location, sync_internal.without_forgotten(v_location, v_orders))
+    select * from sync_internal.judge_reads(v_location, sync_internal.without_forgotten(v_location, v_orders))
   ), written as (
     insert into public.ghl_qr_orders as o (
       order_id, location_id, total_paid, payment_status, payment_currency, order_status, contact_id,
@@ -138,6 +137,7 @@ begin
     set fetched_at = greatest(m.fetched_at, j.fetched_at),
       acted_at = case when j.remember_only then m.acted_at else greatest(m.acted_at, j.fetched_at) end,
       claimed_until = case when j.remember_only then m.claimed_until end,
+      awaited_until = null,
       confirmed_at = case when j.result in ('written', 'unchanged') and not j.remember_only
         then greatest(m.confirmed_at, j.fetched_at) else m.confirmed_at end,
       source_updated_at = case when j.result <> 'stale' and (m.fetched_at is null or j.fetched_at >= m.fetched_at)
@@ -146,15 +146,26 @@ begin
         and (m.fetched_at is null or j.fetched_at >= m.fetched_at) then j.product_ids else m.product_ids end,
       valid = case when j.result <> 'stale' and not (j.keeps_lines and m.valid is not null)
         and (m.fetched_at is null or j.fetched_at >= m.fetched_at) then j.valid else m.valid end,
+      incomplete = case when j.result <> 'stale' and (m.fetched_at is null or j.fetched_at >= m.fetched_at)
+        then j.incomplete else m.incomplete end,
+      lines_hash = case when j.result <> 'stale' and not j.remember_only then j.lines_hash else m.lines_hash end,
+      lines_since = case when j.result = 'stale' or j.remember_only or j.lines_hash is not distinct from m.lines_hash
+        then m.lines_since when j.lines_hash is not null then clock_timestamp() end,
       listed = case when v_listed ? j.order_id and j.result in ('written', 'unchanged') and not j.remember_only
         then sync_internal.shown_otherwise(v_listed -> j.order_id, j.next) else m.listed end
     from judged j
     where m.location_id = v_location and m.order_id = j.order_id and j.reason is distinct from 'other_location'
   )
   select coalesce(jsonb_agg(jsonb_build_object(
-      'order_id', j.order_id, 'result', j.result, 'reason', j.reason, 'issues', j.issues,
-      'remember_only', j.remember_only) order by j.order_id), '[]')
-  into v_results from judged j;
+      'order_id', j.order_id, 'result', j.result, 'reason', j.reason, 'issues', j.issues, 'lines_hash', j.lines_hash,
+      'valid', j.valid, 'entitled', j.entitled,
+      'remember_only', j.remember_only) order by j.order_id), '[]'),
+    jsonb_object_agg(j.order_id, j.lines_before) filter (where j.lines_before is not null)
+  into v_results, v_lines_before from judged j;
+
+  if v_lines_before is not null then
+    perform sync_internal.take_on_tickets(v_lines_before);
+  end if;
 
   perform sync_internal.settle_upserted(v_location, v_orders, v_results);
   return jsonb_build_object(

@@ -209,7 +209,7 @@ begin
   ), products as materialized (
     select sync_internal.listed_products(p_run.location_id) as listed_products
   ), known as (
-    select l.*, m.number, m.fetched_at is not null as remembered, o.order_id is not null as is_stored,
+    select l.*, m.number, m.incomplete, m.fetched_at is not null as remembered, o.order_id is not null as is_stored,
       sync_internal.is_valid_now(m.valid, m.product_ids, p.listed_products) as valid_now,
       m.product_ids && p.listed_products as product_listed,
       m.source_updated_at = l.source_updated_at as same_as_remembered,
@@ -258,7 +258,8 @@ begin
       when d.is_foreign then 'skip'
       when p_run.kind = 'valid_list' then case
         when not d.remembered then 'fetch' when d.valid_now then 'unchanged' else 'skip' end
-      when d.known_invalid then 'skip'
+      -- A full run looks again at what couldn't be read.
+      when d.known_invalid and not (p_run.kind = 'full' and coalesce(d.incomplete, false)) then 'skip'
       when p_run.kind = 'incremental' and d.in_step then 'unchanged'
       else 'fetch'
     end,

@@ -319,6 +319,23 @@ begin
     where o.lines is null and t.touched_at < clock_timestamp() - interval '1 hour'
     limit v_limit for update of t skip locked));
   get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  -- What was named and never read: GHL has no such order, or the message died. It is found by its failure.
+  delete from public.sync_order_memory where (location_id, order_id) in (
+    select m.location_id, m.order_id
+    from public.sync_failures f join public.sync_order_memory m using (location_id, order_id)
+    where location_id = v_location and m.fetched_at is null and f.last_try_at < clock_timestamp() - interval '1 hour'
+    limit v_limit for update of m skip locked);
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  delete from public.sync_failures where (location_id, order_id) in (
+    select location_id, order_id from public.sync_failures f
+    where location_id = v_location and code = 'order_not_found' and last_try_at < clock_timestamp() - interval '30 days'
+      and not exists (select from public.ghl_qr_orders o where o.order_id = f.order_id)
+    limit v_limit for update skip locked);
+  get diagnostics v_rows = row_count;
   return jsonb_build_object('deleted', v_deleted + v_rows);
 end
 $function$;
