@@ -81,6 +81,8 @@ pub struct Deployed {
     pub calls_per_day: u64,
     /// Pages that are read at the same time.
     pub pages_ahead: usize,
+    /// Pages that one call records.
+    pub pages_per_call: u64,
 }
 
 impl Deployed {
@@ -88,8 +90,8 @@ impl Deployed {
     #[must_use]
     pub fn read() -> Self {
         let template = Template::read();
-        let [pulse, worker] =
-            ["pulse", "worker"].map(|name| Code::read(&format!("functions/run-worker/src/{name}.rs")));
+        let [pulse, worker, pages] =
+            ["pulse", "worker", "pages"].map(|name| Code::read(&format!("functions/run-worker/src/{name}.rs")));
         let order_worker = Code::read("functions/order-worker/src/worker.rs");
         let ms = |code: &Code, name: &str| code.duration(name).as_millis() as u64;
         Self {
@@ -107,7 +109,8 @@ impl Deployed {
             patience_ms: ms(&order_worker, "PATIENCE"),
             due_every: pulse.number("DUE_EVERY"),
             calls_per_day: rate::CALLS_PER_DAY,
-            pages_ahead: Code::read("functions/run-worker/src/pages.rs").number("PAGES_AHEAD") as usize,
+            pages_ahead: pages.number("PAGES_AHEAD") as usize,
+            pages_per_call: pages.number("PAGES_PER_CALL"),
         }
     }
 }

@@ -3,6 +3,8 @@
 #![allow(clippy::indexing_slicing, reason = "the engine numbers the locations that there are")]
 
 use crate::deployed::{MOST_TOGETHER, POST_MS, POSTS_AT_ONCE, UPLOAD_MS};
+use domain::listing::PAGE_SIZE;
+
 use crate::engine::{Engine, Message, Queue};
 use crate::location::DAY_MS;
 
@@ -155,8 +157,9 @@ impl Engine<'_> {
     fn listed(&mut self, invocation: u64, location: usize, pages: u64, since: u64) {
         let rows = self.locations[location].list(pages);
         // The pages, with what is dispatched at once; and that the pass is over.
-        let calls = if self.locations[location].listing.is_done() { 2 } else { 1 };
-        let recorded = self.database(calls, rows);
+        let calls =
+            pages.div_ceil(self.deployed.pages_per_call) + u64::from(self.locations[location].listing.is_done());
+        let recorded = self.database(calls, rows.min(self.deployed.pages_per_call * u64::from(PAGE_SIZE)));
         self.hand_out(location);
         let is_over = self.now - since >= self.deployed.longest_listing_ms;
         let next = if self.locations[location].listing.is_done() || is_over {
