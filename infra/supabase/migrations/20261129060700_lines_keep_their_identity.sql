@@ -459,7 +459,7 @@ begin
     select k.*, k.was_entitled and not k.is_forced as keeps_entitlement,
       coalesce(k.entitled, false) or k.was_entitled and not k.is_forced as is_entitled
     from known k
-  ), keeping as (
+  ), keeping as materialized (
     select e.*,
       -- Lines that vanished or can't be read don't take the tickets along, unless an admin insists.
       not e.is_forced and (not coalesce(e.lines_readable, true) or e.read_lines = '[]') and e.is_stored
@@ -483,18 +483,24 @@ begin
         else 'stale'
       end as age
     from keeping k
-  ), planned as (
-    select g.*, matched.lines is not null and (matched.lines ->> 'unclear')::boolean as is_unclear,
+  ), matching as materialized (
+    -- A case, since a condition of its own would be looked at only after matching.
+    select g.*, case when not g.keeps_lines and g.read_lines
+        @? '$[*] ? (@.quantity == null || @.product_id == "" || @.price_id == "" || @.price_named == false)'
+      then sync_internal.match_lines(g.read_lines, g.stored, g.is_forced) end as matched
+    from guarded g
+  ), planned as materialized (
+    select g.*, coalesce((g.matched ->> 'unclear')::boolean, false) as is_unclear,
       jsonb_populate_record(g.stored,
         case
           -- Unpaid, the original app's tickets are no good, whoever they belong to.
           when g.keeps_original and not g.is_entitled
             then coalesce(g."row", '{}') || '{"lines": [], "ticket_quantities": {}}'
           when g.keeps_lines then coalesce(g."row", '{}') - v_event
-          when matched.lines is not null then
+          when g.matched is not null then
             coalesce(g."row", '{}') - case when event.is_kept then v_event else '{}' end || jsonb_build_object(
-              'lines', matched.lines -> 'lines', 'ticket_quantities', sync_internal.quantities_by_label(matched.lines -> 'lines'))
-            || case when event.id is not null then sync_internal.event_tickets(matched.lines -> 'lines', event.id) else '{}' end
+              'lines', g.matched -> 'lines', 'ticket_quantities', sync_internal.quantities_by_label(g.matched -> 'lines'))
+            || case when event.id is not null then sync_internal.event_tickets(g.matched -> 'lines', event.id) else '{}' end
           else coalesce(g."row", '{}') || jsonb_build_object(
             'lines', g.read_lines, 'ticket_quantities', coalesce(nullif(g.ticket_quantities, 'null'), '{}'))
         end
@@ -506,12 +512,7 @@ begin
           'entitlement_reason', case when g.keeps_entitlement then coalesce((g.stored).entitlement_reason, 'paid')
             else g.entitlement_reason end,
           'live_mode', g.live_mode)) as next
-    from guarded g
-    left join lateral (
-      select sync_internal.match_lines(g.read_lines, g.stored, g.is_forced) as lines
-      where not g.keeps_lines and g.read_lines
-        @? '$[*] ? (@.quantity == null || @.product_id == "" || @.price_id == "" || @.price_named == false)'
-    ) as matched on true
+    from matching g
     cross join lateral (
       select kept as is_kept, case when kept then (g.stored).event_id else g."row" ->> 'event_id' end as id
       from (select g.lacks_ids and not g.is_forced and (g.stored).event_id is not null) as e (kept)
@@ -529,7 +530,7 @@ begin
           order by 1)
         else coalesce(p.product_ids, '{}') end as ids
     ) as products
-  ), decided as (
+  ), decided as materialized (
     select v.*,
       case
         when v."foreign" then 'skipped'
@@ -725,14 +726,14 @@ CREATE OR REPLACE FUNCTION sync_internal.take_on_tickets(p_before jsonb)
  LANGUAGE plpgsql
 AS $function$
 declare
+  v_ids text[] := array(select jsonb_object_keys(p_before));
   v_line record;
 begin
-  perform from public.ghl_qr_tickets
-  where order_id in (select jsonb_object_keys(p_before)) order by ticket_id for update;
+  perform from public.ghl_qr_tickets where order_id = any (v_ids) order by ticket_id for update;
 
   for v_line in
     select l.*, round from sync_internal.order_lines l cross join generate_series(1, 3) as round
-    where l.order_id in (select jsonb_object_keys(p_before))
+    where l.order_id = any (v_ids)
       and not exists (
         select from jsonb_array_elements(p_before -> l.order_id) as b
         where b ->> 'product_id' = l.product_id and b ->> 'price_id' = l.price_id

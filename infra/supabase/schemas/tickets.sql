@@ -308,14 +308,14 @@ create or replace function sync_internal.take_on_tickets(p_before jsonb) returns
 language plpgsql
 as $$
 declare
+  v_ids text[] := array(select jsonb_object_keys(p_before));
   v_line record;
 begin
-  perform from public.ghl_qr_tickets
-  where order_id in (select jsonb_object_keys(p_before)) order by ticket_id for update;
+  perform from public.ghl_qr_tickets where order_id = any (v_ids) order by ticket_id for update;
 
   for v_line in
     select l.*, round from sync_internal.order_lines l cross join generate_series(1, 3) as round
-    where l.order_id in (select jsonb_object_keys(p_before))
+    where l.order_id = any (v_ids)
       and not exists (
         select from jsonb_array_elements(p_before -> l.order_id) as b
         where b ->> 'product_id' = l.product_id and b ->> 'price_id' = l.price_id
