@@ -98,11 +98,36 @@ async fn a_partial_refund_is_stored_and_reported_once_and_takes_no_ticket() {
 async fn an_order_whose_run_broke_off_is_fetched_by_the_next_one() {
     let database = with_an_order().await;
     let full = || refund("one", "150.10", "150.10", json!({"t1": "150.10"}));
-    let (issues, fetched) = taken(&database, full()).await;
-    assert_eq!((&issues[0]["code"], fetched), (&json!("full_refund"), true), "{issues:?}");
+    assert_eq!(taken(&database, full()).await, (Vec::new(), true));
     // Cancelled before it was.
     assert_eq!(taken(&database, full()).await, (Vec::new(), true));
+}
+
+#[tokio::test]
+async fn a_full_refund_is_reported_once_if_its_order_was_fetched_and_still_has_tickets() {
+    let database = with_an_order().await;
+    let full = || refund("one", "150.10", "150.10", json!({"t1": "150.10"}));
+    let shown = [("t1", "one", "150.10")];
+    assert_eq!(taken(&database, full()).await, (Vec::new(), true), "its status decides");
+    assert_eq!(changed(&database, &shown).await, json!([]), "it isn't fetched yet");
     fetch(&database).await;
+    assert_eq!(changed(&database, &shown).await, json!(["one"]), "it is still entitled");
+    let (issues, fetched) = taken(&database, full()).await;
+    assert_eq!((&issues[0]["code"], issues.len(), fetched), (&json!("full_refund"), 1, false), "{issues:?}");
+    assert_eq!(changed(&database, &shown).await, json!([]));
+    assert_eq!(taken(&database, full()).await, (Vec::new(), false), "once");
+    assert_eq!(tickets(&database, "one").await, ["VIP/live", "VIP/live"]);
+}
+
+#[tokio::test]
+async fn a_full_refund_of_an_order_that_gave_its_tickets_back_is_no_issue() {
+    let database = with_an_order().await;
+    let full = || refund("one", "150.10", "150.10", json!({"t1": "150.10"}));
+    assert_eq!(taken(&database, full()).await, (Vec::new(), true));
+    let now = database.value("clock_timestamp()").await;
+    let refunded = json!({"fetched_at": now, "entitled": false, "entitlement_reason": "refunded"});
+    sync(&database, with(order("one", &[line("p1", "vip", "VIP", 2)]), refunded)).await;
+    assert_eq!(changed(&database, &[("t1", "one", "150.10")]).await, json!([]));
     assert_eq!(taken(&database, full()).await, (Vec::new(), false));
 }
 
@@ -141,5 +166,6 @@ async fn sums_are_exact() {
     let database = with_an_order().await;
     let run_id = start(&database, "full").await;
     record(&database, &run_id, &[refund("one", "0.30", "0.3", json!({}))]).await;
-    assert_eq!(run(&database, &run_id).await["issues"][0]["code"], "full_refund");
+    assert_eq!(run(&database, &run_id).await["issues"], json!([]), "all of it: nothing partial");
+    assert_eq!(database.value("(select to_report from sync_refunds)").await, true);
 }

@@ -93,9 +93,24 @@ async fn a_full_refund_that_only_its_transaction_tells_makes_its_order_be_fetche
     // The list shows no payment status, and GHL doesn't list it among the refunded.
     let change = json!({ "_fake": { "amountRefunded": amount }, "markAsTest": true });
     world.ghl.put_silently(&id, change).await;
-    assert_eq!(run(&world, INCREMENTAL, &id).await, (vec![json!("full_refund")], 1));
+    assert_eq!(run(&world, INCREMENTAL, &id).await, (Vec::new(), 1));
     world.database.until_tickets(&id, 1, "cancelled").await;
     assert_eq!(run(&world, INCREMENTAL, &id).await, (Vec::new(), 0));
+}
+
+#[tokio::test]
+async fn a_full_refund_of_an_order_that_stays_paid_is_reported_once() {
+    let world = World::with_orders(4).await;
+    let id = new_id();
+    world.ghl.put(&id, json!({})).await;
+    world.complete(FULL, A_SMALL_RUN).await;
+    let before = world.database.until_tickets(&id, 1, "live").await;
+    let amount = world.ghl.order(&id).await["amount"].clone();
+    world.ghl.put_silently(&id, json!({ "_fake": { "amountRefunded": amount } })).await;
+    assert_eq!(run(&world, INCREMENTAL, &id).await, (Vec::new(), 1), "its status decides");
+    assert_eq!(run(&world, INCREMENTAL, &id).await, (vec![json!("full_refund")], 0), "it still has its ticket");
+    assert_eq!(run(&world, INCREMENTAL, &id).await, (Vec::new(), 0), "once");
+    assert_eq!(world.database.tickets(&id).await, before);
 }
 
 #[tokio::test]

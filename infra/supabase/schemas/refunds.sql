@@ -18,7 +18,8 @@ begin
       transaction_id text, order_id text, refunded numeric)
     join public.ghl_qr_orders o on o.order_id = t.order_id and o.location_id = v_location
     left join public.sync_refunds r on r.location_id = v_location and r.order_id = t.order_id
-    where coalesce((r.transactions ->> t.transaction_id)::numeric, 0) <> coalesce(t.refunded, 0)
+    where (coalesce((r.transactions ->> t.transaction_id)::numeric, 0) <> coalesce(t.refunded, 0)
+        or (r.to_report and o.entitled and o.fetched_at > r.changed_at))
       and (r.order_id is not null or lower(o.payment_status) is distinct from 'refunded'));
 end
 $$;
@@ -65,8 +66,9 @@ $$;
 revoke all on function public.record_refunds(jsonb) from public, anon, authenticated;
 grant execute on function public.record_refunds(jsonb) to service_role;
 
--- Stores the sums, and notes an issue of each that is new while its order has tickets. The caller holds the run's row lock, under
--- which alone refunds are written.
+-- Stores the sums, and notes an issue of each partial one that is new while its order has tickets. Of a full one the order's own status
+-- decides: it is noted by a later reading, if the order was fetched since and still has tickets. The caller holds the run's row lock,
+-- under which alone refunds are written.
 create or replace function sync_internal.take_refunds(p_run public.sync_runs, refunds jsonb) returns void
 language plpgsql
 as $$
@@ -76,32 +78,39 @@ begin
   with reported as materialized (
     select distinct on (i.order_id) i.order_id, greatest(i.refunded, 0) as refunded, greatest(i.received, 0) as received,
       coalesce(nullif(i.transactions, 'null'), '{}') as transactions, coalesce(r.refunded, 0) as refunded_before,
-      o.payment_currency, coalesce(o.entitled, false) as entitled
+      o.payment_currency, coalesce(o.entitled, false) as entitled,
+      coalesce(r.to_report and o.entitled and o.fetched_at > r.changed_at and r.refunded = i.refunded, false) as is_contradicted,
+      coalesce(r.to_report, false) as to_report_before
     from jsonb_to_recordset(refunds) as i (order_id text, refunded numeric, received numeric, transactions jsonb)
     join public.ghl_qr_orders o on o.order_id = i.order_id and o.location_id = p_run.location_id
     left join public.sync_refunds r on r.location_id = p_run.location_id and r.order_id = i.order_id
     where i.refunded is not null
     order by i.order_id, i.refunded desc
   ), stored as (
-    insert into public.sync_refunds as r (location_id, order_id, refunded, received, transactions, changed_at)
+    insert into public.sync_refunds as r (location_id, order_id, refunded, received, transactions, changed_at, to_report)
     select p_run.location_id, order_id, refunded, received, transactions,
-      case when refunded <> 0 then clock_timestamp() end
+      case when refunded <> 0 then clock_timestamp() end,
+      case when refunded <> refunded_before then refunded >= received and received > 0 and entitled
+        else to_report_before and not is_contradicted end
     from reported order by order_id
     on conflict (location_id, order_id) do update set
       refunded = excluded.refunded, received = excluded.received, transactions = excluded.transactions,
-      changed_at = case when r.refunded <> excluded.refunded then clock_timestamp() else r.changed_at end
-    where (r.refunded, r.received, r.transactions)
-      is distinct from (excluded.refunded, excluded.received, excluded.transactions)
+      changed_at = case when r.refunded <> excluded.refunded then clock_timestamp() else r.changed_at end,
+      to_report = excluded.to_report
+    where (r.refunded, r.received, r.transactions, r.to_report)
+      is distinct from (excluded.refunded, excluded.received, excluded.transactions, excluded.to_report)
   )
   select jsonb_agg(jsonb_build_object('run_id', p_run.run_id, 'order_id', order_id,
-    'code', case when refunded < received or received = 0 then 'partial_refund' else 'full_refund' end,
+    'code', case when is_contradicted then 'full_refund' else 'partial_refund' end,
     'message', format('By its transactions, %s of %s were refunded. ',
         concat_ws(' ', trim_scale(refunded), payment_currency), trim_scale(received))
-      || case when refunded < received or received = 0
-        then 'All its tickets stay. Cancel single tickets by hand if that is what was agreed.'
-        else 'It is fetched again. If GHL still shows it as paid, its tickets stay: look it up there.' end))
+      || case when is_contradicted
+        then 'GoHighLevel still shows the order as paid, so its tickets stay: look it up there.'
+        else 'All its tickets stay. Cancel single tickets by hand if that is what was agreed.' end))
   into v_changed
-  from reported where refunded <> refunded_before and refunded > 0 and entitled;
+  from reported
+  where entitled and refunded > 0
+    and (is_contradicted or (refunded <> refunded_before and (refunded < received or received = 0)));
   perform sync_internal.note_issues(p_run.location_id, coalesce(v_changed, '[]'));
 end
 $$;

@@ -215,6 +215,8 @@ create table public.sync_refunds (
   transactions jsonb not null,
   -- When the sum last changed: an order that was fetched before isn't in step. Null: nothing was ever refunded.
   changed_at timestamptz,
+  -- All was given back: reported if the order still has tickets once it was fetched since.
+  to_report boolean not null default false,
   primary key (location_id, order_id)
 );
 
