@@ -49,6 +49,8 @@ async fn a_webhook_and_tickets_are_served_seconds_after_the_database_is_back() {
 #[tokio::test]
 async fn a_run_goes_on_seconds_after_the_database_is_back() {
     let world = World::with_orders(30).await;
+    // There is something published.
+    world.complete("/api/ghl/orders/sync?mode=full", A_SMALL_RUN).await;
     let run_id = world.api.start("/api/ghl/orders/sync?mode=full").await;
     world.take_database_away(AWAY_MS).await;
     // Meanwhile the published status is served.

@@ -18,7 +18,8 @@ fn retry(run_id: &str) -> String {
 
 #[tokio::test]
 async fn a_message_of_a_run_that_was_given_up_is_told_as_a_failure_and_the_run_ends() {
-    let world = World::with_orders(20).await;
+    // More than one message holds.
+    let world = World::with_orders(60).await;
     let id = world.ghl.census().await.ordinary[3].clone();
     // The worker has it in hand for so long that the dead letter comes first.
     let slow = json!({ "kind": "delay", "ms": 8_000 });

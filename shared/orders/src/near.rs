@@ -78,6 +78,11 @@ impl Near {
         self.shared.refused.lock().unwrap().insert(path.to_owned(), status);
     }
 
+    /// GHL answers this path as usual again.
+    pub(crate) fn admit(&self, path: &str) {
+        self.shared.refused.lock().unwrap().remove(path);
+    }
+
     /// GHL's next answer to this path; the last one is repeated.
     pub(crate) fn answer(&self, path: &str, body: Value) {
         self.shared.answers.lock().unwrap().entry(path.to_owned()).or_default().push_back(body);

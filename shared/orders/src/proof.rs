@@ -14,8 +14,9 @@ use crate::slots::{Demand, OneSlot};
 
 /// How long a proof holds for a 403. What GHL answers to a token that it has ceased to accept is 401.
 const HOLDS: Duration = Duration::from_secs(60);
-/// How long it holds for a 401, so that a batch of them costs one call: a token that was revoked since would fail orders for good.
-const HOLDS_FOR_401: Duration = Duration::from_secs(5);
+/// How long it holds for a 401, and if the list was refused as well: so that a batch of them costs one call. A token that was revoked
+/// since would fail orders for good; one that was mended since would end the next run.
+const HOLDS_BRIEFLY: Duration = Duration::from_secs(5);
 /// How long the slot for the call is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +34,7 @@ struct Proven {
 
 impl Proven {
     fn holds(&self, token: &SecretString, for_so_long: Duration) -> bool {
+        let for_so_long = if self.accepted { for_so_long } else { for_so_long.min(HOLDS_BRIEFLY) };
         self.token.expose_secret() == token.expose_secret() && self.at.elapsed() < for_so_long
     }
 }
@@ -50,7 +52,7 @@ impl Fetcher {
                 status: status @ (401 | 403), ..
             })) = fetched
             {
-                let holds = if *status == 401 { HOLDS_FOR_401 } else { HOLDS };
+                let holds = if *status == 401 { HOLDS_BRIEFLY } else { HOLDS };
                 let accepted = self.token_is_accepted(database, holds, deadline).await;
                 *fetched = match std::mem::replace(fetched, Fetched::RunOver) {
                     Fetched::Failed(FetchError::Ghl(error)) => Fetched::Failed(match accepted {
@@ -169,7 +171,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_proof_holds_for_a_minute_and_for_a_401_for_seconds() {
-        for (status, holds) in [(403, HOLDS), (401, HOLDS_FOR_401)] {
+        for (status, holds) in [(403, HOLDS), (401, HOLDS_BRIEFLY)] {
             let near = Near::new().await;
             near.refuse("/payments/orders/", status);
             let one = ["order-1".to_owned()];
@@ -184,6 +186,19 @@ mod tests {
             assert!(!is_refused(&fetched[0].1), "{status}: {fetched:?}");
             assert_eq!(near.calls("/payments/orders"), 2, "{status}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_that_may_list_again_is_asked_about_after_seconds() {
+        let near = Near::new().await;
+        near.refuse("/payments/orders", 403);
+        near.refuse("/payments/orders/", 403);
+        let one = ["order-1".to_owned()];
+        assert!(!is_refused(&near.fetch(&one).await[0].1));
+        near.admit("/payments/orders");
+        assert!(!is_refused(&near.fetch(&one).await[0].1), "what was proven still holds");
+        tokio::time::sleep(HOLDS_BRIEFLY).await;
+        assert!(is_refused(&near.fetch(&one).await[0].1));
     }
 
     #[tokio::test]
