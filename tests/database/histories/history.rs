@@ -146,7 +146,8 @@ impl History {
     fn check_numbers(&mut self, seen: &Seen) -> Result<(), String> {
         let now = Tickets::statuses(seen);
         let is_right = self.ghl.true_lines().is_some_and(|lines| self.row.agrees_with(&lines))
-            && seen.tickets.iter().all(|ticket| ticket.identity.is_some());
+            && seen.tickets.iter().all(|ticket| ticket.identity.is_some())
+            && self.tickets.held_are_of(self.row.lines().unwrap_or_default(), seen);
         let before = std::mem::replace(&mut self.tickets_at_rest, is_right.then(|| now.clone()));
         let Some(before) = before.filter(|_| self.changes != Changes::All) else { return Ok(()) };
         self.note("numbers compared", "");

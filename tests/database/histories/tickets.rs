@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::ghl::{LineKey, line_key};
+use super::ghl::{Line, LineKey, line_key};
 use super::row::Row;
 
 /// A ticket as the database has it.
@@ -167,6 +167,13 @@ impl Tickets {
             return Err(format!("{ticket:?} has a place: {live} live + {held} held of {entitled}"));
         }
         Ok(())
+    }
+
+    /// Whether each ticket that a person gave its status is of one of these lines: those of a line that was forced away take its places
+    /// when it comes back.
+    pub(super) fn held_are_of(&self, lines: &[Line], seen: &Seen) -> bool {
+        let mut held = seen.tickets.iter().filter(|ticket| self.held(ticket.id).is_some());
+        held.all(|ticket| lines.iter().any(|line| line.key() == ticket.line()))
     }
 
     /// Live and held tickets of each line.
