@@ -241,6 +241,11 @@ class Template(unittest.TestCase):
         # A cold start of 0.3 s: what comes meanwhile runs beside the burst. Lambda's 503 comes at the account's limit.
         at_once = self.by_default(limits["ThrottlingBurstLimit"]) + 0.3 * self.by_default(limits["ThrottlingRateLimit"])
         self.assertLess(at_once, SMALLEST_ACCOUNT)
+        # Beside them, warm scans of 0.1 s.
+        scans = of_http["RouteSettings"]["POST /api/qrapp/tickets/{id}/validate"]
+        scanned = self.by_default(scans["ThrottlingBurstLimit"]) + 0.1 * self.by_default(scans["ThrottlingRateLimit"])
+        webhooks = self.by_default(limits["ThrottlingBurstLimit"])
+        self.assertLess(webhooks + scanned, SMALLEST_ACCOUNT)
 
     def test_the_readers_of_all_queues_fit_into_the_smallest_account(self):
         # AWS polls each queue for two executions at least.

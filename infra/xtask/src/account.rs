@@ -8,9 +8,10 @@ pub(crate) const SMALLEST: u32 = 10;
 const LEAST_UNRESERVED: u32 = 100;
 /// Those for which `template.yaml` reserves on request: webhook, authorizer and gate.
 const RESERVING: u32 = 3;
-/// What the webhooks' route lets through in an account that is large enough.
+/// What the routes of webhooks and of scans let through in an account that is large enough.
 const LARGEST_BURST: u32 = 200;
 const LARGEST_RATE: u32 = 100;
+const LARGEST_SCAN_RATE: u32 = 200;
 
 /// Concurrent executions: the account's, and what of them is reserved for no function.
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -26,11 +27,14 @@ impl Concurrency {
     }
 
     /// The template's parameters that follow from it: half of the account for a burst of webhooks, so that the gateway's 429,
-    /// after which GHL sends again, comes before Lambda's 503, after which it doesn't.
-    pub(crate) fn parameters(self) -> [(&'static str, String); 2] {
+    /// after which GHL sends again, comes before Lambda's 503, after which it doesn't. Scans get a fifth: what is left is the
+    /// authorizer's and that of the functions behind queues.
+    pub(crate) fn parameters(self) -> [(&'static str, String); 4] {
         [
             ("WebhookBurst", (self.limit / 2).clamp(1, LARGEST_BURST).to_string()),
             ("WebhookRate", self.limit.clamp(1, LARGEST_RATE).to_string()),
+            ("ScanBurst", (self.limit / 5).clamp(1, LARGEST_BURST).to_string()),
+            ("ScanRate", self.limit.saturating_mul(2).clamp(1, LARGEST_SCAN_RATE).to_string()),
         ]
     }
 
@@ -55,17 +59,13 @@ impl Concurrency {
 mod tests {
     use super::*;
 
-    fn limits(account: u32) -> (String, String) {
-        let [(_, burst), (_, rate)] = Concurrency::of(account).parameters();
-        (burst, rate)
-    }
-
     #[test]
-    fn webhooks_stay_below_the_account() {
-        assert_eq!(limits(SMALLEST), ("5".to_owned(), "10".to_owned()));
-        assert_eq!(limits(100), ("50".to_owned(), "100".to_owned()));
-        assert_eq!(limits(1000), ("200".to_owned(), "100".to_owned()));
-        assert_eq!(limits(1), ("1".to_owned(), "1".to_owned()));
+    fn webhooks_and_scans_stay_below_the_account() {
+        let limits = |account| Concurrency::of(account).parameters().map(|(_, limit)| limit);
+        assert_eq!(limits(SMALLEST), ["5", "10", "2", "20"]);
+        assert_eq!(limits(100), ["50", "100", "20", "200"]);
+        assert_eq!(limits(1000), ["200", "100", "200", "200"]);
+        assert_eq!(limits(1), ["1", "1", "1", "2"]);
     }
 
     #[test]
