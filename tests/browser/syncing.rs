@@ -74,6 +74,8 @@ async fn a_sync_is_cancelled_by_keyboard_after_a_confirmation() {
         page.until_ready().await;
         page.element("start-full").await.send_keys(&Key::Enter.to_string()).await.unwrap();
         page.until_status("Syncing", A_MOMENT).await;
+        // Of a run that has listed nothing yet there is no rest.
+        page.until("orders arrive", A_RUN, async || page.bar("orders-bar").await > 0.0).await;
 
         let focused = async || page.run("return document.activeElement.id").await;
         let press = async |key: Key| {
