@@ -18,8 +18,9 @@ begin
       transaction_id text, order_id text, refunded numeric)
     join public.ghl_qr_orders o on o.order_id = t.order_id and o.location_id = v_location
     left join public.sync_refunds r on r.location_id = v_location and r.order_id = t.order_id
+    left join public.sync_order_memory m on m.location_id = v_location and m.order_id = t.order_id
     where (coalesce((r.transactions ->> t.transaction_id)::numeric, 0) <> coalesce(t.refunded, 0)
-        or (r.to_report and o.entitled and o.fetched_at > r.changed_at))
+        or (r.to_report and o.entitled and m.fetched_at > r.changed_at))
       and (r.order_id is not null or lower(o.payment_status) is distinct from 'refunded'));
 end
 $$;
@@ -79,11 +80,12 @@ begin
     select distinct on (i.order_id) i.order_id, greatest(i.refunded, 0) as refunded, greatest(i.received, 0) as received,
       coalesce(nullif(i.transactions, 'null'), '{}') as transactions, coalesce(r.refunded, 0) as refunded_before,
       o.payment_currency, coalesce(o.entitled, false) as entitled,
-      coalesce(r.to_report and o.entitled and o.fetched_at > r.changed_at and r.refunded = i.refunded, false) as is_contradicted,
+      coalesce(r.to_report and o.entitled and m.fetched_at > r.changed_at and r.refunded = i.refunded, false) as is_contradicted,
       coalesce(r.to_report, false) as to_report_before
     from jsonb_to_recordset(refunds) as i (order_id text, refunded numeric, received numeric, transactions jsonb)
     join public.ghl_qr_orders o on o.order_id = i.order_id and o.location_id = p_run.location_id
     left join public.sync_refunds r on r.location_id = p_run.location_id and r.order_id = i.order_id
+    left join public.sync_order_memory m on m.location_id = p_run.location_id and m.order_id = i.order_id
     where i.refunded is not null
     order by i.order_id, i.refunded desc
   ), stored as (
