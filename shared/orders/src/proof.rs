@@ -14,9 +14,11 @@ use crate::slots::{Demand, OneSlot};
 
 /// How long a proof holds for a 403. What GHL answers to a token that it has ceased to accept is 401.
 const HOLDS: Duration = Duration::from_secs(60);
-/// How long it holds for a 401, and if the list was refused as well: so that a batch of them costs one call. A token that was revoked
-/// since would fail orders for good; one that was mended since would end the next run.
+/// How long it holds for a 401, so that a batch of them costs one call: a token that was revoked since would fail orders for good.
 const HOLDS_BRIEFLY: Duration = Duration::from_secs(5);
+/// How long it holds that the list was refused as well: as long as a batch is judged. A token that was mended since would end the next
+/// run.
+const REFUSAL_HOLDS: Duration = Duration::from_secs(1);
 /// How long the slot for the call is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,7 +36,7 @@ struct Proven {
 
 impl Proven {
     fn holds(&self, token: &SecretString, for_so_long: Duration) -> bool {
-        let for_so_long = if self.accepted { for_so_long } else { for_so_long.min(HOLDS_BRIEFLY) };
+        let for_so_long = if self.accepted { for_so_long } else { for_so_long.min(REFUSAL_HOLDS) };
         self.token.expose_secret() == token.expose_secret() && self.at.elapsed() < for_so_long
     }
 }
@@ -189,7 +191,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_token_that_may_list_again_is_asked_about_after_seconds() {
+    async fn a_token_that_may_list_again_is_asked_about_after_a_second() {
         let near = Near::new().await;
         near.refuse("/payments/orders", 403);
         near.refuse("/payments/orders/", 403);
@@ -197,7 +199,7 @@ mod tests {
         assert!(!is_refused(&near.fetch(&one).await[0].1));
         near.admit("/payments/orders");
         assert!(!is_refused(&near.fetch(&one).await[0].1), "what was proven still holds");
-        tokio::time::sleep(HOLDS_BRIEFLY).await;
+        tokio::time::sleep(REFUSAL_HOLDS).await;
         assert!(is_refused(&near.fetch(&one).await[0].1));
     }
 
