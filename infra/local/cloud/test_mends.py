@@ -331,23 +331,28 @@ class AlarmMath(unittest.TestCase):
 
 class Throttling(unittest.TestCase):
     def statuses(self):
-        """Of five requests at once to a route with a burst of two, and of three to the others with a burst of one."""
+        """Of five requests at once to a route with a burst of two, of three to the others with a burst of one, and of four to a route
+        with a variable and a burst of three."""
         api_id = created("AWS::ApiGatewayV2::Api", {"Name": "n", "ProtocolType": "HTTP"})
         limits = {"ThrottlingBurstLimit": 2, "ThrottlingRateLimit": 0.01}
         others = {"ThrottlingBurstLimit": 1, "ThrottlingRateLimit": 0.01}
-        props = {"ApiId": api_id, "RouteSettings": {"POST /open": limits}, "DefaultRouteSettings": others}
+        of_tickets = {"ThrottlingBurstLimit": 3, "ThrottlingRateLimit": 0.01}
+        of_routes = {"POST /open": limits, "POST /tickets/{id}/scan": of_tickets}
+        props = {"ApiId": api_id, "RouteSettings": of_routes, "DefaultRouteSettings": others}
         created("AWS::ApiGatewayV2::Stage", props)
 
         async def statuses(method, path, times):
-            calls = [apigateway.handle_execute(api_id, "$default", path, method, {}, b"", {}) for _ in range(times)]
+            paths = [path.format(number) for number in range(times)]
+            calls = [apigateway.handle_execute(api_id, "$default", path, method, {}, b"", {}) for path in paths]
             return [(await call)[0] for call in calls]
 
-        return asyncio.run(statuses("POST", "/open", 5)), asyncio.run(statuses("GET", "/else", 3))
+        routes = [("POST", "/open", 5), ("GET", "/else", 3), ("POST", "/tickets/{}/scan", 4)]
+        return tuple(asyncio.run(statuses(*route)) for route in routes)
 
     def test_what_is_above_a_limit_is_refused(self):
-        self.assertEqual(self.statuses(), ([404] * 5, [404] * 3), can_go(throttling))
+        self.assertEqual(self.statuses(), ([404] * 5, [404] * 3, [404] * 4), can_go(throttling))
         throttling.apply()
-        self.assertEqual(self.statuses(), ([404] * 2 + [429] * 3, [404] + [429] * 2))
+        self.assertEqual(self.statuses(), ([404] * 2 + [429] * 3, [404] + [429] * 2, [404] * 3 + [429]))
 
 
 class WebsocketReply(unittest.TestCase):

@@ -6,6 +6,7 @@ so that a flood would reach the functions here and not on AWS. Routes without se
 """
 
 import json
+import re
 import time
 
 TOO_MANY = (429, {"Content-Type": "application/json"}, json.dumps({"message": "Too Many Requests"}).encode())
@@ -18,8 +19,7 @@ def apply() -> None:
 
     async def execute_within_limits(api_id, stage, path, method, *args, **kwargs):
         settings = apigateway.stages_for_api(api_id).get(stage) or {}
-        route = f"{method} {path}"
-        own = (settings.get("routeSettings") or {}).get(route)
+        route, own = settings_of(settings.get("routeSettings") or {}, method, path)
         limits = own or settings.get("defaultRouteSettings") or {}
         rate, burst = limits.get("ThrottlingRateLimit"), limits.get("ThrottlingBurstLimit")
         if rate and burst:
@@ -29,6 +29,16 @@ def apply() -> None:
         return await execute(api_id, stage, path, method, *args, **kwargs)
 
     apigateway.handle_execute = execute_within_limits
+
+
+def settings_of(of_routes: dict, method: str, path: str) -> tuple:
+    """The key and the settings of the route that a request takes; of `/tickets/{id}` as well."""
+    for route, limits in of_routes.items():
+        verb, _, template = route.partition(" ")
+        pattern = "/".join("[^/]+" if part.startswith("{") else re.escape(part) for part in template.split("/"))
+        if verb == method and re.fullmatch(pattern, path):
+            return route, limits
+    return f"{method} {path}", None
 
 
 class Bucket:
