@@ -14,6 +14,7 @@ use futures::future::{BoxFuture, FutureExt};
 use futures::stream::FuturesOrdered;
 use ghl::OrderPage;
 use orders::{Demand, FetchError, OneSlot, SlotOrder};
+use secrecy::SecretString;
 
 use crate::refunds::Transactions;
 use crate::worker::RunWorker;
@@ -328,7 +329,7 @@ impl RunWorker {
         }
     }
 
-    /// Reads one page, and retries until it is there, is refused, or has failed as often as is allowed.
+    /// Reads one page of the listing.
     async fn page(
         &self,
         run: &Run,
@@ -339,7 +340,21 @@ impl RunWorker {
         let filter = (listing.phase == Phase::Refunds).then_some("refunded");
         // What an incremental run will have to fetch, nobody knows yet: nearly nothing, mostly.
         let orders = if run.kind == RunKind::Full { listing.total().max(run.listed) } else { 0 };
-        let remaining = listing.pages_left() + orders;
+        let (client, offset, rows) = (self.fetcher.client(), listing.offset, listing.page_size);
+        let read = |token: SecretString| async move { client.list_orders(&token, offset, rows, filter).await };
+        self.read_page(run, listing.pages_left() + orders, deadline, slots, read).await
+    }
+
+    /// Reads one page of a list of GHL's, and retries until it is there, is refused, or has failed as often as is allowed. `remaining` are
+    /// the calls that the run has still to make.
+    pub(crate) async fn read_page<T, F: Future<Output = Result<T, ghl_client::Error>>>(
+        &self,
+        run: &Run,
+        remaining: u64,
+        deadline: Instant,
+        slots: &SlotOrder,
+        read: impl Fn(SecretString) -> F,
+    ) -> Result<T, NoPage> {
         let mut attempt = 1;
         loop {
             // Read first, so that the slot doesn't wait for it.
@@ -348,20 +363,18 @@ impl RunWorker {
                 Ok(OneSlot::Later(wait)) => return Err(NoPage::Later(wait)),
                 Ok(OneSlot::RunOver) => return Err(NoPage::RunOver),
                 Err(error) => error,
-                Ok(OneSlot::At(_)) => {
-                    match self.fetcher.client().list_orders(&token, listing.offset, listing.page_size, filter).await {
-                        Ok(page) => return Ok(page),
-                        Err(error) if error.is_refused_parameter() => return Err(NoPage::TooLarge),
-                        Err(error) => FetchError::Ghl(error),
-                    }
-                }
+                Ok(OneSlot::At(_)) => match read(token).await {
+                    Ok(page) => return Ok(page),
+                    Err(error) if error.is_refused_parameter() => return Err(NoPage::TooLarge),
+                    Err(error) => FetchError::Ghl(error),
+                },
             };
             self.back_off(error, &mut attempt, deadline).await?;
         }
     }
 
     /// A slot for a page, after the pages before it have theirs. `remaining` are the calls that the run has still to make.
-    pub(crate) async fn slot_in_order(
+    async fn slot_in_order(
         &self,
         run: &Run,
         remaining: u64,
@@ -414,7 +427,7 @@ impl RunWorker {
     }
 
     /// Waits before the next attempt, or returns why there is none.
-    pub(crate) async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
+    async fn back_off(&self, error: FetchError, attempt: &mut u32, deadline: Instant) -> Result<(), NoPage> {
         if matches!(error, FetchError::NoSlot) {
             return Err(NoPage::Later(Duration::ZERO));
         }

@@ -13,7 +13,8 @@ use futures::future::join_all;
 use futures::stream;
 use ghl::TransactionPage;
 use ghl_client::TransactionsOf;
-use orders::{FetchError, OneSlot, SlotOrder};
+use orders::{FetchError, SlotOrder};
+use secrecy::SecretString;
 
 use crate::pages::{Listed, NoPage};
 use crate::worker::RunWorker;
@@ -169,8 +170,10 @@ impl RunWorker {
     ) -> Result<Vec<Transaction>, NoPage> {
         let (mut own, mut offset): (Vec<Transaction>, u64) = (Vec::new(), 0);
         loop {
-            let of = TransactionsOf::Order(order_id);
-            let page = self.page_of(run, offset, OWN_PAGE_SIZE, of, 1, deadline, &SlotOrder::default()).await?;
+            let (client, of) = (self.fetcher.client(), &TransactionsOf::Order(order_id));
+            let read =
+                |token: SecretString| async move { client.list_transactions(&token, offset, OWN_PAGE_SIZE, of).await };
+            let page = self.read_page(run, 1, deadline, &SlotOrder::default(), read).await?;
             let is_new = page.transactions.iter().any(|row| !own.iter().any(|known| known.id == row.id));
             own.extend(page.transactions);
             offset += page.rows;
@@ -190,36 +193,10 @@ impl RunWorker {
         let of = at.from.map_or(TransactionsOf::All, TransactionsOf::Since);
         // There are about as many orders as transactions.
         let orders = if run.kind == RunKind::Full { at.total() } else { 0 };
-        self.page_of(run, at.offset, at.page_size, of, at.pages_left() + orders, deadline, slots).await
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "which page, and within which limits")]
-    async fn page_of(
-        &self,
-        run: &Run,
-        offset: u64,
-        rows: u32,
-        of: TransactionsOf<'_>,
-        remaining: u64,
-        deadline: Instant,
-        slots: &SlotOrder,
-    ) -> Result<TransactionPage, NoPage> {
-        let mut attempt = 1;
-        loop {
-            // Read first, so that the slot doesn't wait for it.
-            let token = self.fetcher.token().get().await.map_err(|error| NoPage::Failed(FetchError::Token(error)))?;
-            let error = match self.slot_in_order(run, remaining, deadline, slots).await {
-                Ok(OneSlot::Later(wait)) => return Err(NoPage::Later(wait)),
-                Ok(OneSlot::RunOver) => return Err(NoPage::RunOver),
-                Err(error) => error,
-                Ok(OneSlot::At(_)) => match self.fetcher.client().list_transactions(&token, offset, rows, &of).await {
-                    Ok(page) => return Ok(page),
-                    Err(error) if error.is_refused_parameter() => return Err(NoPage::TooLarge),
-                    Err(error) => FetchError::Ghl(error),
-                },
-            };
-            self.back_off(error, &mut attempt, deadline).await?;
-        }
+        let (client, of) = (self.fetcher.client(), &of);
+        let read =
+            |token: SecretString| async move { client.list_transactions(&token, at.offset, at.page_size, of).await };
+        self.read_page(run, at.pages_left() + orders, deadline, slots, read).await
     }
 }
 

@@ -82,21 +82,8 @@ impl Fetcher {
         if Instant::now() >= latest {
             return None;
         }
-        match self.one_slot(database, Demand::new(Lane::Priority, None), latest.into_std()).await {
-            Ok(OneSlot::At(_)) => {}
-            Ok(OneSlot::Later(_) | OneSlot::RunOver) => return None,
-            Err(error) => {
-                tracing::warn!(
-                    error = telemetry::chain(&error),
-                    "It could not be found out whether GHL accepts the token"
-                );
-                return None;
-            }
-        }
-        let at = Instant::now();
-        let accepted = match self.client.list_orders(&token, 0, 1, None).await {
-            Ok(_) => true,
-            Err(error) if error.class() == FailureClass::Auth => false,
+        let (accepted, at) = match self.ask_for_list(database, &token, latest).await {
+            Ok(answered) => answered?,
             Err(error) => {
                 tracing::warn!(
                     error = telemetry::chain(&error),
@@ -107,6 +94,23 @@ impl Fetcher {
         };
         *proven = Some(Proven { token, accepted, at });
         Some(accepted)
+    }
+
+    /// Whether GHL accepts the token for a list, and when it was asked; `None` without a slot in time.
+    async fn ask_for_list(
+        &self,
+        database: &Database,
+        token: &SecretString,
+        latest: Instant,
+    ) -> Result<Option<(bool, Instant)>, FetchError> {
+        let slot = self.one_slot(database, Demand::new(Lane::Priority, None), latest.into_std()).await?;
+        let OneSlot::At(_) = slot else { return Ok(None) };
+        let at = Instant::now();
+        match self.client.list_orders(token, 0, 1, None).await {
+            Ok(_) => Ok(Some((true, at))),
+            Err(error) if error.class() == FailureClass::Auth => Ok(Some((false, at))),
+            Err(error) => Err(FetchError::Ghl(error)),
+        }
     }
 }
 

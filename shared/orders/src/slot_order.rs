@@ -67,7 +67,7 @@ impl Fetcher {
         let wanted = order.waiting.load(Ordering::Relaxed);
         let slot = match self.some_slots(database, demand, wanted, deadline).await? {
             SomeSlots::Granted(grant, at) => {
-                state.granted = grant.calls.checked_sub(1).filter(|left| *left > 0).map(|left| (grant, left));
+                state.granted = without_one(grant, grant.calls);
                 return Ok(OneSlot::At(at));
             }
             SomeSlots::Later(wait) => OneSlot::Later(wait),
@@ -84,9 +84,14 @@ impl Fetcher {
             self.hand_back(database, &grant, left).await;
             return None;
         };
-        state.granted = left.checked_sub(1).filter(|left| *left > 0).map(|left| (grant, left));
+        state.granted = without_one(grant, left);
         Some(at)
     }
+}
+
+/// What is left of a grant once one more of its calls is taken.
+fn without_one(grant: Grant, left: u32) -> Option<(Grant, u32)> {
+    (left > 1).then(|| (grant, left - 1))
 }
 
 #[cfg(test)]
