@@ -362,6 +362,20 @@ async fn the_maximum_is_learned_from_ghl() {
     assert_eq!(database.call("acquire_slots", observing("bulk", 50, nonsense)).await["granted"], 0);
 }
 
+/// A worker that was idle tells what it once heard. GHL's limit may have changed since.
+#[tokio::test]
+async fn a_maximum_heard_a_window_ago_replaces_none_that_is_known() {
+    let database = with_stopped_clock().await;
+    let heard = |max: u32, age_ms: u32, took_ms: u32| json!({"max": max, "age_ms": age_ms, "took_ms": took_ms});
+    let free = async |observed| {
+        pass(&database, 400).await;
+        database.call("acquire_slots", observing("bulk", 50, observed)).await["granted"].clone()
+    };
+    assert_eq!(free(heard(5, 60_000, 100)).await, 3, "better than nothing");
+    assert_eq!(free(heard(12, 250, 100)).await, 3);
+    assert_eq!(free(heard(12, 249, 100)).await, 10);
+}
+
 #[tokio::test]
 async fn the_daily_budget_is_remembered() {
     let database = with_stopped_clock().await;

@@ -416,8 +416,9 @@ declare
   v_used int;
   v_known int;
 begin
-  -- Bounded, since a nonsensical header must not stop every call.
-  if (p_observed ->> 'max')::numeric > 0 then
+  -- Bounded, since a nonsensical header must not stop every call. What a worker heard a window ago may have changed since,
+  -- unless nothing else is known.
+  if (p_observed ->> 'max')::numeric > 0 and (p_limiter.learned_max is null or v_sent_at > v_now - v_window) then
     p_limiter.learned_max := least((p_observed ->> 'max')::numeric, 100000);
   end if;
   -- Workers tell what they saw with their next call: some have it from before others.

@@ -97,8 +97,8 @@ impl Fetcher {
             max: seen.max,
             remaining: seen.remaining,
             daily_remaining: seen.daily_remaining,
-            age_ms: seen.remaining.map(|_| milliseconds(age)),
-            took_ms: seen.remaining.map(|_| milliseconds(took)),
+            age_ms: Some(milliseconds(age)),
+            took_ms: Some(milliseconds(took)),
             closed_for_ms: seen.closed_for.map(milliseconds),
         };
         let limits = Limits { margin_ms: self.punctuality.margin_ms(self.limits.margin_ms), ..self.limits };

@@ -25,7 +25,9 @@ impl Limiter {
         let (seen, window) = (ask.seen, ask.limits.window());
         let seen_at = now - seen.age_ms.unwrap_or(0) * MS;
         let sent_at = seen_at - seen.took_ms.unwrap_or(0) * MS;
-        if let Some(max) = seen.max.filter(|max| *max > 0) {
+        // What was heard a window ago may have changed since, unless nothing else is known.
+        let is_recent = sent_at > now - window;
+        if let Some(max) = seen.max.filter(|max| *max > 0 && (is_recent || self.learned_max.is_none())) {
             self.learned_max = Some(max.min(100_000));
         }
         if let Some(remaining) = seen.daily_remaining.filter(|_| self.daily.is_none_or(|(_, at)| seen_at >= at)) {
@@ -36,7 +38,7 @@ impl Limiter {
         }
         let (Some(remaining), Some(max)) = (seen.remaining, self.learned_max) else { return };
         // A call that was sent a window ago tells nothing of this one.
-        if sent_at <= now - window {
+        if !is_recent {
             return;
         }
         let used = max - remaining.min(max);
