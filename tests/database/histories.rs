@@ -1,5 +1,5 @@
 //! Random histories of orders against a model: GHL edits them, reads arrive late, twice or out of order, workers die
-//! between two steps, people scan, cancel and delete. At rest the tickets must be what the model says.
+//! between two steps, people scan, cancel, delete and are forgotten. At rest the tickets must be what the model says.
 //!
 //! `TEST_HISTORIES` sets how many (10,000 in CI and with `TEST_ALL=1`, else 2,000), `TEST_SEED` repeats them.
 //!
@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 2;
 const CI_SEED: u64 = 744_153_501;
 
 /// What the histories are about: without any of these, they would pass for nothing.
-const MUST_HAPPEN: [&str; 59] = [
+const MUST_HAPPEN: [&str; 63] = [
     "quantity",
     "renamed",
     "line removed",
@@ -93,6 +93,10 @@ const MUST_HAPPEN: [&str; 59] = [
     "reinstated by hand again",
     "no place to reinstate",
     "nothing to reinstate",
+    "somebody is forgotten",
+    "somebody unknown is forgotten",
+    "written without its buyer",
+    "compared without its buyer",
     "last read",
 ];
 

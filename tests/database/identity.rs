@@ -256,6 +256,18 @@ async fn tickets_are_taken_on_when_ids_appear() {
     assert_in_step(&database).await;
 }
 
+/// Nobody could read how many it gives, so it had no tickets of its own: those that are its product's are what it is for.
+#[tokio::test]
+async fn a_line_that_gave_nothing_takes_tickets_on_like_a_new_one() {
+    let database = TestDatabase::new().await;
+    let unreadable = with(vip(0), json!({"quantity": null}));
+    sync(&database, version(0, &[line("p1", "", "Gala", 2), unreadable])).await;
+    assert_eq!(stored_lines(&database).await, ["p1/ Gala 2", "p1/vip VIP 0"]);
+    sync(&database, version(1, &[vip(2)])).await;
+    assert_eq!(identities(&database).await, ["1 p1/vip VIP live", "2 p1/vip VIP live"]);
+    assert_in_step(&database).await;
+}
+
 #[tokio::test]
 async fn a_ticket_keeps_its_number_under_a_label_that_was_only_a_makeshift() {
     let database = TestDatabase::new().await;

@@ -101,9 +101,9 @@ async fn bulk_takes_a_third_in_a_third_of_a_window_until_little_is_left() {
     assert_eq!(database.call("acquire_slots", with_remaining(39)).await["granted"], 6);
 }
 
-/// Without `remaining`, the run tells: what its listing has found less what is decided, once all is listed.
+/// Without `remaining`, the run tells: what GHL says there is, or what its complete listing has found, less what is decided.
 #[tokio::test]
-async fn a_run_has_little_left_once_its_listing_is_complete() {
+async fn a_run_tells_how_little_it_has_left() {
     let database = with_stopped_clock().await;
     let run = crate::orders::start(&database, "full").await;
     let ask = async || {
@@ -113,7 +113,14 @@ async fn a_run_has_little_left_once_its_listing_is_complete() {
         pass(&database, 400).await;
         granted
     };
+    assert_eq!(ask().await, 6, "nobody has said how many there are");
+    database.execute("update sync_runs set listed = 20, total_count = 40").await;
     assert_eq!(ask().await, 6);
+    database.execute("update sync_runs set total_count = 39").await;
+    assert_eq!(ask().await, 18);
+    database.execute("update sync_runs set listed = 40").await;
+    assert_eq!(ask().await, 6, "GHL said less than it has listed");
+    // GHL's number counts for nothing once all is listed.
     database.execute("update sync_runs set listed = 100, synced = 50, skipped = 10, listing_complete = true").await;
     assert_eq!(ask().await, 6);
     database.execute("update sync_runs set failed = 1").await;

@@ -69,20 +69,14 @@ impl Worker {
         }
         for (lane, group) in groups {
             if let (Lane::Bulk, Some(calls_at)) = (lane, calls_at) {
-                self.wait_for_calls(calls_at).await;
+                // Until a request for calls arrives when there are some.
+                orders::wait_before(calls_at, self.fetcher.usual_round_trip() / 2, PATIENCE).await;
             }
             let run_id = group.first().filter(|task| task.is_bulk()).and_then(|task| task.message.run_id.clone());
             let span = error_span!("orders", run_id = run_id.as_ref().map(RunId::as_str));
             hand_back.extend(self.sync(lane, group, deadline).instrument(span).await);
         }
         failures(hand_back)
-    }
-
-    /// Waits until a request for calls arrives when there are some. The clock is that of another machine: nothing but a second request
-    /// depends on it.
-    async fn wait_for_calls(&self, calls_at: Timestamp) {
-        let wait = Duration::try_from(calls_at.duration_since(Timestamp::now())).unwrap_or_default();
-        tokio::time::sleep(wait.saturating_sub(self.fetcher.usual_round_trip() / 2).min(PATIENCE)).await;
     }
 
     /// Syncs orders of one lane and run. Returns the messages to hand back.

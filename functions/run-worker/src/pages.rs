@@ -10,7 +10,7 @@ use database::{Lane, PageOrder, PageRecord, RecordedPage};
 use domain::listing::{Closed, Completed, Listing, Page, Phase, Step};
 use domain::{FailureClass, Issue, Run, RunKind, RunState, failure};
 use futures::StreamExt;
-use futures::future::{BoxFuture, FutureExt};
+use futures::future::{BoxFuture, FutureExt, join};
 use futures::stream::FuturesOrdered;
 use ghl::OrderPage;
 use orders::{Demand, FetchError, OneSlot, SlotOrder};
@@ -42,7 +42,8 @@ pub(crate) enum NoPage {
     Failed(FetchError),
 }
 
-/// Pages that are read at the same time: as many as the limit allows a run at once.
+/// Pages that are read at the same time: as many as the limit allows a run at once. Twice as many in an incremental run, which has
+/// little else to do.
 const PAGES_AHEAD: usize = 33;
 
 /// Pages that are recorded by one call, so that a call stays short.
@@ -82,7 +83,8 @@ impl<'a> ReadAhead<'a> {
             // What is known by now: how long pages are, and GHL's count.
             *first = listing.clone();
         }
-        while self.pages.len() < PAGES_AHEAD {
+        let at_once = if self.run.kind == RunKind::Incremental { 2 * PAGES_AHEAD } else { PAGES_AHEAD };
+        while self.pages.len() < at_once {
             let next = match self.pages.back() {
                 None => Some(listing.clone()),
                 Some(last) => last.ahead(),
@@ -168,14 +170,20 @@ impl RunWorker {
         let mut ahead = ReadAhead::new(self, run, deadline);
         let mut issues = Vec::new();
         let mut transactions = Transactions::of(run);
+        let mut first_transactions = None;
         let mut listing = match &run.listing {
             Some(listing) => listing.clone(),
             None => {
-                // The first page is read meanwhile.
+                // The first pages are read meanwhile.
                 let listing = Listing::start(sweep, run.known_deficit);
                 ahead.aim(&listing);
                 if run.transactions.is_none() {
-                    match ahead.during(self.read_products(run, deadline, &mut issues)).await? {
+                    // Transactions are recorded after the products: by them a later pulse knows that the products were read.
+                    let products = self.read_products(run, deadline, &mut issues);
+                    let both = join(products, self.first_transactions(run, &transactions, deadline));
+                    let (products, first) = ahead.during(both).await;
+                    first_transactions = first;
+                    match products? {
                         Listed::Complete => {}
                         not_yet => return Ok(not_yet),
                     }
@@ -184,7 +192,8 @@ impl RunWorker {
             }
         };
         if transactions.come_first(run) {
-            match ahead.during(self.read_transactions(run, &mut transactions, &mut issues, deadline)).await? {
+            let reading = self.read_transactions(run, &mut transactions, first_transactions, &mut issues, deadline);
+            match ahead.during(reading).await? {
                 Listed::Complete => {}
                 not_yet => return Ok(not_yet),
             }
@@ -234,7 +243,7 @@ impl RunWorker {
                     return Ok(Listed::RunOver);
                 }
                 if let Some(pass) = over {
-                    match self.read_transactions(run, &mut transactions, &mut issues, deadline).await? {
+                    match self.read_transactions(run, &mut transactions, None, &mut issues, deadline).await? {
                         Listed::Complete => {}
                         not_yet => return Ok(not_yet),
                     }

@@ -55,8 +55,7 @@ impl RunWorker {
     ) -> Result<(), lambda_runtime::Error> {
         // The pulse before knew when there will be calls; what is dispatched is dispatched with the claim.
         if let Some(calls_at) = calls_at {
-            let wait = Duration::try_from(calls_at.duration_since(Timestamp::now())).unwrap_or_default();
-            tokio::time::sleep(wait.saturating_sub(self.ahead()).min(SHORT_WAIT)).await;
+            orders::wait_before(calls_at, self.ahead(), SHORT_WAIT).await;
         }
         let limits = self.dispatch_limits();
         let begun = self.database.begin_pulse(run_id, pulse, self.pace.of(PULSE_CLAIM), Some(&limits)).await?;

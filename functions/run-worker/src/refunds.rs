@@ -42,24 +42,49 @@ impl Transactions {
     }
 }
 
+/// Pages of transactions by the row that they begin at, as far as they could be read.
+type Pages = Vec<(u64, Result<TransactionPage, NoPage>)>;
+
 impl RunWorker {
-    /// Reads what is left of the transactions, and takes note of what was refunded. `issues` are recorded with it.
+    /// Reads the first pages of transactions that are to be read before the listing.
+    pub(crate) async fn first_transactions(
+        &self,
+        run: &Run,
+        transactions: &Transactions,
+        deadline: Instant,
+    ) -> Option<Pages> {
+        let reading = transactions.0.as_ref().filter(|reading| !reading.done && transactions.come_first(run))?;
+        Some(self.transactions_pages(run, reading, deadline).await)
+    }
+
+    /// Reads the pages that are next, those that can be at the same time.
+    async fn transactions_pages(&self, run: &Run, reading: &Reading, deadline: Instant) -> Pages {
+        let slots = Arc::new(SlotOrder::default());
+        let pages = reading.pages(AT_ONCE).into_iter().map(|at| {
+            let slots = Arc::clone(&slots);
+            async move { (at.offset, self.transactions_page(run, &at, deadline, &slots).await) }
+        });
+        join_all(pages).await
+    }
+
+    /// Reads what is left of the transactions, and takes note of what was refunded. `first` are the next pages if they are there already,
+    /// `issues` are recorded with it.
     pub(crate) async fn read_transactions(
         &self,
         run: &Run,
         transactions: &mut Transactions,
+        mut first: Option<Pages>,
         issues: &mut Vec<Issue>,
         deadline: Instant,
     ) -> Result<Listed, lambda_runtime::Error> {
         let Some(reading) = &mut transactions.0 else { return Ok(Listed::Complete) };
         while !reading.done {
-            let slots = Arc::new(SlotOrder::default());
-            let pages = reading.pages(AT_ONCE).into_iter().map(|at| {
-                let slots = Arc::clone(&slots);
-                async move { (at.offset, self.transactions_page(run, &at, deadline, &slots).await) }
-            });
+            let pages = match first.take() {
+                Some(pages) => pages,
+                None => self.transactions_pages(run, reading, deadline).await,
+            };
             let (mut rows, mut no_page) = (Vec::new(), None);
-            for (offset, page) in join_all(pages).await {
+            for (offset, page) in pages {
                 // The page before was shorter than those before it.
                 if reading.done || offset != reading.offset {
                     break;

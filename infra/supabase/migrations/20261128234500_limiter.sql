@@ -299,7 +299,9 @@ CREATE OR REPLACE FUNCTION sync_internal.work_of_run(p_location text, p_run_id u
  LANGUAGE sql
  STABLE
 AS $function$
-  select coalesce(max(r.state), 'Cancelled'), max(r.listed - r.synced - r.failed - r.skipped) filter (where r.listing_complete)
+  select coalesce(max(r.state), 'Cancelled'),
+    max(greatest(r.listed, case when not r.listing_complete then r.total_count end) - r.synced - r.failed - r.skipped)
+      filter (where r.listing_complete or r.total_count is not null)
   from public.sync_runs r where r.run_id = p_run_id and r.location_id = p_location
   having p_run_id is not null
 $function$;

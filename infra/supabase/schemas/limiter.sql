@@ -354,12 +354,14 @@ $$;
 revoke all on function sync_internal.budget(public.sync_limiter, boolean, numeric) from public, anon, authenticated;
 grant execute on function sync_internal.budget(public.sync_limiter, boolean, numeric) to service_role;
 
--- The state of a run and, once it has listed all, how many orders it has left; nulls without a run. A run we don't know is over,
--- for whoever works for it.
+-- The state of a run and how many orders it has left: while it lists, as many as GHL says there are; nulls without a run, and without
+-- a number as long as GHL hasn't said any. A run we don't know is over, for whoever works for it.
 create or replace function sync_internal.work_of_run(p_location text, p_run_id uuid, out state text, out remaining int)
 language sql stable
 as $$
-  select coalesce(max(r.state), 'Cancelled'), max(r.listed - r.synced - r.failed - r.skipped) filter (where r.listing_complete)
+  select coalesce(max(r.state), 'Cancelled'),
+    max(greatest(r.listed, case when not r.listing_complete then r.total_count end) - r.synced - r.failed - r.skipped)
+      filter (where r.listing_complete or r.total_count is not null)
   from public.sync_runs r where r.run_id = p_run_id and r.location_id = p_location
   having p_run_id is not null
 $$;

@@ -319,7 +319,9 @@ begin
       and not exists (
         select from jsonb_array_elements(p_before -> l.order_id) as b
         where b ->> 'product_id' = l.product_id and b ->> 'price_id' = l.price_id
-          and (l.price_id <> '' or b ->> 'ticket_type' = l.line_key))
+          and (l.price_id <> '' or b ->> 'ticket_type' = l.line_key)
+          -- A line that gave nothing, because nobody could read how many, is as good as new.
+          and (b ->> 'quantity')::int > 0)
     order by l.order_id, round, l.product_id, l.price_id, l.line_key
   loop
     with tickets as (

@@ -31,4 +31,4 @@ pub use grant::Grant;
 pub use prepare::{Purpose, prepare};
 pub use products::Products;
 pub use slot_order::SlotOrder;
-pub use slots::{Demand, OneSlot};
+pub use slots::{Demand, OneSlot, wait_before};

@@ -224,6 +224,13 @@ impl Fetcher {
     }
 }
 
+/// Waits until so long before there will be calls, and no longer than `at_most`. When they come, another machine's clock told:
+/// nothing but a second request may depend on it.
+pub async fn wait_before(calls_at: Timestamp, ahead: Duration, at_most: Duration) {
+    let wait = Duration::try_from(calls_at.duration_since(Timestamp::now())).unwrap_or_default();
+    tokio::time::sleep(wait.saturating_sub(ahead).min(at_most)).await;
+}
+
 /// Whether the run that was asked for has ended.
 pub(crate) fn run_is_over(slots: &Slots) -> bool {
     slots.run_state.is_some_and(|state| state != RunState::Syncing)

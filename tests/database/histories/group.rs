@@ -8,6 +8,7 @@ use futures::future::join_all;
 use serde_json::{Value, json};
 use tokio_postgres::{Client, Error};
 
+use super::ghl::contact;
 use super::history::{History, Step};
 use super::tickets::{Seen, Ticket};
 use crate::harness::try_call;
@@ -49,6 +50,7 @@ impl Group {
             self.insert(&steps).await?;
             self.update(&steps).await?;
             self.scan(&steps).await?;
+            self.forget(&steps).await?;
             let mut to_reconcile = self.upsert(&steps).await?;
             to_reconcile.extend(self.dispatch(&steps).await?);
             to_reconcile
@@ -66,9 +68,12 @@ impl Group {
     async fn look(&self, playing: &[usize]) -> Result<BTreeMap<String, Seen>, Broken> {
         let ids: Vec<_> = playing.iter().map(|index| self.id(*index)).collect();
         let mut seen = BTreeMap::<_, Seen>::new();
-        let orders = "select order_id, xmin::text::bigint from public.ghl_qr_orders where order_id = any ($1)";
+        let orders = "select order_id, xmin::text::bigint,
+            num_nonnulls(contact_firstname, contact_lastname, contact_email, contact_phone) > 0
+            from public.ghl_qr_orders where order_id = any ($1)";
         for row in self.server.query(orders, &[&ids]).await? {
-            seen.entry(row.get(0)).or_default().order_version = Some(row.get(1));
+            let seen = seen.entry(row.get(0)).or_default();
+            (seen.order_version, seen.tells_buyer) = (Some(row.get(1)), row.get(2));
         }
         let tickets = "select order_id, ticket_id, coalesce(status, ''), ticket_type, xmin::text::bigint, product_id,
             coalesce(price_id, ''), coalesce(ordinal, 0) from public.ghl_qr_tickets where order_id = any ($1) order by 2";
@@ -134,6 +139,15 @@ impl Group {
         if !deleted.is_empty() {
             let delete = "delete from public.ghl_qr_tickets where ticket_id = any ($1)";
             self.server.execute(delete, &[&deleted]).await?;
+        }
+        Ok(())
+    }
+
+    /// Each order has a buyer of its own.
+    async fn forget(&self, steps: &[(usize, Step)]) -> Result<(), Broken> {
+        for (index, ()) in of_kind(steps, |step| matches!(step, Step::Forget).then_some(())) {
+            let request = json!({"contact_id": contact(self.id(index)), "by": "admin"});
+            while try_call(&self.server, "forget_contact", request.clone()).await?["done"] != true {}
         }
         Ok(())
     }

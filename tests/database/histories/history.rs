@@ -13,7 +13,7 @@ use rand::{RngExt, SeedableRng};
 use self::scans::Scans;
 use super::ghl::{Changes, GhlOrder, Read};
 use super::row::Row;
-use super::tickets::{Seen, Tickets};
+use super::tickets::{Seen, Ticket, Tickets};
 
 /// What a history asks of the database.
 pub(super) enum Step {
@@ -44,6 +44,8 @@ pub(super) enum Step {
     Delete {
         ticket: i32,
     },
+    /// An admin has the order's buyer forgotten.
+    Forget,
 }
 
 enum Phase {
@@ -91,6 +93,10 @@ pub(super) struct History {
     by_hand: Option<(&'static str, i32)>,
     /// A pulse just found it not due.
     not_due: bool,
+    /// Nobody may know its buyer any more.
+    forgotten: bool,
+    /// The tickets as they were before the buyer was forgotten just now.
+    before_forgetting: Option<Vec<Ticket>>,
 }
 
 impl History {
@@ -117,6 +123,8 @@ impl History {
             scans: Scans::default(),
             by_hand: None,
             not_due: false,
+            forgotten: false,
+            before_forgetting: None,
             random,
         }
     }
@@ -166,6 +174,12 @@ impl History {
         }
         if let Some((ticket, done)) = self.reinstated.take() {
             self.tickets.check_reinstating(&self.row, seen, ticket, done)?;
+        }
+        if self.forgotten && seen.tells_buyer {
+            return Err("somebody forgotten is remembered".to_owned());
+        }
+        if self.before_forgetting.take().is_some_and(|before| before != seen.tickets) {
+            return Err("tickets changed because their buyer was forgotten".to_owned());
         }
         if std::mem::take(&mut self.not_due) {
             self.tickets.check(&self.row, seen)?;

@@ -89,12 +89,7 @@ impl Row {
                 || line.product.is_empty()
                 || lines.iter().any(|it| it.key() == line.key() && it.quantity == line.quantity)
         };
-        // A line whose quantity was never readable has no tickets yet; those of another line go when it gets its own.
-        let is_empty = |line: &Line| line.quantity.unwrap_or(0) == 0;
-        let mut empty = ours.iter().filter(|line| is_empty(line));
-        let knows_empty = empty.all(|line| lines.iter().all(|it| it.key() != line.key() || is_empty(it)));
-        knows_empty
-            && ours.iter().filter(|line| line.quantity != Some(0)).all(same)
+        ours.iter().filter(|line| line.quantity != Some(0)).all(same)
             && ours.iter().all(|line| !line.product.is_empty())
             && ["p1", "p2"].into_iter().all(|product| of_product(ours, product) == of_product(lines, product))
             && self

@@ -29,6 +29,8 @@ impl Ticket {
 pub(super) struct Seen {
     /// Of the order's row, none if there is no such row.
     pub(super) order_version: Option<i64>,
+    /// Whether the row tells who bought it.
+    pub(super) tells_buyer: bool,
     /// By their ids.
     pub(super) tickets: Vec<Ticket>,
 }

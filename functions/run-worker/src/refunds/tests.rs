@@ -78,7 +78,7 @@ impl Stage {
         let run: Run = serde_json::from_value(run_json(self.kind)).unwrap();
         let (mut transactions, mut issues) = (Transactions::of(&run), Vec::new());
         let deadline = Instant::now() + Duration::from_secs(60);
-        let listed = self.worker.read_transactions(&run, &mut transactions, &mut issues, deadline).await.unwrap();
+        let listed = self.worker.read_transactions(&run, &mut transactions, None, &mut issues, deadline).await.unwrap();
         assert_eq!((listed, issues), (Listed::Complete, Vec::new()));
         let recorded = self.recorded().await;
         assert_eq!(recorded.last().unwrap()["transactions"]["done"], true);

@@ -12,6 +12,10 @@ impl History {
         let codes: Vec<_> = codes.iter().filter_map(|issue| issue["code"].as_str()).collect();
         let (result, issues) = self.row.upsert(read);
         self.note(result, format!(": upsert of the read at {}, answered {} {codes:?}", read.at, answer["result"]));
+        if self.forgotten {
+            let met = if result == "written" { "written without its buyer" } else { "compared without its buyer" };
+            *self.met.entry(met).or_default() += 1;
+        }
         for issue in &issues {
             *self.met.entry(issue).or_default() += 1;
         }

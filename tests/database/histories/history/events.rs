@@ -31,7 +31,7 @@ impl History {
     /// None if the database sees nothing of it.
     pub(super) fn event(&mut self, seen: &Seen) -> Option<Step> {
         // Nothing that a person does, while it is quiet.
-        match self.random.random_range(0..if self.changes == Changes::All { 54 } else { 36 }) {
+        match self.random.random_range(0..if self.changes == Changes::All { 55 } else { 36 }) {
             0..=9 => {
                 let what = self.ghl.edit(&mut self.random, self.changes);
                 self.went_back |= what == "updatedAt back from the future";
@@ -66,6 +66,7 @@ impl History {
             48..=49 => self.scan_again(seen),
             50..=51 => self.by_hand("cancel_ticket", seen),
             52..=53 => self.by_hand("reinstate_ticket", seen),
+            54 => self.forget(seen),
             41..=42 => self.somebody_sets("used", seen),
             43..=44 => self.somebody_sets("cancelled", seen),
             45 => self.somebody_sets("live", seen),
@@ -118,6 +119,15 @@ impl History {
         let ticket = other.flatten().unwrap_or(scanned);
         let is_there = seen.tickets.iter().any(|it| it.id == ticket);
         is_there.then_some(Step::Scan { function: "validate_ticket", ticket, scan_id: Some(scan_id) })
+    }
+
+    /// Sometimes before anything of the order is stored.
+    fn forget(&mut self, seen: &Seen) -> Option<Step> {
+        let what = if seen.tells_buyer { "somebody is forgotten" } else { "somebody unknown is forgotten" };
+        self.note(what, "");
+        self.forgotten = true;
+        self.before_forgetting = Some(seen.tickets.clone());
+        Some(Step::Forget)
     }
 
     fn decide(&mut self, function: &'static str, seen: &Seen) -> Option<Step> {
