@@ -106,6 +106,44 @@ async fn a_small_piece_waits_for_a_fifth_of_a_window_at_most_from_its_first_call
     assert_eq!((ids(&two, "order_ids").len(), &two["in_ms"], &two["next_ms"]), (2, &json!(20), &json!(60)), "{two}");
 }
 
+/// Webhooks' calls become free one by one. A run that waited for each of them would leave a third of the limit unused.
+#[tokio::test]
+async fn a_few_more_calls_are_worth_no_wait() {
+    let (database, run_id) = with_listed(100).await;
+    for (calls, ms) in [(6, 30), (1, 40), (3, 30)] {
+        take(&database, &run_id, calls).await;
+        pass(&database, ms).await;
+    }
+    // Six are free now, seven in 30 ms, ten in 70: that is too late for the first.
+    let six = dispatch(&database, &run_id).await;
+    assert_eq!((ids(&six, "order_ids").len(), &six["in_ms"], &six["next_ms"]), (6, &json!(0), &json!(70)), "{six}");
+    pass(&database, 49).await;
+    assert!(ids(&dispatch(&database, &run_id).await, "order_ids").is_empty());
+    pass(&database, 1).await;
+    let four = dispatch(&database, &run_id).await;
+    assert_eq!(ids(&four, "order_ids").len(), 4, "those of the six haven't asked yet: {four}");
+}
+
+#[tokio::test]
+async fn each_piece_waits_from_its_own_first_call_on() {
+    let (database, run_id) = with_listed(100).await;
+    for (calls, ms) in [(1, 50), (1, 35), (1, 14), (7, 1)] {
+        take(&database, &run_id, calls).await;
+        pass(&database, ms).await;
+    }
+    // One is free now, two in 50 ms, three in 85, ten in 99.
+    let mut request = what();
+    (request["run_id"], request["ahead_ms"]) = (json!(run_id), json!(5));
+    assert_eq!(database.call("dispatch_orders", request.clone()).await["next_ms"], 50);
+    pass(&database, 45).await;
+    let two = database.call("dispatch_orders", request.clone()).await;
+    assert_eq!(ids(&two, "order_ids").len(), 2, "{two}");
+    // Nobody looked when the third became free.
+    pass(&database, 41).await;
+    let none = database.call("dispatch_orders", request).await;
+    assert_eq!((ids(&none, "order_ids").len(), &none["next_ms"]), (0, &json!(13)), "{none}");
+}
+
 #[tokio::test]
 async fn a_pulse_that_is_claimed_and_pages_that_are_recorded_dispatch_in_the_same_call() {
     let database = with_stopped_clock().await;
@@ -200,12 +238,14 @@ async fn without_a_budget_nothing_is_dispatched_and_the_pulse_is_told() {
         "lane": "bulk", "wanted": 0, "limits": limits(), "observed": { "max": 30, "daily_remaining": 10, "age_ms": 0 },
     });
     database.call("acquire_slots", observed).await;
-    let request = json!({
-        "run_id": run_id, "max_outstanding": 50, "resend_after_ms": 5_000, "limit": 50, "ahead_ms": 20,
-        "limits": { "max": 30, "window_ms": 300, "margin_ms": 0, "daily_reserve": 1_000 },
-    });
-    let none = database.call("dispatch_orders", request).await;
+    let mut request = what();
+    (request["run_id"], request["limits"]["daily_reserve"]) = (json!(run_id), json!(1_000));
+    let none = database.call("dispatch_orders", request.clone()).await;
     assert_eq!((ids(&none, "order_ids").len(), &none["budget_exhausted"]), (0, &json!(true)), "{none}");
+    // After ten minutes one order asks whether there is a new day.
+    pass(&database, 600_000).await;
+    let one = database.call("dispatch_orders", request).await;
+    assert_eq!((ids(&one, "order_ids").len(), &one["budget_exhausted"]), (1, &json!(false)), "{one}");
 }
 
 #[tokio::test]

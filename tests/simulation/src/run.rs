@@ -222,9 +222,10 @@ impl Engine<'_> {
                 waits_since.map_or(first + longest_wait, |since| (since + longest_wait).saturating_sub(now).max(first));
             let soon = more.filter(|(at, _)| *at <= until);
             let enough = awaited + self.deployed.worth_a_message.min(left.max(1));
+            let most = soon.clone().map(|(_, calls)| *calls - awaited).max().unwrap_or(0);
             soon.clone()
                 .find(|(_, calls)| *calls >= enough)
-                .or_else(|| soon.max_by_key(|(at, _)| *at))
+                .or_else(|| soon.clone().find(|(_, calls)| 5 * (*calls - awaited) >= 4 * most))
                 .map(|(at, _)| *at)
         };
         let free_at = worth(awaited, found.recorded, found.waits_since);
