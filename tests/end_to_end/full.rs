@@ -32,7 +32,9 @@ async fn a_full_run_is_told_alike_by_frames_documents_and_database() {
     let mut late = Dashboard::open(&world, As::Member).await;
     let snapshot = late.frames[0].clone();
     assert_eq!((&snapshot["runId"], &snapshot["data"]["syncInProgress"]), (&json!(run_id), &json!(true)), "{snapshot}");
-    for known in ["totalTickets", "totalTicketsChecked", "totalTicketTypes", "ticketsAdded", "ordersPerSecond", "etaSeconds"] {
+    for known in
+        ["totalTickets", "totalTicketsChecked", "totalTicketTypes", "ticketsAdded", "ordersPerSecond", "etaSeconds"]
+    {
         assert!(snapshot["data"][known].as_f64() > Some(0.0), "who joins in the middle knows {known}: {snapshot}");
     }
     assert!(snapshot["seq"].as_u64() > seen["seq"].as_u64(), "{snapshot} after {seen}");

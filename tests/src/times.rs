@@ -10,7 +10,9 @@ pub fn assert_times(told: &Value) {
         }
         Value::Array(values) => values.iter().for_each(assert_times),
         // A cursor is no time, whatever it looks like.
-        Value::Object(fields) => fields.iter().filter(|(name, _)| *name != "next").for_each(|(_, told)| assert_times(told)),
+        Value::Object(fields) => {
+            fields.iter().filter(|(name, _)| *name != "next").for_each(|(_, told)| assert_times(told))
+        }
         _ => {}
     }
 }
@@ -41,7 +43,9 @@ mod tests {
 
     #[test]
     fn times_are_known_in_any_form_and_one_is_right() {
-        assert_times(&json!({"at": "2026-05-01T10:00:00.123Z", "list": [{"none": null}], "words": "at 2026-05-01", "next": "2026-05-01T10:00:00.123456Z_r"}));
+        assert_times(
+            &json!({"at": "2026-05-01T10:00:00.123Z", "list": [{"none": null}], "words": "at 2026-05-01", "next": "2026-05-01T10:00:00.123456Z_r"}),
+        );
         for wrong in [
             "2026-05-01T10:00:00Z",
             "2026-05-01T10:00:00.123456Z",

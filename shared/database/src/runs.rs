@@ -456,8 +456,7 @@ impl Database {
         struct Answer {
             publication_due: bool,
         }
-        let request =
-            json!({ "run_id": run.run_id, "seq": seq, "state": run.state, "counted": run.is_counted() });
+        let request = json!({ "run_id": run.run_id, "seq": seq, "state": run.state, "counted": run.is_counted() });
         Ok(self.call::<Answer>("confirm_publication", request).await?.publication_due)
     }
 

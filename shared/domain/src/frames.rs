@@ -269,7 +269,8 @@ fn tickets(run: &Run) -> Value {
 
 /// One object with the fields of all.
 fn together<const N: usize>(parts: [Value; N]) -> Value {
-    let objects = parts.into_iter().filter_map(|part| if let Value::Object(fields) = part { Some(fields) } else { None });
+    let objects =
+        parts.into_iter().filter_map(|part| if let Value::Object(fields) = part { Some(fields) } else { None });
     objects.flatten().collect::<Map<_, _>>().into()
 }
 

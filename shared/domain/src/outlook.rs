@@ -81,8 +81,12 @@ impl Outlook {
         if elapsed_ms < lately_ms + self.window_ms / 4 || self.closed_ms > 0 {
             return Pace::Limit;
         }
-        let made: i64 =
-            self.grants.iter().filter(|grant| grant.is_bulk && grant.age_ms <= lately_ms).map(|grant| grant.calls).sum();
+        let made: i64 = self
+            .grants
+            .iter()
+            .filter(|grant| grant.is_bulk && grant.age_ms <= lately_ms)
+            .map(|grant| grant.calls)
+            .sum();
         if made * 100 >= (self.max - self.usual_others() - RESERVE).max(1) * USED_PERCENT {
             return Pace::Limit;
         }
@@ -139,7 +143,10 @@ impl<'a> Lane<'a> {
             usual_others: outlook.usual_others(),
             taken: of(true).filter(|grant| grant.left_ms > 0).map(|grant| (grant.left_ms, grant.calls)).collect(),
             others: of(false).filter(|grant| grant.left_ms > 0).map(|grant| (grant.left_ms, grant.calls)).collect(),
-            lately: of(true).filter(|grant| grant.age_ms < third).map(|grant| (third - grant.age_ms, grant.calls)).collect(),
+            lately: of(true)
+                .filter(|grant| grant.age_ms < third)
+                .map(|grant| (third - grant.age_ms, grant.calls))
+                .collect(),
         }
     }
 
@@ -152,7 +159,8 @@ impl<'a> Lane<'a> {
         let free = max - taken - others;
         let quarter = ((max - others).max(0) / 4).max(1);
         let calls = free.min((free - asked.max(RESERVE)).max(quarter - taken));
-        let is_nearly_done = left.saturating_add(whole(self.outlook.dispatched.saturating_sub(self.outlook.awaited))) < 2 * max;
+        let is_nearly_done =
+            left.saturating_add(whole(self.outlook.dispatched.saturating_sub(self.outlook.awaited))) < 2 * max;
         let calls = if is_nearly_done { calls } else { calls.min((max / 3).max(1) - held(&self.lately, at)) };
         calls.clamp(0, left)
     }

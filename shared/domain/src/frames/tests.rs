@@ -88,14 +88,18 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
 /// Who looks at nothing but the status would see the guess until the end.
 #[test]
 fn a_count_that_was_not_known_at_first_is_told_by_a_status_of_its_own() {
-    let names = |announcement: &Announcement| announcement.frames.iter().map(|frame| name(frame.event)).collect::<Vec<_>>();
+    let names =
+        |announcement: &Announcement| announcement.frames.iter().map(|frame| name(frame.event)).collect::<Vec<_>>();
     let location_id = LocationId::try_new("loc").unwrap();
     let publish = |run: Run| Publication { location_id: location_id.clone(), seq_first: 40, run }.announce();
     let begun = Run { total_count: None, listed: 0, synced: 0, failed: 0, skipped: 0, ..run(RunState::Syncing, None) };
     let first = publish(begun.clone());
     assert_eq!((&first.frames[0].data["totalOrders"], &first.frames[0].data["etaSeconds"]), (&json!(0), &Value::Null));
     let expected = publish(Run { expected_orders: Some(11), ..begun.clone() });
-    assert_eq!((&expected.frames[0].data["totalOrders"], &expected.frames[0].data["syncedOrders"]), (&json!(11), &json!(0)));
+    assert_eq!(
+        (&expected.frames[0].data["totalOrders"], &expected.frames[0].data["syncedOrders"]),
+        (&json!(11), &json!(0))
+    );
 
     let told = Run { announced_state: Some(RunState::Syncing), announced_count: false, ..begun };
     assert_eq!(names(&publish(told.clone())), ["sync_progress", "sync_ticket_progress"], "nothing is known yet");

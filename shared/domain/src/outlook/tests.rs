@@ -16,11 +16,8 @@ fn others(calls: i64, age_ms: i64) -> Grant {
 
 /// The same so much later, if nothing happens meanwhile.
 fn later(outlook: &Outlook, ms: i64) -> Outlook {
-    let grants = outlook.grants.iter().map(|grant| Grant {
-        age_ms: grant.age_ms + ms,
-        left_ms: grant.left_ms - ms,
-        ..*grant
-    });
+    let grants =
+        outlook.grants.iter().map(|grant| Grant { age_ms: grant.age_ms + ms, left_ms: grant.left_ms - ms, ..*grant });
     Outlook { grants: grants.collect(), closed_ms: (outlook.closed_ms - ms).max(0), ..outlook.clone() }
 }
 
@@ -80,7 +77,8 @@ fn what_other_apps_call_in_each_window_they_will_go_on_calling() {
 
 fn grants() -> impl Strategy<Value = Vec<Grant>> {
     let grant = (any::<bool>(), 0..120_i64, 0..25_000_i64, 10_000..13_500_i64);
-    let grant = grant.prop_map(|(is_bulk, calls, age_ms, taken)| Grant { is_bulk, calls, age_ms, left_ms: taken - age_ms });
+    let grant =
+        grant.prop_map(|(is_bulk, calls, age_ms, taken)| Grant { is_bulk, calls, age_ms, left_ms: taken - age_ms });
     prop::collection::vec(grant, 0..30)
 }
 
