@@ -8,9 +8,9 @@ use serde::Deserialize;
 /// From when slots are free to when they are taken: a message has to be received, and the limiter asked.
 const GAP_MS: i64 = 150;
 /// From the last call's grant to the run's end: GHL's answer, storing the order, reconciling its tickets.
-pub(crate) const FINISH_MS: i64 = 1_500;
-/// A run that uses less of the limit than this is held up by something else.
-const USED_PERCENT: i64 = 75;
+pub(crate) const FINISH_MS: i64 = 1_000;
+/// A run that takes less of what the limit gives is held up by something else.
+const USED_PERCENT: i64 = 95;
 /// So many windows are followed call by call; those before them are all alike.
 const WINDOWS_FOLLOWED: i64 = 6;
 /// What webhooks have asked for is kept free for so much of a window.
@@ -52,45 +52,45 @@ pub struct Grant {
 }
 
 impl Outlook {
+    /// Orders that have their calls: they are being fetched or stored, or tried again.
+    #[must_use]
+    pub const fn under_way(&self) -> u64 {
+        self.dispatched.saturating_sub(self.awaited)
+    }
+
     /// Milliseconds until the limit lets the next of so many calls pass; 0 if it would now. `None` if nobody can tell.
     #[must_use]
     pub fn next_call_ms(&self, calls: u64) -> Option<i64> {
         Lane::new(self).first_grant(whole(calls))
     }
 
-    /// Milliseconds until the last of so many calls has passed, of a run that has been going on for `elapsed_ms`. `None` if nobody can tell.
+    /// Milliseconds until the last of so many calls has passed, if nothing but the limit holds them up. `None` if nobody can tell.
     #[must_use]
-    pub fn last_call_ms(&self, calls: u64, elapsed_ms: i64) -> Option<i64> {
-        let calls = whole(calls);
-        if calls == 0 {
-            return Some(0);
-        }
-        let by_the_limit = Lane::new(self).last_grant(calls)?;
-        match self.at_its_own_pace(calls, elapsed_ms) {
-            Pace::Limit => Some(by_the_limit),
-            Pace::Slower(Some(ms)) => Some(ms.max(by_the_limit)),
-            Pace::Slower(None) => None,
-        }
+    pub fn last_call_ms(&self, calls: u64) -> Option<i64> {
+        Lane::new(self).last_grant(whole(calls))
     }
 
-    /// Whether a run uses up the limit. If GHL or the database keeps it from that, it goes on at the rate that it had lately: over a whole
-    /// window, in which its pauses even out.
-    fn at_its_own_pace(&self, calls: i64, elapsed_ms: i64) -> Pace {
-        let lately_ms = self.period() + self.window_ms / 4;
-        // Before, it hasn't had the time to take all that the limit gives. While the limit is closed, it takes nothing.
-        if elapsed_ms < lately_ms + self.window_ms / 4 || self.closed_ms > 0 {
-            return Pace::Limit;
-        }
-        let made: i64 = self
-            .grants
-            .iter()
-            .filter(|grant| grant.is_bulk && grant.age_ms <= lately_ms)
-            .map(|grant| grant.calls)
-            .sum();
-        if made * 100 >= (self.max - self.usual_others() - RESERVE).max(1) * USED_PERCENT {
-            return Pace::Limit;
-        }
-        Pace::Slower((made > 0).then(|| calls.saturating_mul(lately_ms) / made))
+    /// Whether a run that has been going on for `elapsed_ms` leaves calls unused: then GHL or the database holds it up.
+    #[must_use]
+    pub fn is_unused(&self, elapsed_ms: i64) -> bool {
+        let taken_ms = self.period() - GAP_MS;
+        let windows = match elapsed_ms {
+            _ if self.closed_ms > 0 => return false,
+            // Before, it hasn't had the time to take all that the limit gives.
+            ms if ms < taken_ms + self.window_ms * 3 / 10 => return false,
+            ms if ms < 2 * taken_ms + self.window_ms / 5 => 1,
+            _ => 2,
+        };
+        let lately = self.grants.iter().filter(|grant| grant.is_bulk && grant.age_ms <= windows * taken_ms);
+        let made: i64 = lately.map(|grant| grant.calls).sum();
+        let per_window = self.per_window();
+        // The next third of a window may be about to be taken.
+        made * 100 < (windows * per_window - per_window / 3) * USED_PERCENT
+    }
+
+    /// Calls that a run gets in a window.
+    fn per_window(&self) -> i64 {
+        (self.max - self.usual_others() - RESERVE).max(1)
     }
 
     /// How long a grant to the run takes its slots, until they are taken again: a window, and the margins of its workers.
@@ -110,14 +110,6 @@ impl Outlook {
         };
         calls(0).min(calls(self.window_ms)).min(self.max - (self.max / 4).max(1)).max(0)
     }
-}
-
-/// What sets a run's pace.
-enum Pace {
-    /// GHL's limit.
-    Limit,
-    /// Something else, with which the calls take so long; `None` if none was made lately.
-    Slower(Option<i64>),
 }
 
 /// The limiter as runs meet it, followed from now on. Times are milliseconds from now.
@@ -181,9 +173,12 @@ impl<'a> Lane<'a> {
     }
 
     fn last_grant(mut self, calls: i64) -> Option<i64> {
-        let per_window = (self.outlook.max - self.usual_others - RESERVE).max(1);
+        let per_window = self.outlook.per_window();
         let alike = (calls / per_window - WINDOWS_FOLLOWED).max(0);
         let mut left = calls - alike * per_window;
+        if left == 0 {
+            return Some(0);
+        }
         let mut at = self.outlook.closed_ms.max(0);
         loop {
             let granted = self.free(at, left);

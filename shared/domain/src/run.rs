@@ -306,8 +306,16 @@ impl Run {
         if calls == 0 && silent_ms > SILENT_FOR_MS {
             return None;
         }
-        let last_call_ms = outlook.last_call_ms(calls, self.elapsed_ms())?;
-        Some(seconds(last_call_ms.saturating_add(FINISH_MS)))
+        let by_limit = seconds(outlook.last_call_ms(calls)?.saturating_add(FINISH_MS));
+        if !outlook.is_unused(self.elapsed_ms()) {
+            return Some(by_limit);
+        }
+        // At the rate at which orders were fetched so far, those under way included: they had their calls.
+        let handled = self.synced + self.failed + self.skipped + outlook.under_way();
+        let open = self.total_orders().saturating_sub(self.synced + self.failed);
+        let elapsed_ms = u64::try_from(self.elapsed_ms()).unwrap_or(0);
+        let by_rate = open.saturating_mul(elapsed_ms).checked_div(handled)?.div_ceil(1000);
+        Some(by_limit.max(by_rate))
     }
 
     /// The same by the rate so far, where nothing is known of the limit.
@@ -334,9 +342,7 @@ impl Run {
     /// Calls that the limit has still to let pass: orders to fetch, and pages. `None` as long as nobody knows how many orders there are.
     fn calls_left(&self, outlook: &Outlook) -> Option<u64> {
         let (open, total) = (self.open_orders(), self.total_count.unwrap_or(self.listed).max(self.listed));
-        // The others have theirs, and are being fetched or tried again.
-        let under_way = outlook.dispatched.saturating_sub(outlook.awaited);
-        let to_fetch = open.saturating_sub(under_way);
+        let to_fetch = open.saturating_sub(outlook.under_way());
         if self.listing_complete {
             return Some(to_fetch);
         }
