@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use crate::clock::{pass, with_stopped_clock};
 use crate::harness::TestDatabase;
-use crate::orders::{dispatch, page, start};
+use crate::orders::{dispatch, line, order, page, run, start, sync, with};
 
 const STAMP: &str = "2026-03-01T09:00:00Z";
 
@@ -165,4 +165,38 @@ async fn a_run_expects_as_many_valid_orders_as_the_last_complete_listing_had() {
     end("Completed", 1, 0, true).await;
     start(&database, "full").await;
     assert_eq!(expected().await, 152, "and a retry says nothing of the others");
+}
+
+/// 610 tickets beside "Tickets 557" stood on the page: those that were looked at, and those that are valid.
+#[tokio::test]
+async fn a_runs_tickets_are_those_that_admit_or_have_admitted() {
+    const CHANGED: &str = "2026-03-01T10:00:00Z";
+    let database = TestDatabase::new().await;
+    sync(&database, order("a", &[line("p1", "vip", "VIP", 5)])).await;
+    let fewer = order("a", &[line("p1", "vip", "VIP", 3)]);
+    sync(&database, with(fewer, json!({"source_updated_at": CHANGED, "fetched_at": "2026-03-01T11:00:00Z"}))).await;
+    let live = "select min(ticket_id) from ghl_qr_tickets where status = 'live'";
+    let ticket = database.value(live).await;
+    assert_eq!(
+        database.call("validate_ticket", json!({"ticket_id": ticket, "by": "gate"})).await["result"],
+        "admitted"
+    );
+    let counts = async |run_id: &str| {
+        let row = run(&database, run_id).await["run"].clone();
+        ["state", "tickets_total", "tickets_checked", "tickets_cancelled"].map(|key| row[key].clone())
+    };
+
+    let full = start(&database, "full").await;
+    page(&database, &full, &[("a", CHANGED)], true).await;
+    let reconciled = json!({"orders": [{"order_id": "a", "run_id": full, "change": "unchanged"}]});
+    database.call("reconcile_tickets", reconciled).await;
+    // Two live and one admitted; two cancelled ones were looked at as well.
+    assert_eq!(counts(&full).await, [json!("Delay"), json!(3), json!(5), json!(0)]);
+    database.execute("update sync_runs set cooldown_until = now()").await;
+    let incremental = start(&database, "incremental").await;
+    page(&database, &incremental, &[("a", CHANGED)], true).await;
+    assert_eq!(counts(&incremental).await, [json!("Delay"), json!(3), json!(0), json!(0)], "the same, none looked at");
+    let listed = database.call("list_runs", json!({"limit": 2})).await;
+    let listed = listed["runs"].as_array().unwrap();
+    assert!(listed.iter().all(|run| run["tickets_total"] == 3), "{listed:#?}");
 }

@@ -70,9 +70,9 @@ impl Outlook {
         Lane::new(self).last_grant(whole(calls))
     }
 
-    /// Whether a run that has been going on for `elapsed_ms` leaves calls unused: then GHL or the database holds it up.
+    /// Whether a run that has been going on for `elapsed_ms` leaves a part of the limit unused: then GHL or the database holds it up.
     #[must_use]
-    pub fn is_unused(&self, elapsed_ms: i64) -> bool {
+    pub fn is_not_used_up(&self, elapsed_ms: i64) -> bool {
         let taken_ms = self.period() - GAP_MS;
         let windows = match elapsed_ms {
             _ if self.closed_ms > 0 => return false,
@@ -151,8 +151,7 @@ impl<'a> Lane<'a> {
         let free = max - taken - others;
         let quarter = ((max - others).max(0) / 4).max(1);
         let calls = free.min((free - asked.max(RESERVE)).max(quarter - taken));
-        let is_nearly_done =
-            left.saturating_add(whole(self.outlook.dispatched.saturating_sub(self.outlook.awaited))) < 2 * max;
+        let is_nearly_done = left.saturating_add(whole(self.outlook.under_way())) < 2 * max;
         let calls = if is_nearly_done { calls } else { calls.min((max / 3).max(1) - held(&self.lately, at)) };
         calls.clamp(0, left)
     }
