@@ -70,14 +70,17 @@ impl Outlook {
         Lane::new(self).last_grant(whole(calls))
     }
 
-    /// Whether a run that has been going on for `elapsed_ms` leaves a part of the limit unused: then GHL or the database holds it up.
+    /// Whether a run with so many calls left, that has been going on for `elapsed_ms`, leaves a part of the limit unused: then GHL or the
+    /// database holds it up.
     #[must_use]
-    pub fn is_not_used_up(&self, elapsed_ms: i64) -> bool {
+    pub fn is_not_used_up(&self, calls: u64, elapsed_ms: i64) -> bool {
         let taken_ms = self.period() - GAP_MS;
         let windows = match elapsed_ms {
             _ if self.closed_ms > 0 => return false,
             // Before, it hasn't had the time to take all that the limit gives.
             ms if ms < taken_ms + self.window_ms * 3 / 10 => return false,
+            // And at its end nothing to take.
+            ms if ms < 2 * taken_ms + self.window_ms / 5 && calls == 0 => return false,
             ms if ms < 2 * taken_ms + self.window_ms / 5 => 1,
             _ => 2,
         };

@@ -307,7 +307,7 @@ impl Run {
             return None;
         }
         let by_limit = seconds(outlook.last_call_ms(calls)?.saturating_add(FINISH_MS));
-        if !outlook.is_not_used_up(self.elapsed_ms()) {
+        if !outlook.is_not_used_up(calls, self.elapsed_ms()) {
             return Some(by_limit);
         }
         // At the rate at which orders were fetched so far, those under way included: they had their calls.

@@ -60,21 +60,26 @@ fn after_a_429_nothing_passes_until_the_limit_opens() {
 fn a_run_that_leaves_calls_unused_is_held_up_by_something_else() {
     let thirds = |calls: i64| (0..6).map(|third| bulk(calls, 1_000 + third * 3_450)).collect();
     let limited = Outlook { grants: thirds(33), ..idle(100) };
-    assert!([1_000, 14_000, 60_000].iter().all(|elapsed| !limited.is_not_used_up(*elapsed)));
+    assert!([1_000, 14_000, 60_000].iter().all(|elapsed| !limited.is_not_used_up(50, *elapsed)));
     // The next third is about to be taken.
     let late = Outlook { grants: limited.grants.iter().skip(1).copied().collect(), ..limited };
-    assert!([1_000, 14_000, 60_000].iter().all(|elapsed| !late.is_not_used_up(*elapsed)));
+    assert!([1_000, 14_000, 60_000].iter().all(|elapsed| !late.is_not_used_up(50, *elapsed)));
     let slow = Outlook { grants: thirds(15), ..idle(100) };
     assert_eq!(
-        [1_000, 14_000, 60_000].map(|elapsed| slow.is_not_used_up(elapsed)),
+        [1_000, 14_000, 60_000].map(|elapsed| slow.is_not_used_up(50, elapsed)),
         [false, true, true],
         "it had just begun"
     );
-    assert!(idle(100).is_not_used_up(60_000), "nothing moves");
-    assert!(!Outlook { closed_ms: 1, ..idle(100) }.is_not_used_up(60_000), "nothing may");
+    assert_eq!(
+        [14_000, 60_000].map(|elapsed| slow.is_not_used_up(0, elapsed)),
+        [false, true],
+        "it has nothing to take"
+    );
+    assert!(idle(100).is_not_used_up(50, 60_000), "nothing moves");
+    assert!(!Outlook { closed_ms: 1, ..idle(100) }.is_not_used_up(50, 60_000), "nothing may");
     let beside_others =
         Outlook { grants: [slow.grants, vec![others(50, 1_000), others(50, 11_000)]].concat(), ..idle(100) };
-    assert!(!beside_others.is_not_used_up(60_000), "others leave it no more");
+    assert!(!beside_others.is_not_used_up(50, 60_000), "others leave it no more");
 }
 
 #[test]
