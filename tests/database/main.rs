@@ -25,6 +25,7 @@
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
 //! | `reports` | what is read of a run afterwards |
 //! | `publications` | pulses, grants, sequence numbers |
+//! | `outlook` | what is shown of a run beside its counts: the limit's pauses, how many orders it will have |
 //! | `gate` | one admission per ticket; a scan that is sent again; an undo of one admission |
 //! | `lost_scans` | however many answers are lost, whoever holds a live ticket is admitted once |
 //! | `by_hand` | tickets that admins cancel and reinstate |
@@ -70,6 +71,7 @@ mod migrations;
 mod million;
 mod notices;
 mod orders;
+mod outlook;
 mod postgrest;
 mod privileges;
 mod projects;

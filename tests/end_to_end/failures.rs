@@ -109,7 +109,10 @@ async fn a_failed_order_is_named_and_a_retry_brings_it_in_step() {
     let told = dashboard.until_told(&run_id, "Delay", A_SMALL_RUN).await;
     assert_eq!(told["data"]["failedOrders"], 1, "{told}");
     let complete = dashboard.until("sync_complete", A_MOMENT, |frame| frame["event"] == "sync_complete").await;
-    assert!(complete["data"]["message"].as_str().unwrap().contains("1 failed"), "{complete}");
+    assert_eq!(
+        (&complete["data"]["message"], &complete["data"]["failedOrders"]),
+        (&json!("Sync Process Complete!"), &json!(1))
+    );
 
     let row = world.database.run(&run_id).await;
     assert_adds_up(&row);

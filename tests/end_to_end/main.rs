@@ -7,6 +7,7 @@
 //! | module | what it tests |
 //! |---|---|
 //! | `full`, `incremental`, `single`, `valid_list` | what each kind of sync does |
+//! | `time_left` | what is told of a sync of several windows of GHL's limit, while it goes on |
 //! | `schedule`, `steering`, `endings`, `failures` | how runs start, are steered, end and fail |
 //! | `webhooks`, `flood`, `products`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
 //! | `forgetting` | what stays of a person who is forgotten |
@@ -40,6 +41,7 @@ mod single;
 mod socket;
 mod startup;
 mod steering;
+mod time_left;
 mod tricks;
 mod valid_list;
 mod webhooks;

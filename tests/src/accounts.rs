@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::As,
+    times::assert_times,
     waiting::{A_MOMENT, until},
     world::{World, assert_adds_up, not_attempted},
 };
@@ -12,6 +13,7 @@ use crate::{
 pub async fn assert_every_account_agrees(world: &World, run_id: &str, told: &Value) {
     until("the document of the last frame", A_MOMENT, async || {
         let document = world.cloud().document("sync_status.json").await;
+        document.iter().for_each(assert_times);
         if document.as_ref() == Some(told) { Ok(()) } else { Err(format!("{document:?} instead of {told}")) }
     })
     .await;

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::time::sleep;
 
 use crate::stack::Stack;
+use crate::times::assert_times;
 
 /// One caller per role.
 pub struct Api {
@@ -64,17 +65,24 @@ impl Api {
 
     /// Sends a GET.
     pub async fn get(&self, who: As, path: &str) -> Answer {
-        Answer::to(self.request(who, Method::GET, path)).await
+        Self::told(self.request(who, Method::GET, path)).await
+    }
+
+    /// Sends a request, in whose answer times have the form that is promised.
+    async fn told(request: RequestBuilder) -> Answer {
+        let answer = Answer::to(request).await;
+        assert_times(&answer.body);
+        answer
     }
 
     /// Sends a POST without a body.
     pub async fn post(&self, who: As, path: &str) -> Answer {
-        Answer::to(self.request(who, Method::POST, path)).await
+        Self::told(self.request(who, Method::POST, path)).await
     }
 
     /// Sends a POST with a JSON body.
     pub async fn post_json(&self, who: As, path: &str, body: &Value) -> Answer {
-        Answer::to(self.request(who, Method::POST, path).json(body)).await
+        Self::told(self.request(who, Method::POST, path).json(body)).await
     }
 
     /// Starts a run as an admin; the run's id.

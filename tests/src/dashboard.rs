@@ -11,7 +11,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message, client::IntoClientRequest},
 };
 
-use crate::{api::As, waiting::A_MOMENT, world::World};
+use crate::{api::As, times::assert_times, waiting::A_MOMENT, world::World};
 
 /// A connected dashboard.
 pub struct Dashboard {
@@ -69,6 +69,7 @@ impl Dashboard {
             match message.unwrap_or_else(|| panic!("the connection was closed; received:\n{}", self.received())) {
                 Ok(Message::Text(text)) => {
                     let frame: Value = serde_json::from_str(&text).expect("a frame is JSON");
+                    assert_times(&frame);
                     self.frames.push(frame.clone());
                     return frame;
                 }

@@ -11,6 +11,7 @@
 //! | `fake_ghl` | changing orders, ordering failures, counting calls |
 //! | `database`, `cloud` | what is stored and published; AWS's own doors |
 //! | `accounts` | frames, documents, API and database tell the same |
+//! | `times` | the form of the times that they tell, in whatever a test receives |
 //! | `output`, `workers`, `invocations` | what the functions print, the processes they run in, and when they ran |
 //! | `xtask` | an operator's commands |
 //! | `waiting` | awaiting a condition, and saying what was seen instead |
@@ -35,6 +36,7 @@ pub mod invocations;
 pub mod keys;
 pub mod output;
 pub mod stack;
+pub mod times;
 pub mod waiting;
 pub mod workers;
 pub mod world;

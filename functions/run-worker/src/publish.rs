@@ -59,15 +59,17 @@ impl Publisher {
     /// another publisher is at it. What fails is only logged, and asked for anew by the run's next pulse.
     pub(crate) async fn publish(&self, database: &Database, announcements: &Announcements) {
         let begun_at = Instant::now();
-        let mut begun = match database.begin_publication().await {
-            Ok(begun) => begun,
-            Err(error) => {
-                tracing::warn!(error = telemetry::chain(&error), "A publication could not be begun");
-                return;
-            }
-        };
-        while let Some(publication) = &begun.publication {
+        let Some(mut begun) = begin(database).await else { return };
+        loop {
             tokio::time::sleep(begun.wait).await;
+            let Some(publication) = &begun.publication else {
+                if begun.wait.is_zero() {
+                    return;
+                }
+                let Some(again) = begin(database).await else { return };
+                begun = again;
+                continue;
+            };
             let goes_on = begun_at.elapsed() < self.go_on_for;
             match self.publish_in_time(database, announcements, &begun, publication, goes_on).await {
                 Ok(Some(next)) => begun = next,
@@ -107,7 +109,7 @@ impl Publisher {
         goes_on: bool,
     ) -> Result<Option<Begun>, NotPublished> {
         let Announcement { frames, status, seq } = publication.announce();
-        let (run_id, state) = (&publication.run.run_id, publication.run.state);
+        let run_id = &publication.run.run_id;
         let (stored, is_told) =
             tokio::join!(self.store.put_status(&status), self.post(database, &begun.connection_ids, &frames));
         match stored {
@@ -127,9 +129,9 @@ impl Publisher {
             return Err(NotPublished);
         }
         let confirmed = if goes_on {
-            database.confirm_and_begin(run_id, seq, state).await.map(Some)
+            database.confirm_and_begin(&publication.run, seq).await.map(Some)
         } else {
-            let due = database.confirm_publication(run_id, seq, state).await;
+            let due = database.confirm_publication(&publication.run, seq).await;
             if let Ok(due) = due {
                 announcements.ask(database, due).await;
             }
@@ -185,6 +187,17 @@ impl Publisher {
             tracing::warn!(error = telemetry::chain(&error), "Closed connections could not be removed");
         }
         report.is_working()
+    }
+}
+
+/// Begins a publication; why that failed is logged.
+async fn begin(database: &Database) -> Option<Begun> {
+    match database.begin_publication().await {
+        Ok(begun) => Some(begun),
+        Err(error) => {
+            tracing::warn!(error = telemetry::chain(&error), "A publication could not be begun");
+            None
+        }
     }
 }
 
@@ -361,6 +374,26 @@ mod tests {
         stage.answers("begin_publication", json!({}), nothing()).await;
         stage.publish().await;
         assert_eq!(stage.called().await, ["begin_publication"]);
+    }
+
+    #[tokio::test]
+    async fn the_first_words_of_a_run_wait_for_its_count_as_long_as_the_database_says() {
+        let stage = Stage::new().await;
+        let not_yet = json!({"publication": null, "wait_ms": 60, "connection_ids": []});
+        let twice = Mock::given(path("/rest/v1/rpc/begin_publication"))
+            .respond_with(ResponseTemplate::new(200).set_body_json(not_yet))
+            .up_to_n_times(2)
+            .with_priority(1);
+        twice.mount(&stage.server).await;
+        stage.answers("begin_publication", json!({"count_within_ms": 1500}), begun(1, 0)).await;
+        let confirms = json!({"seq": 3, "counted": true, "next": true, "count_within_ms": 1500});
+        stage.answers("confirm_publication", confirms, nothing()).await;
+        let started = Instant::now();
+        stage.publish().await;
+        assert!(started.elapsed() >= Duration::from_millis(120), "{:?}", started.elapsed());
+        let called = stage.called().await;
+        let to = |name: &str| called.iter().filter(|called| *called == name).count();
+        assert_eq!((to("begin_publication"), to("confirm_publication"), to("c1")), (3, 1, 3), "{called:?}");
     }
 
     #[tokio::test]

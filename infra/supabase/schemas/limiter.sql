@@ -45,6 +45,7 @@ begin
     v_limiter, coalesce(nullif(request -> 'observed', 'null'), '{}'), v_window_ms, v_margin_ms);
 
   v_max := greatest(coalesce(v_limiter.learned_max, (sync_internal.required(request -> 'limits', 'max'))::int), 1);
+  v_limiter.max_calls := v_max;
   v_budget := sync_internal.budget(v_limiter, v_is_bulk, (request -> 'limits' ->> 'daily_reserve')::numeric);
   select * into v_run from sync_internal.work_of_run(v_location, (request ->> 'run_id')::uuid);
   if v_run.state <> 'Syncing' then
@@ -197,6 +198,7 @@ begin
   v_now := greatest(clock_timestamp(), v_limiter.last_at);
   v_limiter.last_at := v_now;
   if v_window is not null then
+    v_limiter.window_ms := p_window_ms;
     select coalesce(array_agg(g.id), '{}'), coalesce(array_agg(g.is_bulk), '{}'), coalesce(array_agg(g.calls), '{}'),
       coalesce(array_agg(g.is_handed_back), '{}'), coalesce(array_agg(g.at), '{}'), coalesce(array_agg(g.ends), '{}')
     into v_limiter.grant_ids, v_limiter.grant_is_bulk, v_limiter.grant_calls,
@@ -242,7 +244,8 @@ begin
     awaited_times = p_limiter.awaited_times, awaited_calls = p_limiter.awaited_calls, awaited_ends = p_limiter.awaited_ends,
     waits_since = p_limiter.waits_since,
     daily_remaining = p_limiter.daily_remaining, daily_observed_at = p_limiter.daily_observed_at,
-    late_since = p_limiter.late_since, late_at = p_limiter.late_at
+    late_since = p_limiter.late_since, late_at = p_limiter.late_at,
+    max_calls = p_limiter.max_calls, window_ms = p_limiter.window_ms
   where location_id = p_limiter.location_id;
 end
 $$;
@@ -368,6 +371,48 @@ $$;
 
 revoke all on function sync_internal.work_of_run(text, uuid) from public, anon, authenticated;
 grant execute on function sync_internal.work_of_run(text, uuid) to service_role;
+
+-- What the limiter knows of when a syncing run's calls will pass, in milliseconds from now: `Outlook` in shared/domain makes the time left
+-- of it. Null if the run isn't syncing, or nobody has asked the limiter yet. Grants of the same tenth of a second are one.
+-- Locks nothing: whoever only looks on must not hold up the limiter.
+create or replace function sync_internal.outlook(p_run public.sync_runs) returns jsonb
+language sql volatile
+as $$
+  select jsonb_build_object(
+    'max', l.max_calls, 'window_ms', l.window_ms,
+    'closed_ms', sync_internal.until_ms(t.now, l.closed_until),
+    'asked', (
+      select coalesce(sum(a.calls), 0) from unnest(l.asked_is_bulk, l.asked_calls, l.asked_ends) as a (is_bulk, calls, ends)
+      where not a.is_bulk and a.ends > t.now),
+    'awaited', (
+      select coalesce(sum(a.calls), 0) from unnest(l.awaited_calls, l.awaited_ends) as a (calls, ends) where a.ends > t.now),
+    'dispatched', (
+      select count(*) from public.sync_outcomes o
+      where o.run_id = p_run.run_id and o.outcome is null and o.dispatched_at is not null),
+    'grants', (
+      select coalesce(jsonb_agg(jsonb_build_object(
+        'bulk', g.is_bulk, 'calls', g.calls, 'age_ms', g.age * 100, 'left_ms', g.remaining * 100)), '[]')
+      from (
+        select known.is_bulk, sum(known.calls) as calls,
+          floor(extract(epoch from t.now - known.at) * 10)::bigint as age,
+          ceil(extract(epoch from known.ends - t.now) * 10)::bigint as remaining
+        from (
+          select n.is_bulk, n.calls, n.at, n.ends
+          from unnest(l.grant_is_bulk, l.grant_calls, l.grant_times, l.grant_ends) as n (is_bulk, calls, at, ends)
+          union all
+          select false, o.calls, o.at, o.at + sync_internal.milliseconds(l.window_ms)
+          from unnest(l.others_times, l.others_calls) as o (at, calls)
+        ) as known
+        where known.calls > 0
+        group by known.is_bulk, age, remaining
+      ) as g))
+  from public.sync_limiter l
+  cross join (select clock_timestamp() as now) as t
+  where l.location_id = p_run.location_id and p_run.state = 'Syncing' and l.max_calls is not null and l.window_ms is not null
+$$;
+
+revoke all on function sync_internal.outlook(public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.outlook(public.sync_runs) to service_role;
 
 -- Milliseconds until a moment, rounded up.
 create or replace function sync_internal.until_ms(p_now timestamptz, p_at timestamptz) returns bigint

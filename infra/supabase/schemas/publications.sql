@@ -25,7 +25,7 @@ begin
 
   return jsonb_build_object(
     'seq', v_seq,
-    'run', sync_internal.run_json(v_run),
+    'run', sync_internal.shown_run(v_run),
     'needs_pulse', coalesce(
       sync_internal.needs_pulses(v_run)
       and coalesce(v_run.last_pulse_at, v_run.started_at) < clock_timestamp()
@@ -41,8 +41,10 @@ revoke all on function public.sync_snapshot(jsonb) from public, anon, authentica
 grant execute on function public.sync_snapshot(jsonb) to service_role;
 
 -- Begins a publication of the location's progress, unless one is under way (which looks again at its end) or nothing is new.
--- request: {location_id} -> {publication: {location_id, seq_first, run}|null, wait_ms, connection_ids}
--- `wait_ms`: what is left of the interval to the publication before. A change of state waits for nothing.
+-- request: {location_id, count_within_ms?} -> {publication: {location_id, seq_first, run}|null, wait_ms, connection_ids}
+-- `wait_ms`: what is left of the interval to the publication before. A change of state waits for nothing. Without a publication: after
+-- so long it is worth asking again, since a run has just begun whose orders GHL will have counted in a moment. `count_within_ms`: for how
+-- long after its start that is waited for.
 -- Locks: the newest run, then the location's row.
 create or replace function public.begin_publication(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -52,7 +54,7 @@ declare
   v_newest uuid := sync_internal.newest_run(v_location);
 begin
   perform from public.sync_runs where run_id = v_newest for update;
-  return sync_internal.begin_publication(v_location, v_newest);
+  return sync_internal.begin_publication(v_location, v_newest, (request ->> 'count_within_ms')::numeric);
 end
 $$;
 
@@ -61,7 +63,8 @@ grant execute on function public.begin_publication(jsonb) to service_role;
 
 -- Confirms that a publication was published, which is over with that. A late confirmation never lowers the number or the state.
 -- `next`: the caller goes on with the next publication, if something is new by now; otherwise it is told whether to ask for one.
--- request: {location_id, run_id, seq, state, next?}
+-- `counted`: whether the published status had GHL's count.
+-- request: {location_id, run_id, seq, state, counted?, next?, count_within_ms?}
 --   -> {publication: {location_id, seq_first, run}|null, wait_ms, connection_ids} | {publication_due}
 -- Locks: the run and the newest run by run_id, then the location's row.
 create or replace function public.confirm_publication(request jsonb) returns jsonb
@@ -80,7 +83,8 @@ begin
     announced_state = case
       when sync_internal.state_rank(request ->> 'state') >= coalesce(sync_internal.state_rank(announced_state), 0)
         then request ->> 'state'
-      else announced_state end
+      else announced_state end,
+    announced_count = announced_count or coalesce((request ->> 'counted')::boolean, false)
   where run_id = v_run and location_id = v_location;
   -- It used up to four numbers from its first one on.
   update public.sync_locations
@@ -91,7 +95,7 @@ begin
     and (publication_seq between v_seq - 3 and v_seq or last_words ->> 'run_id' = v_run::text);
 
   if coalesce((request ->> 'next')::boolean, false) then
-    return sync_internal.begin_publication(v_location, v_newest);
+    return sync_internal.begin_publication(v_location, v_newest, (request ->> 'count_within_ms')::numeric);
   end if;
   return jsonb_build_object('publication_due', sync_internal.ask_publication(v_location, v_newest));
 end
@@ -164,7 +168,7 @@ grant execute on function sync_internal.ask_publication(text, uuid) to service_r
 -- Begins a publication of the newest run, or of what the run before it has still to say. It has seq_first to seq_first + 3: four
 -- numbers (FRAMES_PER_PUBLICATION in shared/domain). The counter moves by 4 at once, so the first
 -- number is its new value less 3. The caller holds the run's row lock. Locks the location's row.
-create or replace function sync_internal.begin_publication(p_location text, p_run uuid) returns jsonb
+create or replace function sync_internal.begin_publication(p_location text, p_run uuid, p_count_within_ms numeric) returns jsonb
 language plpgsql
 as $$
 declare
@@ -188,6 +192,12 @@ begin
     return sync_internal.publication_json(p_location, null, null, v_now, v_now);
   end if;
 
+  -- The first words of a run tell how many orders there are, if that takes but a moment.
+  if v_place.last_words is null and v_run.state = 'Syncing' and v_run.announced_state is null and v_run.total_count is null
+    and not v_run.listing_complete and v_run.started_at > v_now - sync_internal.milliseconds(p_count_within_ms) then
+    return sync_internal.publication_json(p_location, null, null, v_now, v_now + interval '200 milliseconds');
+  end if;
+
   if v_place.last_words is null and v_run.state is not distinct from v_run.announced_state then
     v_interval := sync_internal.milliseconds(v_run.publish_interval_ms);
   end if;
@@ -202,12 +212,22 @@ begin
     where run_id = p_run returning * into v_run;
   end if;
   return sync_internal.publication_json(p_location, v_place.publication_seq,
-    coalesce(v_place.last_words, sync_internal.run_json(v_run)), v_now, v_begins_at);
+    coalesce(v_place.last_words, sync_internal.shown_run(v_run)), v_now, v_begins_at);
 end
 $$;
 
-revoke all on function sync_internal.begin_publication(text, uuid) from public, anon, authenticated;
-grant execute on function sync_internal.begin_publication(text, uuid) to service_role;
+revoke all on function sync_internal.begin_publication(text, uuid, numeric) from public, anon, authenticated;
+grant execute on function sync_internal.begin_publication(text, uuid, numeric) to service_role;
+
+-- A run as dashboards are shown it: with what the rate limiter knows of it while it is syncing.
+create or replace function sync_internal.shown_run(p_run public.sync_runs) returns jsonb
+language sql volatile
+as $$
+  select sync_internal.run_json(p_run) || jsonb_build_object('outlook', sync_internal.outlook(p_run))
+$$;
+
+revoke all on function sync_internal.shown_run(public.sync_runs) from public, anon, authenticated;
+grant execute on function sync_internal.shown_run(public.sync_runs) to service_role;
 
 -- A publication as its publisher needs it; without a run there is none.
 create or replace function sync_internal.publication_json(
@@ -216,11 +236,11 @@ create or replace function sync_internal.publication_json(
 language sql volatile
 as $$
   select case when p_run is null
-    then jsonb_build_object('publication', null, 'wait_ms', 0, 'connection_ids', jsonb_build_array())
+    then jsonb_build_object('publication', null, 'connection_ids', jsonb_build_array())
     else jsonb_build_object(
       'publication', jsonb_build_object('location_id', p_location, 'seq_first', p_seq, 'run', p_run),
-      'wait_ms', ceil(extract(epoch from p_begins_at - p_now) * 1000)::int,
       'connection_ids', sync_internal.open_connections(p_location)) end
+    || jsonb_build_object('wait_ms', ceil(extract(epoch from p_begins_at - p_now) * 1000)::int)
 $$;
 
 revoke all on function sync_internal.publication_json(text, bigint, jsonb, timestamptz, timestamptz) from public, anon, authenticated;

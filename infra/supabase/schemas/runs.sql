@@ -75,11 +75,12 @@ begin
   v_now := clock_timestamp();
   insert into public.sync_runs (
     location_id, kind, state, requested_by, retry_of, cooldown_ms, lease_ms, publish_interval_ms,
-    started_at, last_progress_at, known_deficit)
+    started_at, last_progress_at, known_deficit, expected_orders)
   values (
     v_location, v_kind, 'Syncing', request ->> 'requested_by', v_retry_of,
     coalesce((request ->> 'cooldown_ms')::bigint, 30000), coalesce((request ->> 'lease_ms')::bigint, 1800000),
-    coalesce((request ->> 'publish_interval_ms')::bigint, 250), v_now, v_now, sync_internal.known_deficit(v_location))
+    coalesce((request ->> 'publish_interval_ms')::bigint, 250), v_now, v_now, sync_internal.known_deficit(v_location),
+    sync_internal.expected_orders(v_location, v_kind))
   returning * into v_run;
 
   if v_kind = 'retry' and cardinality(v_ids) > 0 then
@@ -189,6 +190,19 @@ $$;
 
 revoke all on function sync_internal.known_deficit(text) from public, anon, authenticated;
 grant execute on function sync_internal.known_deficit(text) to service_role;
+
+-- How many valid orders a run will meet, as far as the last complete listing knows; null without one, and for retries, which know it.
+create or replace function sync_internal.expected_orders(p_location text, p_kind text) returns int
+language sql stable
+as $$
+  select r.listed - r.skipped from public.sync_runs r
+  where r.location_id = p_location and p_kind <> 'retry' and r.kind <> 'retry' and r.listing_complete
+    and r.state in ('Delay', 'Completed')
+  order by r.started_at desc, r.run_id desc limit 1
+$$;
+
+revoke all on function sync_internal.expected_orders(text, text) from public, anon, authenticated;
+grant execute on function sync_internal.expected_orders(text, text) to service_role;
 
 -- Why the location can't start a run now; null if it can. Ends a run whose time is over on the way: the clock counts,
 -- whatever the state column still says.
@@ -499,7 +513,8 @@ as $$
     'run_id', r.run_id, 'location_id', r.location_id, 'kind', r.kind, 'state', r.state,
     'started_at', r.started_at, 'ended_at', r.ended_at, 'cooldown_until', r.cooldown_until,
     'listing', r.listing, 'listing_complete', r.listing_complete, 'total_count', r.total_count,
-    'known_deficit', r.known_deficit, 'listing_short', r.listing_short, 'comparing', sync_internal.is_comparing(r),
+    'known_deficit', r.known_deficit, 'expected_orders', r.expected_orders, 'listing_short', r.listing_short,
+    'comparing', sync_internal.is_comparing(r),
     'transactions', r.transactions, 'valid_list', r.valid_list,
     'listed', r.listed, 'synced', r.synced, 'failed', r.failed, 'skipped', r.skipped, 'unchanged', r.unchanged,
     'not_attempted', sync_internal.not_attempted(r),
@@ -509,7 +524,7 @@ as $$
     'error_code', r.error_code, 'error_message', r.error_message,
     'requested_by', r.requested_by, 'cancelled_by', r.cancelled_by, 'retry_of', r.retry_of,
     'pulse', r.pulse, 'last_pulse_at', r.last_pulse_at, 'last_progress_at', r.last_progress_at,
-    'announced_state', r.announced_state, 'now', clock_timestamp()
+    'announced_state', r.announced_state, 'announced_count', r.announced_count, 'now', clock_timestamp()
   ) end
 $$;
 

@@ -146,7 +146,10 @@ create table public.sync_limiter (
   waits_since timestamptz,
   -- Since when every grant that was told about came too late to be used, and the last such word.
   late_since timestamptz,
-  late_at timestamptz
+  late_at timestamptz,
+  -- What the last caller reckoned with, for who only looks on: calls per window, and the window.
+  max_calls int,
+  window_ms int
 );
 
 alter table public.sync_limiter enable row level security;
@@ -310,6 +313,8 @@ create table public.sync_runs (
   -- How many orders fewer than GHL counts the complete listing has, and the last complete one before this run had.
   listing_deficit int,
   known_deficit int not null default 0,
+  -- The valid orders of the last complete listing before: as many as there will be, until GHL has counted them.
+  expected_orders int,
   -- Orders may be missing of the listing, so nothing follows from an order's absence.
   listing_short boolean not null default false,
   -- What is compared in portions after a full listing: {after, orders, tickets, some, done}. Null: nothing is.
@@ -347,7 +352,9 @@ create table public.sync_runs (
   granted_version bigint not null default -1,
   granted_seq bigint not null default 0,
   published_seq bigint not null default 0,
-  announced_state text
+  announced_state text,
+  -- Whether a published status had GHL's count.
+  announced_count boolean not null default false
 );
 
 create index sync_runs_newest on public.sync_runs (location_id, started_at desc, run_id desc);

@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 
 use crate::{Database, Error, Limits};
 
+/// For so long after its start a run's first publication waits for GHL's count of its orders; longer, and nobody would see that it began.
+const COUNT_WITHIN_MS: u64 = 1_500;
+
 /// A run to start. All of its fields are those of the request.
 #[derive(Debug, Clone, Serialize)]
 pub struct NewRun {
@@ -223,7 +226,8 @@ pub struct EndedRun {
 pub struct Begun {
     /// What to publish.
     pub publication: Option<Publication>,
-    /// In milliseconds, what is left of the interval to the publication before.
+    /// In milliseconds, what is left of the interval to the publication before. Without a publication: after so long it is worth asking
+    /// again; 0 if it isn't.
     #[serde(rename = "wait_ms", deserialize_with = "milliseconds")]
     pub wait: Duration,
     /// The connections to post to.
@@ -422,34 +426,37 @@ impl Database {
         self.call("cancel_run", json!({ "requested_by": requested_by })).await
     }
 
-    /// Begins a publication of the newest state, unless one is under way or nothing is new.
+    /// Begins a publication of the newest state, unless one is under way or nothing is new. The first one of a run waits for GHL's count.
     ///
     /// # Errors
     /// [`Error`].
     pub async fn begin_publication(&self) -> Result<Begun, Error> {
-        self.call("begin_publication", json!({})).await
+        self.call("begin_publication", json!({ "count_within_ms": COUNT_WITHIN_MS })).await
     }
 
-    /// Confirms that a publication was published, and begins the next one if something is new by now. `seq` is the last number
-    /// that it used.
+    /// Confirms that a publication of this run was published, and begins the next one if something is new by now. `seq` is the last
+    /// number that it used.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn confirm_and_begin(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<Begun, Error> {
-        let request = json!({ "run_id": run_id, "seq": seq, "state": state, "next": true });
+    pub async fn confirm_and_begin(&self, run: &Run, seq: u64) -> Result<Begun, Error> {
+        let request = json!({
+            "run_id": run.run_id, "seq": seq, "state": run.state, "counted": run.is_counted(), "next": true,
+            "count_within_ms": COUNT_WITHIN_MS,
+        });
         self.call("confirm_publication", request).await
     }
 
-    /// Confirms that a publication was published. Whether to ask for another.
+    /// Confirms that a publication of this run was published. Whether to ask for another.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<bool, Error> {
+    pub async fn confirm_publication(&self, run: &Run, seq: u64) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Answer {
             publication_due: bool,
         }
-        let request = json!({ "run_id": run_id, "seq": seq, "state": state });
+        let request = json!({ "run_id": run.run_id, "seq": seq, "state": run.state, "counted": run.is_counted() });
         Ok(self.call::<Answer>("confirm_publication", request).await?.publication_due)
     }
 

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::ids::{LocationId, RunId};
 use crate::problem::Problem;
@@ -66,13 +66,16 @@ impl Publication {
     #[must_use]
     pub fn announce(&self) -> Announcement {
         let run = &self.run;
-        // A cool-down that was over before anybody was told of it is told with the end.
-        let untold = Run { state: RunState::Delay, ..run.clone() };
+        // A beginning or a cool-down that was over before anybody was told of it is told with the end.
         let frames: Vec<Frame> = (self.seq_first..)
             .zip(events(run))
             .map(|(seq, (state, event))| {
-                let run = if state == RunState::Delay { &untold } else { run };
-                Frame { event, run_id: Some(run.run_id.clone()), seq, data: event.data(run, seq) }
+                let data = match state {
+                    RunState::Syncing if run.state != state => event.data(&at_its_beginning(run), seq),
+                    RunState::Delay if run.state != state => event.data(&Run { state, ..run.clone() }, seq),
+                    _ => event.data(run, seq),
+                };
+                Frame { event, run_id: Some(run.run_id.clone()), seq, data }
             })
             .collect();
         let status_seq = frames.iter().rfind(|frame| frame.event == Event::SyncStatus).map(|frame| frame.seq);
@@ -95,40 +98,76 @@ impl Event {
     }
 }
 
-/// The frames of a publication, by the run's state and the state that was published before (`announced_state`):
+/// The run when it had all before it.
+fn at_its_beginning(run: &Run) -> Run {
+    Run {
+        state: RunState::Syncing,
+        ended_at: None,
+        cooldown_until: None,
+        listing: None,
+        listing_complete: false,
+        total_count: Some(run.listed.saturating_sub(run.skipped)),
+        listed: 0,
+        synced: 0,
+        failed: 0,
+        not_attempted: 0,
+        skipped: 0,
+        unchanged: 0,
+        tickets_total: 0,
+        tickets_checked: 0,
+        ticket_types: 0,
+        tickets_added: 0,
+        tickets_reinstated: 0,
+        tickets_cancelled: 0,
+        error_code: None,
+        error_message: None,
+        ..run.clone()
+    }
+}
+
+/// The frames of a publication, each with the state of which it tells, by the run's state and the state that was published before
+/// (`announced_state`):
 ///
 /// | state now | first publication | after `Syncing` | after `Delay` or an end |
 /// |---|---|---|---|
-/// | `Syncing` | status, progress | progress | nothing |
-/// | `Delay` | progress, status, complete | the same | status, complete |
-/// | `Completed` | progress of tickets, status of `Delay`, complete, status | the same | status |
-/// | `Error`, `Cancelled` | progress, status | the same | status |
+/// | `Syncing` | status, progress, tickets | progress, tickets | nothing |
+/// | `Syncing`, GHL's count known since | | status, progress, tickets | |
+/// | `Delay` | status of `Syncing`, progress, status, complete | progress, tickets, status, complete | status, complete |
+/// | `Completed` | status of `Syncing`, status of `Delay`, complete, status | tickets, status of `Delay`, complete, status | status |
+/// | `Error`, `Cancelled` | status of `Syncing`, progress, tickets, status | progress, tickets, status | status |
 ///
-/// *Progress* is that of orders and of tickets. It is published with the end once more, so that the last counts are shown. The
-/// last frame of a run is always a status.
+/// *Progress* (of orders) and *tickets* are published with the end once more, so that the last counts are shown. The first frame of a
+/// run is always a status of `Syncing`, the last one a status.
 fn events(run: &Run) -> Vec<(RunState, Event)> {
+    use Event::{SyncComplete, SyncProgress, SyncStatus, SyncTicketProgress};
+    let now = run.state;
+    let beginning = (RunState::Syncing, SyncStatus);
     let is_first = run.announced_state.is_none();
     let end_was_announced = run.announced_state.is_some_and(|announced| announced != RunState::Syncing);
-    if run.state == RunState::Completed && !end_was_announced {
-        let untold = [Event::SyncTicketProgress, Event::SyncStatus, Event::SyncComplete];
-        let untold = untold.into_iter().map(|event| (RunState::Delay, event));
-        return untold.chain([(RunState::Completed, Event::SyncStatus)]).collect();
-    }
-    let mut events = Vec::new();
-    if is_first && run.state == RunState::Syncing {
-        events.push(Event::SyncStatus);
-    }
-    if !end_was_announced && run.state != RunState::Skipped {
-        events.extend([Event::SyncProgress, Event::SyncTicketProgress]);
-    }
-    match run.state {
-        RunState::Syncing => {}
-        RunState::Delay => events.extend([Event::SyncStatus, Event::SyncComplete]),
-        RunState::Completed | RunState::Error | RunState::Cancelled | RunState::Skipped => {
-            events.push(Event::SyncStatus);
+    match now {
+        RunState::Syncing if end_was_announced => Vec::new(),
+        // Who looks at nothing but the status would keep a total that was a guess.
+        RunState::Syncing if is_first || (run.is_counted() && !run.announced_count) => {
+            vec![(now, SyncStatus), (now, SyncProgress), (now, SyncTicketProgress)]
         }
+        RunState::Syncing => vec![(now, SyncProgress), (now, SyncTicketProgress)],
+        RunState::Delay if end_was_announced => vec![(now, SyncStatus), (now, SyncComplete)],
+        RunState::Delay if is_first => vec![beginning, (now, SyncProgress), (now, SyncStatus), (now, SyncComplete)],
+        RunState::Delay => {
+            vec![(now, SyncProgress), (now, SyncTicketProgress), (now, SyncStatus), (now, SyncComplete)]
+        }
+        RunState::Completed if !end_was_announced => {
+            let before = if is_first { beginning } else { (RunState::Delay, SyncTicketProgress) };
+            vec![before, (RunState::Delay, SyncStatus), (RunState::Delay, SyncComplete), (now, SyncStatus)]
+        }
+        RunState::Error | RunState::Cancelled if is_first => {
+            vec![beginning, (now, SyncProgress), (now, SyncTicketProgress), (now, SyncStatus)]
+        }
+        RunState::Error | RunState::Cancelled if !end_was_announced => {
+            vec![(now, SyncProgress), (now, SyncTicketProgress), (now, SyncStatus)]
+        }
+        RunState::Completed | RunState::Error | RunState::Cancelled | RunState::Skipped => vec![(now, SyncStatus)],
     }
-    events.into_iter().map(|event| (run.state, event)).collect()
 }
 
 /// The frame that answers a client's `{"action": "status"}`.
@@ -147,34 +186,31 @@ pub fn answer(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Value {
     data
 }
 
-/// The `sync_status` data, which is also `sync_status.json`. No run yet: the idle status.
+/// The `sync_status` data, which is also `sync_status.json`. It holds all that frames of progress tell, for who joins in the middle of a
+/// run. No run yet: the idle status.
 #[must_use]
 pub fn status(run: Option<&Run>, seq: u64) -> Value {
     let Some(run) = run else {
         return json!({
             "syncInProgress": false, "startTime": null, "endTime": null, "totalOrders": 0, "syncedOrders": 0, "status": "Idle",
             "delay_in_sec": 0, "runId": null, "kind": null, "listedOrders": 0, "failedOrders": 0, "notAttemptedOrders": 0,
-            "skippedOrders": 0, "unchangedOrders": 0, "totalTickets": 0, "seq": seq,
+            "skippedOrders": 0, "unchangedOrders": 0, "totalTickets": 0, "ordersPerSecond": 0.0, "etaSeconds": null,
+            "waitSeconds": null, "totalTicketsChecked": 0, "totalTicketTypes": 0, "ticketsAdded": 0, "ticketsCancelled": 0,
+            "seq": seq,
         });
     };
-    let mut data = json!({
+    let own = json!({
         "syncInProgress": run.state == RunState::Syncing,
         "startTime": utc_ms(run.started_at),
         "endTime": run.ended_at.map(utc_ms),
-        "totalOrders": run.total_orders(),
-        "syncedOrders": run.synced,
         "status": run.state.as_str(),
         "delay_in_sec": run.delay_seconds(),
         "runId": run.run_id,
         "kind": run.kind,
-        "listedOrders": run.listed,
-        "failedOrders": run.failed,
         "notAttemptedOrders": run.not_attempted,
-        "skippedOrders": run.skipped,
-        "unchangedOrders": run.unchanged,
-        "totalTickets": run.tickets_total,
         "seq": seq,
     });
+    let mut data = together([own, orders(run), pace(run), tickets(run)]);
     if let (Some(object), Some(message)) = (data.as_object_mut(), &run.error_message) {
         object.insert("error".to_owned(), json!(message));
         object.insert("errorCode".to_owned(), json!(run.error_code));
@@ -183,40 +219,27 @@ pub fn status(run: Option<&Run>, seq: u64) -> Value {
 }
 
 fn progress(run: &Run) -> Value {
-    json!({
-        "syncInProgress": run.state == RunState::Syncing,
-        "totalOrders": run.total_orders(),
-        "syncedOrders": run.synced,
-        "totalTickets": run.tickets_total,
-        "status": run.state.as_str(),
-        "listedOrders": run.listed,
-        "failedOrders": run.failed,
-        "notAttemptedOrders": run.not_attempted,
-        "skippedOrders": run.skipped,
-        "unchangedOrders": run.unchanged,
-        "ordersPerSecond": run.orders_per_second(),
-        "etaSeconds": run.eta_seconds(),
-    })
+    let status = if run.state == RunState::Syncing { "Syncing Orders" } else { run.state.as_str() };
+    let own = json!({
+        "syncInProgress": run.state == RunState::Syncing, "status": status, "notAttemptedOrders": run.not_attempted,
+    });
+    together([own, orders(run), pace(run)])
 }
 
 fn ticket_progress(run: &Run) -> Value {
-    json!({
-        "totalTicketsChecked": run.tickets_checked,
-        "totalTicketTypes": run.ticket_types,
-        "status": run.state.as_str(),
-        "ticketsAdded": run.tickets_added,
-        "ticketsCancelled": run.tickets_cancelled,
-    })
+    together([json!({ "status": run.state.as_str() }), tickets(run)])
 }
 
 fn complete(run: &Run) -> Value {
-    let message = if run.failed == 0 {
-        format!("Sync completed: {} orders in step", run.synced)
-    } else {
-        format!("Sync completed: {} orders in step, {} failed", run.synced, run.failed)
-    };
+    let own = json!({
+        "message": "Sync Process Complete!", "ticketsAdded": run.tickets_added, "ticketsCancelled": run.tickets_cancelled,
+    });
+    together([own, orders(run)])
+}
+
+/// What each frame of a run counts: its orders, and the tickets of those synced so far.
+fn orders(run: &Run) -> Value {
     json!({
-        "message": message,
         "totalOrders": run.total_orders(),
         "syncedOrders": run.synced,
         "listedOrders": run.listed,
@@ -224,9 +247,31 @@ fn complete(run: &Run) -> Value {
         "skippedOrders": run.skipped,
         "unchangedOrders": run.unchanged,
         "totalTickets": run.tickets_total,
+    })
+}
+
+fn pace(run: &Run) -> Value {
+    json!({
+        "ordersPerSecond": run.orders_per_second(),
+        "etaSeconds": run.eta_seconds(),
+        "waitSeconds": run.wait_seconds(),
+    })
+}
+
+fn tickets(run: &Run) -> Value {
+    json!({
+        "totalTicketsChecked": run.tickets_checked,
+        "totalTicketTypes": run.ticket_types,
         "ticketsAdded": run.tickets_added,
         "ticketsCancelled": run.tickets_cancelled,
     })
+}
+
+/// One object with the fields of all.
+fn together<const N: usize>(parts: [Value; N]) -> Value {
+    let objects =
+        parts.into_iter().filter_map(|part| if let Value::Object(fields) = part { Some(fields) } else { None });
+    objects.flatten().collect::<Map<_, _>>().into()
 }
 
 /// RFC 3339 in UTC with milliseconds, as JavaScript writes it.
@@ -235,5 +280,7 @@ pub fn utc_ms(time: Timestamp) -> String {
     format!("{time:.3}")
 }
 
+#[cfg(test)]
+mod properties;
 #[cfg(test)]
 mod tests;

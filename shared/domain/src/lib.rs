@@ -19,6 +19,7 @@
 //! | [`rate`] | GHL's rate limit |
 //! | [`refunds`] | the next page of transactions, and what they say was refunded of an order |
 //! | [`run`] | a run as the database keeps it |
+//! | [`outlook`] | when GHL's limit will have let a run's calls pass |
 //! | [`frames`] | the frames for dashboards, and the published status |
 //! | [`problem`] | what keeps the whole system from working |
 //!
@@ -50,6 +51,7 @@ pub mod items;
 pub mod listing;
 pub mod order;
 pub mod outcome;
+pub mod outlook;
 pub mod personal;
 pub mod problem;
 pub mod rate;
@@ -64,6 +66,7 @@ pub use ids::{ContactId, LocationId, OrderId, RunId};
 pub use issue::Issue;
 pub use order::Order;
 pub use outcome::Change;
+pub use outlook::Outlook;
 pub use personal::Personal;
 pub use problem::Problem;
 pub use run::{Run, RunKind, RunState};

@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{LocationId, RunId};
-use crate::listing::Listing;
+use crate::listing::{Listing, Phase};
+use crate::outlook::{FINISH_MS, Outlook};
 use crate::refunds::Reading;
 
 /// How long a pulse is claimed: the time-out of `run-worker` in the template, which is less than its queue's visibility
@@ -21,6 +22,9 @@ pub const LONGEST_LISTING: Duration = Duration::from_secs(5);
 
 /// A run has no pulse for this long only if one was lost. Also stands in `publications.sql`.
 pub const PULSE_LOST_AFTER: Duration = Duration::from_secs(30);
+
+/// A run that has nothing more to fetch and of which nothing was heard for so long waits for something that has no known end.
+const SILENT_FOR_MS: i64 = 10_000;
 
 /// What a run fetches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -169,6 +173,9 @@ pub struct Run {
     pub listing_complete: bool,
     /// GHL's count of orders, as last seen.
     pub total_count: Option<u64>,
+    /// The valid orders of the last complete listing before this run: as many as there will be, until GHL's count is known.
+    #[serde(default)]
+    pub expected_orders: Option<u64>,
     /// By how many orders the last complete listing before this run fell short of GHL's count.
     #[serde(default)]
     pub known_deficit: u64,
@@ -194,11 +201,12 @@ pub struct Run {
     pub skipped: u64,
     /// Synced without a fetch or without a write.
     pub unchanged: u64,
-    /// Live and validated tickets of the orders synced so far.
+    /// Tickets of the orders synced so far that admit somebody or have admitted, those of unchanged orders included.
     pub tickets_total: u64,
-    /// Tickets checked.
+    /// Tickets that were compared with what their orders entitle to, cancelled ones included. Orders that the listing showed to be
+    /// unchanged have none compared.
     pub tickets_checked: u64,
-    /// Different ticket types found.
+    /// Different ticket types among those.
     pub ticket_types: u64,
     /// Tickets made.
     pub tickets_added: u64,
@@ -215,8 +223,17 @@ pub struct Run {
     pub requested_by: Option<String>,
     /// The number of its newest pulse.
     pub pulse: i64,
+    /// When it last made progress.
+    #[serde(default)]
+    pub last_progress_at: Option<Timestamp>,
     /// The state that was last published to dashboards; `None` before the first publication.
     pub announced_state: Option<RunState>,
+    /// Whether a published status had GHL's count.
+    #[serde(default)]
+    pub announced_count: bool,
+    /// What the rate limiter knows, where that was asked for; only while the run is syncing.
+    #[serde(default)]
+    pub outlook: Option<Outlook>,
     /// The database's time when this was read.
     pub now: Timestamp,
 }
@@ -228,6 +245,12 @@ fn begun_listing<'de, D: serde::Deserializer<'de>>(row: D) -> Result<Option<List
 }
 
 impl Run {
+    /// Whether it is known how many orders there are. Until GHL has counted them, that is a guess.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        self.total_count.is_some() || self.listing_complete
+    }
+
     /// Valid orders: listed (while listing the larger of GHL's count and listed) less skipped. Shrinks as invalid ones are found.
     #[must_use]
     pub fn total_orders(&self) -> u64 {
@@ -236,7 +259,16 @@ impl Run {
         } else {
             self.listed.max(self.total_count.unwrap_or(0))
         };
-        listed.saturating_sub(self.skipped)
+        let valid = listed.saturating_sub(self.skipped);
+        match self.expected_orders {
+            Some(expected) if self.state == RunState::Syncing && !self.is_counted() => valid.max(expected),
+            _ => valid,
+        }
+    }
+
+    /// Listed orders without an outcome.
+    fn open_orders(&self) -> u64 {
+        self.listed.saturating_sub(self.synced + self.failed + self.skipped)
     }
 
     /// Whole seconds of cool-down left, rounded up; 0 outside of `Delay`.
@@ -251,24 +283,95 @@ impl Run {
         }
     }
 
-    /// Orders decided per second since the start, of those that needed work.
+    /// Orders decided per second since the start.
     #[must_use]
     pub fn orders_per_second(&self) -> f64 {
-        let end_ms = self.ended_at.unwrap_or(self.now).as_millisecond();
-        let seconds = (end_ms - self.started_at.as_millisecond()) as f64 / 1000.0;
+        let seconds = self.elapsed_ms() as f64 / 1000.0;
         let decided = (self.synced + self.failed + self.skipped) as f64;
         if seconds <= 0.0 { 0.0 } else { (decided / seconds * 100.0).round() / 100.0 }
     }
 
-    /// Whole seconds until every order has its outcome at the present rate; `None` while nothing is known.
+    /// Whole seconds until every order has its outcome, rounded up: 0 once all have theirs. `None` while nobody can tell, and if the run
+    /// broke off.
     #[must_use]
     pub fn eta_seconds(&self) -> Option<u64> {
-        let rate = self.orders_per_second();
-        let open = self.total_orders().saturating_sub(self.synced + self.failed);
-        if open == 0 {
-            return Some(0);
+        match self.state {
+            RunState::Delay | RunState::Completed => return Some(0),
+            RunState::Error | RunState::Cancelled | RunState::Skipped => return None,
+            RunState::Syncing => {}
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and saturating")]
-        (rate > 0.0).then(|| (open as f64 / rate).ceil() as u64)
+        let Some(outlook) = &self.outlook else { return self.eta_by_rate() };
+        let calls = self.calls_left(outlook)?;
+        let silent_ms = self.last_progress_at.map_or(0, |at| self.now.as_millisecond() - at.as_millisecond());
+        if calls == 0 && silent_ms > SILENT_FOR_MS {
+            return None;
+        }
+        let by_limit = seconds(outlook.last_call_ms(calls)?.saturating_add(FINISH_MS));
+        if !outlook.is_not_used_up(calls, self.elapsed_ms()) {
+            return Some(by_limit);
+        }
+        // At the rate at which orders were fetched so far, those under way included: they had their calls.
+        let handled = self.synced + self.failed + self.skipped + outlook.under_way();
+        let open = self.total_orders().saturating_sub(self.synced + self.failed);
+        let elapsed_ms = u64::try_from(self.elapsed_ms()).unwrap_or(0);
+        let by_rate = open.saturating_mul(elapsed_ms).checked_div(handled)?.div_ceil(1000);
+        Some(by_limit.max(by_rate))
     }
+
+    /// The same by the rate so far, where nothing is known of the limit.
+    fn eta_by_rate(&self) -> Option<u64> {
+        let open = self.total_orders().saturating_sub(self.synced + self.failed);
+        if !self.is_counted() {
+            return None;
+        }
+        let rate = self.orders_per_second();
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "positive, and saturating")]
+        (rate > 0.0).then(|| ((open as f64 / rate).ceil() as u64).max(1))
+    }
+
+    /// Whole seconds, rounded up, until GHL's limit lets this run's next call pass; `None` if it would now, or if no call is left.
+    #[must_use]
+    pub fn wait_seconds(&self) -> Option<u64> {
+        let outlook = self.outlook.as_ref().filter(|_| self.state == RunState::Syncing)?;
+        // Before it knows what there is, it waits for its first page.
+        let calls = self.calls_left(outlook).unwrap_or(1);
+        let wait_ms = outlook.next_call_ms(calls).filter(|_| calls > 0)?;
+        (wait_ms > 0).then(|| seconds(wait_ms))
+    }
+
+    /// Calls that the limit has still to let pass: orders to fetch, and pages. `None` as long as nobody knows how many orders there are.
+    fn calls_left(&self, outlook: &Outlook) -> Option<u64> {
+        let (open, total) = (self.open_orders(), self.total_count.unwrap_or(self.listed).max(self.listed));
+        let to_fetch = open.saturating_sub(outlook.under_way());
+        if self.listing_complete {
+            return Some(to_fetch);
+        }
+        let not_listed = match (self.kind, self.total_count) {
+            (_, None) => return None,
+            (RunKind::Full | RunKind::Retry, Some(_)) => total - self.listed,
+            // What a list shows to be unchanged isn't fetched: as many of the rest as of those listed so far.
+            (RunKind::Incremental | RunKind::ValidList, Some(_)) => {
+                let fetched = self.listed.saturating_sub(self.unchanged + self.skipped);
+                (total - self.listed).saturating_mul(fetched) / self.listed.max(1)
+            }
+        };
+        let listing = self.listing.as_ref().filter(|listing| listing.phase == Phase::Orders);
+        let pages = listing.map_or(0, Listing::pages_left);
+        let transactions = match &self.transactions {
+            Some(reading) if reading.done => 0,
+            Some(reading) => reading.pages_left(),
+            None if self.kind == RunKind::Full => total.div_ceil(100),
+            None => 0,
+        };
+        Some(to_fetch + not_listed + pages + transactions)
+    }
+
+    fn elapsed_ms(&self) -> i64 {
+        self.ended_at.unwrap_or(self.now).as_millisecond() - self.started_at.as_millisecond()
+    }
+}
+
+/// Whole seconds, rounded up.
+fn seconds(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or(0).div_ceil(1000)
 }

@@ -240,13 +240,19 @@ impl Writer {
             return Ok(());
         }
         let mut begun = self.database.begin_publication().await?;
-        while let Some(publication) = begun.publication {
+        loop {
+            let Some(publication) = begun.publication else {
+                if begun.wait.is_zero() {
+                    return Ok(());
+                }
+                tokio::time::sleep(begun.wait).await;
+                begun = self.database.begin_publication().await?;
+                continue;
+            };
             let first = publication.seq_first;
             self.evening.hear(|heard| heard.numbers.extend(first..first + domain::frames::FRAMES_PER_PUBLICATION));
-            let (run, seq) = (&publication.run, publication.announce().seq);
-            begun = self.database.confirm_and_begin(&run.run_id, seq, run.state).await?;
+            begun = self.database.confirm_and_begin(&publication.run, publication.announce().seq).await?;
         }
-        Ok(())
     }
 }
 

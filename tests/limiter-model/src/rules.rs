@@ -215,6 +215,13 @@ impl Limiter {
         steps
     }
 
+    /// What was granted and is still remembered, and what other apps called: to whom (`None`: others), how many calls, when, and until when
+    /// they take slots. What dashboards are told comes of it.
+    pub fn calls(&self, limits: Limits) -> impl Iterator<Item = (Option<Lane>, i64, i64, i64)> {
+        let granted = self.grants.iter().map(|grant| (Some(grant.lane), grant.calls, grant.at, grant.until));
+        granted.chain(self.foreign.iter().map(move |calls| (None, calls.calls, calls.at, calls.at + limits.window())))
+    }
+
     /// The database's time: never below the last one, so that a clock set back opens no second window.
     fn tick(&mut self, clock: i64) -> i64 {
         self.last_at = self.last_at.max(clock);

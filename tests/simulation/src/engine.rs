@@ -8,6 +8,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::deployed::Mapping;
+use crate::looks::Look;
 use crate::run::Step;
 use crate::{Deployed, Found, Location, Setting};
 
@@ -73,6 +74,9 @@ pub(crate) struct Engine<'a> {
     queues: BTreeMap<Queue, Waiting>,
     invocations: BTreeMap<u64, Invocation>,
     executions: u64,
+    /// How often somebody looks on, and what they saw.
+    pub(crate) look_every_ms: Option<u64>,
+    pub(crate) looks: Vec<Look>,
 }
 
 impl<'a> Engine<'a> {
@@ -91,6 +95,8 @@ impl<'a> Engine<'a> {
             queues: [Queue::Runs, Queue::Bulk, Queue::Tickets].map(|queue| (queue, Waiting::default())).into(),
             invocations: BTreeMap::new(),
             executions: 0,
+            look_every_ms: None,
+            looks: Vec::new(),
         };
         for location in 0..setting.locations {
             engine.send(Queue::Runs, Message::Pulse(location), 0);
@@ -103,6 +109,7 @@ impl<'a> Engine<'a> {
         let mut open = self.locations.iter().filter(|location| !location.is_done()).count();
         while open > 0 {
             let Some(Reverse((at, _, event))) = self.events.pop() else { break };
+            self.look_until(at);
             self.now = at;
             match event {
                 Event::Arrives(queue, message) => {

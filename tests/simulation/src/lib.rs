@@ -9,11 +9,13 @@
 //! | `engine` | the clock, the queues, and what Lambda does with them |
 //! | `run` | what the functions do: a pulse, a worker, a reconciliation, a publication |
 //! | `location` | a location with its limiter, its listing and its orders |
+//! | [`looks`] | what its dashboards are told meanwhile |
 //! | [`prices`] | what it costs |
 
 pub mod deployed;
 mod engine;
 mod location;
+pub mod looks;
 pub mod prices;
 mod run;
 #[cfg(test)]

@@ -72,6 +72,29 @@ impl Location {
         }
     }
 
+    /// Orders that there are.
+    pub(crate) const fn orders(&self) -> u64 {
+        self.orders
+    }
+
+    /// Different orders that were listed.
+    pub(crate) const fn listed(&self) -> u64 {
+        self.listed
+    }
+
+    pub(crate) const fn limiter(&self) -> &Limiter {
+        &self.limiter
+    }
+
+    /// The limits as the limiter takes them.
+    pub(crate) fn limits(limits: Limits) -> limiter_model::Limits {
+        limiter_model::Limits {
+            max: i64::from(limits.max),
+            window_ms: i64::from(limits.window_ms),
+            daily_reserve: i64::from(limits.daily_reserve),
+        }
+    }
+
     pub(crate) const fn is_done(&self) -> bool {
         self.done >= self.orders
     }
@@ -91,11 +114,7 @@ impl Location {
                 (self.orders - self.done.min(self.orders)).saturating_sub(self.under_way - self.awaited) as i64
             ),
             margin_ms: i64::from(limits.margin_ms),
-            limits: limiter_model::Limits {
-                max: i64::from(limits.max),
-                window_ms: i64::from(limits.window_ms),
-                daily_reserve: i64::from(limits.daily_reserve),
-            },
+            limits: Self::limits(limits),
             seen: Seen { daily_remaining, ..Seen::default() },
         }
     }

@@ -2,6 +2,7 @@
 
 use domain::listing::{OVERLAP, PAGE_SIZE};
 
+use crate::looks::{Look, look_on};
 use crate::{Deployed, Found, Pace, Setting, prices, simulate};
 
 fn setting(locations: usize, orders: u64) -> Setting {
@@ -104,4 +105,59 @@ fn the_template_decides_what_is_simulated() {
     let of = |deployed: &Deployed| simulate(setting(10, 200), deployed);
     assert!(of(&alone).milliseconds > of(&deployed).milliseconds);
     assert!(of(&with_twice_the_memory).billed > of(&deployed).billed);
+}
+
+/// From a fifth of the run on, `etaSeconds` is off by a quarter at most, or by so many seconds, whenever somebody looks.
+fn assert_eta_is_right(orders: u64, pace: Pace, seconds: f64) {
+    let (looks, took) = look_on(Setting { pace, ..setting(1, orders) }, &Deployed::read(), 200);
+    assert!(looks.len() as u64 > took / 250, "{} looks in {took} ms", looks.len());
+    for look in looks.iter().filter(|look| look.at >= took / 5) {
+        let (left, eta) = ((took - look.at) as f64 / 1_000.0, look.eta_seconds);
+        let is_right = eta.is_some_and(|eta| (eta as f64 - left).abs() <= (0.25 * left).max(seconds));
+        assert!(is_right, "{orders} orders, {pace:?}, {left:.1} s of {took} ms left: {look:?}");
+    }
+}
+
+#[test]
+fn the_time_left_is_right_from_a_fifth_of_the_run_on() {
+    // Fewer than a window holds are over at once.
+    for orders in [98, 150, 400, 1_000, 5_000] {
+        for (ghl_ms, database_ms) in [(400, 40), (100, 5), (400, 300)] {
+            assert_eta_is_right(orders, Pace::measured(ghl_ms, database_ms), 2.0);
+        }
+    }
+}
+
+/// Two workers can't keep up with the limit then, and orders are done by the message, of which each takes so long.
+#[test]
+fn the_time_left_is_right_too_where_ghl_or_the_database_is_slower_than_the_limit() {
+    for (ghl_ms, database_ms) in [(9_000, 40), (400, 3_000)] {
+        assert_eta_is_right(5_000, Pace::measured(ghl_ms, database_ms), 30.0);
+    }
+}
+
+#[test]
+fn in_the_pauses_of_the_limit_the_time_left_counts_down_and_so_does_what_is_waited_for() {
+    for orders in [150, 1_000] {
+        let (looks, took) = look_on(setting(1, orders), &Deployed::read(), 100);
+        let nothing_happened = |pair: &&[Look]| pair[0].calls == pair[1].calls && pair[0].done == pair[1].done;
+        let pairs: Vec<_> = looks.windows(2).filter(|pair| pair[0].at >= took / 10).filter(nothing_happened).collect();
+        for pair in &pairs {
+            assert!(pair[1].eta_seconds <= pair[0].eta_seconds, "{pair:?}");
+            if let (Some(before), Some(after)) = (pair[0].wait_seconds, pair[1].wait_seconds) {
+                assert!(after <= before, "{pair:?}");
+            }
+        }
+        // Whoever looks on in a pause is told when it ends.
+        let waits = pairs.iter().filter(|pair| pair[0].wait_seconds.is_some()).count();
+        assert!(waits * 10 > pairs.len() * 5, "{waits} of {} quiet moments", pairs.len());
+        for (at, look) in looks.iter().enumerate() {
+            let Some(wait) = look.wait_seconds else { continue };
+            let resumed = looks[at..].iter().find(|later| later.calls > look.calls);
+            let Some(resumed) = resumed else { continue };
+            // Some calls are worth a message only together with others, for which a run waits for a fifth of a window.
+            assert!(resumed.at + 1_000 >= look.at + wait * 1_000 - 100, "{look:?} {resumed:?}");
+            assert!(resumed.at <= look.at + wait * 1_000 + 2_500, "{look:?} {resumed:?}");
+        }
+    }
 }

@@ -18,6 +18,8 @@ use crate::stop;
 const POLL_EVERY: Duration = Duration::from_millis(500);
 /// A run that doesn't move for so long is given up by who follows it (its own lease is 30 minutes).
 const STILL_FOR: Duration = Duration::from_secs(300);
+/// What moves while a run does.
+const COUNTS: [&str; 6] = ["runId", "status", "listedOrders", "syncedOrders", "failedOrders", "skippedOrders"];
 
 /// What a sync fetches.
 #[derive(Clone, Copy, ValueEnum)]
@@ -108,7 +110,7 @@ pub(crate) struct Outcome {
 pub(crate) fn follow(admin: &Http, run_id: &str, check: &mut dyn FnMut() -> Result<()>) -> Result<Outcome> {
     let started = Instant::now();
     let mut bar = OrderBar::start();
-    let mut last = (Value::Null, Instant::now());
+    let mut last = (Vec::new(), Instant::now());
     loop {
         stop::sleep(POLL_EVERY)?;
         check()?;
@@ -117,13 +119,14 @@ pub(crate) fn follow(admin: &Http, run_id: &str, check: &mut dyn FnMut() -> Resu
             let state = text(&status, "status");
             let done = number(&status, "syncedOrders") + number(&status, "failedOrders");
             let total = number(&status, "totalOrders");
-            bar.show(state, done, total, &note(&status, started.elapsed(), done, total));
+            bar.show(state, done, total, &note(&status));
             if state != "Syncing" {
                 break;
             }
         }
-        if status != last.0 {
-            last = (status, Instant::now());
+        let counts = COUNTS.map(|count| status.get(count).cloned().unwrap_or_default()).to_vec();
+        if counts != last.0 {
+            last = (counts, Instant::now());
         } else if last.1.elapsed() > STILL_FOR {
             bail!("the run hasn't moved for {} s; see target/local/logs/functions.log", STILL_FOR.as_secs());
         }
@@ -135,13 +138,17 @@ pub(crate) fn follow(admin: &Http, run_id: &str, check: &mut dyn FnMut() -> Resu
     Ok(Outcome { run, syncing })
 }
 
-fn note(status: &Value, elapsed: Duration, done: u64, total: u64) -> String {
-    let tickets = number(status, "totalTickets");
-    if done == 0 || total <= done {
-        return format!("{tickets} tickets");
+/// In the dashboard's words.
+fn note(status: &Value) -> String {
+    let known = |name: &str| status.get(name).and_then(Value::as_u64).filter(|seconds| *seconds > 0);
+    let mut note = format!("{} valid tickets", number(status, "totalTickets"));
+    if let Some(left) = known("etaSeconds") {
+        note += &format!(", {left} s left");
     }
-    let left = elapsed.as_secs_f64() / done as f64 * (total - done) as f64;
-    format!("{tickets} tickets, {left:.0} s left")
+    if let Some(wait) = known("waitSeconds") {
+        note += &format!(", waiting for GoHighLevel's limit, {wait} s");
+    }
+    note
 }
 
 fn successful(answer: Answer) -> Result<Value> {
@@ -154,7 +161,7 @@ fn successful(answer: Answer) -> Result<Value> {
 /// One line for a run, in the dashboard's words.
 pub(crate) fn print_run(run: &Value) {
     println!(
-        "{} {}: {} orders listed, {} synced ({} unchanged), {} failed, {} skipped, {} tickets",
+        "{} {}: {} orders listed, {} synced ({} unchanged), {} failed, {} skipped, {} valid tickets",
         text(run, "kind"),
         text(run, "status"),
         number(run, "listedOrders"),

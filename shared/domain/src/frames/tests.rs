@@ -16,6 +16,7 @@ fn run(state: RunState, announced: Option<RunState>) -> Run {
         listing_complete: done,
         total_count: Some(12),
         transactions: None,
+        expected_orders: None,
         known_deficit: 0,
         listing_short: false,
         comparing: false,
@@ -36,7 +37,10 @@ fn run(state: RunState, announced: Option<RunState>) -> Run {
         error_message: None,
         requested_by: None,
         pulse: 1,
+        last_progress_at: None,
         announced_state: announced,
+        announced_count: announced.is_some(),
+        outlook: None,
         now: at("2026-05-01T10:00:20.5Z"),
     }
 }
@@ -62,12 +66,12 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
         (Syncing, None, &[s, p, t]),
         (Syncing, Some(Syncing), &[p, t]),
         (Delay, Some(Syncing), &[p, t, s, c]),
-        (Delay, None, &[p, t, s, c]),
+        (Delay, None, &[s, p, s, c]),
         (Completed, Some(Delay), &[s]),
         (Completed, Some(Syncing), &[t, s, c, s]),
-        (Completed, None, &[t, s, c, s]),
+        (Completed, None, &[s, s, c, s]),
         (Error, Some(Syncing), &[p, t, s]),
-        (Cancelled, None, &[p, t, s]),
+        (Cancelled, None, &[s, p, t, s]),
         (Error, Some(Error), &[s]),
     ];
     for &(state, told, expected) in table {
@@ -79,6 +83,53 @@ fn each_state_is_told_once_and_the_last_frame_is_the_final_status() {
             assert_eq!(names.last().map(String::as_str), Some(s));
         }
     }
+}
+
+/// Who looks at nothing but the status would see the guess until the end.
+#[test]
+fn a_count_that_was_not_known_at_first_is_told_by_a_status_of_its_own() {
+    let names =
+        |announcement: &Announcement| announcement.frames.iter().map(|frame| name(frame.event)).collect::<Vec<_>>();
+    let location_id = LocationId::try_new("loc").unwrap();
+    let publish = |run: Run| Publication { location_id: location_id.clone(), seq_first: 40, run }.announce();
+    let begun = Run { total_count: None, listed: 0, synced: 0, failed: 0, skipped: 0, ..run(RunState::Syncing, None) };
+    let first = publish(begun.clone());
+    assert_eq!((&first.frames[0].data["totalOrders"], &first.frames[0].data["etaSeconds"]), (&json!(0), &Value::Null));
+    let expected = publish(Run { expected_orders: Some(11), ..begun.clone() });
+    assert_eq!(
+        (&expected.frames[0].data["totalOrders"], &expected.frames[0].data["syncedOrders"]),
+        (&json!(11), &json!(0))
+    );
+
+    let told = Run { announced_state: Some(RunState::Syncing), announced_count: false, ..begun };
+    assert_eq!(names(&publish(told.clone())), ["sync_progress", "sync_ticket_progress"], "nothing is known yet");
+    let counted = Run { total_count: Some(12), ..told };
+    let second = publish(counted.clone());
+    assert_eq!(names(&second), ["sync_status", "sync_progress", "sync_ticket_progress"]);
+    assert_eq!((&second.frames[0].data["totalOrders"], second.status["seq"].as_u64()), (&json!(12), Some(42)));
+    assert_eq!(names(&publish(Run { announced_count: true, ..counted })).len(), 2, "once");
+}
+
+/// A run of few orders may be over before anybody published its beginning.
+#[test]
+fn a_beginning_that_nobody_was_told_of_is_told_with_the_end() {
+    for state in [RunState::Delay, RunState::Completed, RunState::Error, RunState::Cancelled] {
+        let frames = announce(state, None).frames;
+        let first = &frames[0].data;
+        assert_eq!([&first["status"], &first["syncInProgress"]], [&json!("Syncing"), &json!(true)], "{state:?}");
+        assert_eq!([&first["endTime"], &first["delay_in_sec"]], [&Value::Null, &json!(0)], "{state:?}");
+        assert_eq!([&first["totalOrders"], &first["syncedOrders"]], [&json!(10), &json!(0)], "{state:?}");
+        assert_eq!(frames.last().unwrap().data.get("syncedOrders"), Some(&json!(9)), "{state:?}");
+    }
+}
+
+#[test]
+fn words_are_those_of_the_original() {
+    let frames = announce(RunState::Syncing, Some(RunState::Syncing)).frames;
+    assert_eq!(frames[0].data["status"], "Syncing Orders");
+    let frames = announce(RunState::Delay, Some(RunState::Syncing)).frames;
+    assert_eq!(frames[0].data["status"], "Delay");
+    assert_eq!(frames[3].data["message"], "Sync Process Complete!");
 }
 
 #[test]
@@ -95,16 +146,19 @@ fn a_cool_down_that_was_over_soon_is_told_with_the_end() {
 #[test]
 fn each_event_has_its_own_data() {
     let own = |event| match event {
-        Event::SyncStatus => "delay_in_sec",
-        Event::SyncProgress => "etaSeconds",
-        Event::SyncTicketProgress => "totalTicketTypes",
-        Event::SyncComplete => "message",
+        Event::SyncStatus => &["delay_in_sec"][..],
+        // A status has all that they have.
+        Event::SyncProgress => &["etaSeconds", "status"],
+        Event::SyncTicketProgress => &["totalTicketTypes", "status"],
+        Event::SyncComplete => &["message"],
     };
     let frames = announce(RunState::Delay, Some(RunState::Syncing)).frames;
     assert_eq!(frames.len() as u64, FRAMES_PER_PUBLICATION);
     for told in frames.iter().map(|frame| frame.event) {
         for frame in &frames {
-            assert_eq!(frame.data.get(own(told)).is_some(), frame.event == told, "{told:?} in {:?}", frame.event);
+            let has_all = own(told).iter().all(|field| frame.data.get(field).is_some());
+            let is_it = frame.event == told || (frame.event == Event::SyncStatus && told != Event::SyncComplete);
+            assert_eq!(has_all, is_it, "{told:?} in {:?}", frame.event);
         }
     }
 }
@@ -128,7 +182,7 @@ fn counts_add_up_at_the_end_and_while_listing_the_larger_count_shows() {
     assert_eq!(end["delay_in_sec"], 0);
     let listing = announce(RunState::Syncing, Some(RunState::Syncing));
     assert_eq!(listing.frames[0].data["totalOrders"], 11);
-    assert_eq!(listing.frames[0].data["etaSeconds"], 21);
+    assert_eq!(listing.frames[0].data["etaSeconds"], 21, "at the rate so far, where nobody knows the limit");
     assert_eq!(announce(RunState::Delay, None).status["delay_in_sec"], 30);
 }
 
