@@ -1,20 +1,33 @@
 // The admin page: who is signed in, what runs, what happened. Each part lives in a module of its own:
 //
-//   session.js   who is signed in          progress.js  the run, as a function of its frames
-//   api.js       calls to the admin API    view.js      draws the progress
-//   socket.js    the live connection       lists.js     draws runs and failures, details.js one run
+//   session.js    who is signed in            current.js    draws the current run
+//   api.js        calls to the admin API      ending.js     tells its end
+//   socket.js     the live connection         failures.js   finds what failed, attention.js draws it
+//   progress.js   the run, as a function      lists.js      draws runs, details.js one of them, picture.js all
+//                 of its frames               orders.js     names orders, order.js draws the history of one
+//   eta.js        the time left               view.js       draws all around: session, connection, messages
+//   reasons.js    codes in an admin's words   elements.js   the means of drawing, format.js those of wording
 
+import { showFailures, showIssues } from "./attention.js";
 import { Api } from "./api.js";
-import { lowerFirst, plural, reason } from "./format.js";
-import { refreshOpenRuns, showFailures, showLastRun, showRuns } from "./lists.js";
-import { NOTHING_YET, applyFrame, isSyncing } from "./progress.js";
+import { showProgress } from "./current.js";
+import { $, block, isBlocked, renewMoments } from "./elements.js";
+import { allowNotification, forgetEnd, offerNotification, showTitle, tellEnd } from "./ending.js";
+import { PER_PAGE, findFailures, findIssues } from "./failures.js";
+import { lowerFirst, plural } from "./format.js";
+import { refreshOpenRuns, showLastRun, showRuns } from "./lists.js";
+import { setUpOrders } from "./orders.js";
+import { showPicture } from "./picture.js";
+import { NOTHING_YET, applyFrame, hasJustEnded, isSyncing } from "./progress.js";
+import { reason } from "./reasons.js";
 import { Session } from "./session.js";
 import { LiveUpdates } from "./socket.js";
-import { $, block, isBlocked, notice, showConnection, showProblems, showProgress, showSession } from "./view.js";
+import { notice, showConnection, showProblems, showSession } from "./view.js";
 
+const DRAW_EVERY_MS = 500;
 const FAILURES_EVERY_MS = 2_000;
+const MOMENTS_EVERY_MS = 20_000;
 const ANSWERED_WITHIN_MS = 5_000;
-const FAILURES_PER_PAGE = 100;
 const MOST_RETRIED = 10_000; // The API takes no more in one call.
 
 const config = await fetch(new URL("assets/config.json", document.baseURI)).then((answer) => answer.json());
@@ -25,7 +38,7 @@ const live = new LiveUpdates({
   ticket: async () => ({ ...(await api.ticket()), ends: session.ends }),
   onFrame: take,
   onState: (state) => {
-    showConnection(state);
+    showConnection(state, live.heardAt);
     // Progress goes on without the socket; it only comes less often.
     if (state === "waiting") refreshStatus();
   },
@@ -36,13 +49,20 @@ let starting = false;
 let cancelling = null; // The run that was asked to stop, until a frame says that it has.
 let runs = { list: [], next: null };
 let failures = { list: [], more: false };
-let failuresShown = FAILURES_PER_PAGE;
+let issues = { list: [], more: false };
+let failuresWanted = PER_PAGE;
 let failuresDue = null;
+
+setUpOrders(config, api.history);
 
 // --- the session
 
 function enter() {
   showSession(session, config);
+  if (session.linkIgnored) {
+    const who = session.claims.email ? ` as ${session.claims.email}` : "";
+    notice(`You are signed in already${who}, so the session in the link wasn't used. To use it, sign out and open the link again.`);
+  }
   if (!session.signedIn) return;
   live.start();
   refreshStatus();
@@ -55,8 +75,11 @@ function endSession(message) {
   progress = NOTHING_YET;
   starting = false;
   cancelling = null;
-  [runs, failures] = [{ list: [], next: null }, { list: [], more: false }];
-  failuresShown = FAILURES_PER_PAGE;
+  runs = { list: [], next: null };
+  failures = issues = { list: [], more: false };
+  failuresWanted = PER_PAGE;
+  forgetEnd();
+  showTitle(progress, starting);
   showProblems([]);
   showSession(session, config);
   notice(message);
@@ -77,9 +100,15 @@ $("sign-out").addEventListener("click", () => {
   endSession(null);
 });
 
+// A link that is opened in this tab changes nothing but the fragment.
+addEventListener("hashchange", () => {
+  if (session.adoptFragment()) enter();
+});
+
 // --- what the server tells
 
 function take(frame) {
+  debug(frame);
   // Whoever asks for the status is told of problems, also when nothing else is new.
   if (frame.event === undefined || frame.event === "sync_status") showProblems(frame.data?.problems ?? []);
   const before = progress;
@@ -87,10 +116,24 @@ function take(frame) {
   if (progress === before) return;
   if (isSyncing(progress) || progress.runId !== before.runId) starting = false;
   if (!isSyncing(progress) || progress.runId !== cancelling) cancelling = null;
+  if (hasJustEnded(before, progress)) tellEnd(progress);
+  else if (isSyncing(progress) && progress.runId !== before.runId) forgetEnd();
   draw();
   if (progress.status !== before.status && !isSyncing(progress)) refreshLists();
   else if (progress.runId !== before.runId) refreshRuns();
   else if (progress.failedOrders !== before.failedOrders) refreshFailuresSoon();
+}
+
+const NAMES = {
+  sync_status: "Sync status:",
+  sync_progress: "Sync progress:",
+  sync_ticket_progress: "Sync ticket progress:",
+  sync_complete: "Sync complete:",
+};
+
+/** What comes can be read in the console, for diagnosis. It is about counts: nobody's data is in it. */
+function debug({ event = "sync_status", seq, data }) {
+  console.debug(NAMES[event] ?? event, seq ?? "", data);
 }
 
 async function refreshStatus() {
@@ -123,41 +166,19 @@ async function showOlderRuns() {
 
 async function refreshFailures() {
   await quietly(async () => {
-    failures = await findFailures(failuresShown);
+    const runId = newestRunId();
+    [failures, issues] = await Promise.all([lookForFailures(failuresWanted), findIssues(api, runId)]);
     drawFailures();
   });
 }
 
 /** The run whose failures are still of interest: a start that was skipped has none. */
 const newestRun = () => runs.list.find((run) => run.status !== "Skipped");
-const newestRunId = () => progress.runId ?? newestRun()?.runId;
+const newestRunId = () => progress.runId ?? newestRun()?.runId ?? null;
 
-/** Failures of the newest run that weren't synced since, and those outside any run: an order's latest word, once. */
-async function findFailures(wanted) {
-  const runId = newestRunId();
+function lookForFailures(wanted) {
   const failed = Math.max(progress.failedOrders, newestRun()?.failedOrders ?? 0);
-  const [ofRun, outside] = await Promise.all([
-    runId && failed > 0 ? atLeast(wanted, (after) => api.run(runId, "failures", after)) : { list: [], more: false },
-    atLeast(wanted, api.failures),
-  ]);
-  const byOrder = new Map();
-  for (const failure of [...outside.list, ...ofRun.list]) {
-    const other = byOrder.get(failure.orderId);
-    if (!other || other.lastTryAt <= failure.lastTryAt) byOrder.set(failure.orderId, failure);
-  }
-  return { list: [...byOrder.values()], more: ofRun.more || outside.more };
-}
-
-/** Reads page by page until so many orders are found that still fail. */
-async function atLeast(wanted, load) {
-  const list = [];
-  let next;
-  do {
-    const page = await load(next);
-    list.push(...page.failures.filter((failure) => !failure.resolvedAt));
-    next = page.next;
-  } while (next && list.length < wanted);
-  return { list, more: Boolean(next) };
+  return findFailures(api, failed > 0 ? newestRunId() : null, wanted);
 }
 
 function refreshFailuresSoon() {
@@ -176,7 +197,7 @@ async function begin(ask) {
   starting = true;
   draw();
   try {
-    await ask();
+    console.debug("Sync triggered:", await ask());
     setTimeout(() => starting && refreshStatus().then(() => ((starting = false), draw())), ANSWERED_WITHIN_MS);
   } catch (error) {
     starting = false;
@@ -193,6 +214,8 @@ async function retry({ orderId }, button) {
     const answer = await api.syncOrder(orderId);
     notice(retried(orderId, answer), "good");
     await refreshFailures();
+    // Its row may be gone, and with it a person's place.
+    if (document.activeElement === document.body) $("failures-title").focus();
     refreshOpenRuns();
   });
 }
@@ -205,15 +228,16 @@ function retried(orderId, { result, message, ...skip }) {
 /** A run over every order that still fails, also those not shown yet. */
 async function retryAll() {
   await busy($("retry-all"), async () => {
-    const { list, more } = await findFailures(MOST_RETRIED);
+    const { list, more } = await lookForFailures(MOST_RETRIED);
     const ids = list.slice(0, MOST_RETRIED).map((failure) => failure.orderId);
     const runId = newestRunId();
     if (ids.length === 0) return refreshFailures();
     if (!runId) return retryOneByOne(list);
     await begin(async () => {
-      await api.retry(runId, ids);
+      const answer = await api.retry(runId, ids);
       const others = more || ids.length < list.length ? " The others can follow when it is done." : "";
       notice(`Trying ${plural(ids.length, "order")} again.${others}`, "good");
+      return answer;
     });
   });
 }
@@ -253,10 +277,14 @@ $("cancel-yes").addEventListener("click", () => {
   $("cancel-dialog").close();
   cancel();
 });
+$("notify").addEventListener("click", async () => {
+  notice(await allowNotification(), "good");
+  draw();
+});
 $("older").addEventListener("click", () => busy($("older"), showOlderRuns));
 $("more-failures").addEventListener("click", () =>
   busy($("more-failures"), () => {
-    failuresShown += FAILURES_PER_PAGE;
+    failuresWanted += PER_PAGE;
     return refreshFailures();
   }),
 );
@@ -289,16 +317,25 @@ async function quietly(action) {
 
 const mayNot = () => (session.isMember ? "This needs an admin account." : null);
 
-const draw = () => showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: Date.now() });
+function draw() {
+  showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: Date.now() });
+  showTitle(progress, starting);
+  offerNotification(progress);
+}
 
 function drawRuns() {
   showLastRun(runs.list);
   showRuns(runs.list, api.run);
+  showPicture(runs.list);
   $("older").hidden = !runs.next;
 }
 
-const drawFailures = () => showFailures(failures.list, { more: failures.more, retry, mayNot: mayNot() });
+function drawFailures() {
+  showFailures(failures.list, { more: failures.more, retry, mayNot: mayNot() });
+  showIssues(issues.list, issues.more);
+}
 
-// The countdown and the elapsed time move by themselves.
-setInterval(() => session.signedIn && progress !== NOTHING_YET && draw(), 500);
+// Countdowns, the time left and the elapsed time move by themselves.
+setInterval(() => session.signedIn && progress !== NOTHING_YET && draw(), DRAW_EVERY_MS);
+setInterval(renewMoments, MOMENTS_EVERY_MS);
 enter();
