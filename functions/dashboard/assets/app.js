@@ -28,6 +28,7 @@ const DRAW_EVERY_MS = 500;
 const FAILURES_EVERY_MS = 2_000;
 const MOMENTS_EVERY_MS = 20_000;
 const ANSWERED_WITHIN_MS = 5_000;
+const RUNS_AT_ONCE = 10; // The picture shows more of them.
 const MOST_RETRIED = 10_000; // The API takes no more in one call.
 
 const config = await fetch(new URL("assets/config.json", document.baseURI)).then((answer) => answer.json());
@@ -48,6 +49,7 @@ let progress = NOTHING_YET;
 let starting = false;
 let cancelling = null; // The run that was asked to stop, until a frame says that it has.
 let runs = { list: [], next: null };
+let runsWanted = RUNS_AT_ONCE;
 let failures = { list: [], more: false };
 let issues = { list: [], more: false };
 let failuresWanted = PER_PAGE;
@@ -77,7 +79,7 @@ function endSession(message) {
   cancelling = null;
   runs = { list: [], next: null };
   failures = issues = { list: [], more: false };
-  failuresWanted = PER_PAGE;
+  [failuresWanted, runsWanted] = [PER_PAGE, RUNS_AT_ONCE];
   forgetEnd();
   showTitle(progress, starting);
   showProblems([]);
@@ -156,11 +158,13 @@ async function refreshRuns() {
 }
 
 async function showOlderRuns() {
+  runsWanted += RUNS_AT_ONCE;
   const before = runs.next;
-  const page = await api.runs(before);
-  // Somebody else may have read the list anew meanwhile.
-  if (runs.next !== before) return;
-  runs = { list: [...runs.list, ...page.runs], next: page.next };
+  if (before && runs.list.length < runsWanted) {
+    const page = await api.runs(before);
+    // Somebody else may have read the list anew meanwhile.
+    if (runs.next === before) runs = { list: [...runs.list, ...page.runs], next: page.next };
+  }
   drawRuns();
 }
 
@@ -325,9 +329,9 @@ function draw() {
 
 function drawRuns() {
   showLastRun(runs.list);
-  showRuns(runs.list, api.run);
+  showRuns(runs.list.slice(0, runsWanted), api.run);
   showPicture(runs.list);
-  $("older").hidden = !runs.next;
+  $("older").hidden = !runs.next && runs.list.length <= runsWanted;
 }
 
 function drawFailures() {

@@ -88,7 +88,7 @@ function makeGroup(code, row, isOpen) {
 function failureRow(failure, retry, mayNot) {
   const facts = dotted(
     failure.attempts > 0 && plural(failure.attempts, "attempt"),
-    failure.lastTryAt && element("span", {}, "last ", moment(failure.lastTryAt, { focusable: true })),
+    failure.lastTryAt && element("span", {}, "last ", moment(failure.lastTryAt)),
     failure.cause && `from ${failure.cause === "webhook" ? "a webhook" : failure.cause.replaceAll("_", " ")}`,
     failure.class === "transient" && "may pass by itself",
   );

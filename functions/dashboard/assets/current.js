@@ -3,7 +3,7 @@
 import { $, block, dotted, moment, write } from "./elements.js";
 import { left } from "./eta.js";
 import { NOTHING, brokenOff, cause, count, duration, kind, plural, rate, secondsBetween, state as stateInWords } from "./format.js";
-import { cooldownSeconds, doneOrders, isBrokenOff, isSyncing, ordersPercent, ticketsPercent, waitSeconds } from "./progress.js";
+import { cooldownSeconds, doneOrders, failedPercent, isBrokenOff, isSyncing, ordersPercent, ticketsPercent, waitSeconds } from "./progress.js";
 
 /**
  * `starting`, `cancelling`: it was asked for and no frame of it has come yet. `mayNot`: why this user can start and cancel
@@ -31,6 +31,7 @@ export function showProgress(progress, { starting, cancelling, mayNot, now }) {
   else showCountdown(cooldown, progress.cooldownLength, "until the next sync can start");
 
   bar("orders-bar", orders);
+  showFailedPart(orders ?? 0, isKnown ? failedPercent(progress) : 0);
   write("orders-count", isKnown ? `${count(progress.syncedOrders)} / ${count(progress.totalOrders)}` : "");
   write("orders-detail", starting ? "" : ordersDetail(progress));
   bar("tickets-bar", tickets);
@@ -92,6 +93,11 @@ function showCountdown(seconds, length, words) {
 function bar(id, percent) {
   if (percent === null) $(id).removeAttribute("value");
   else $(id).value = percent;
+}
+
+/** What failed takes its place in the bar behind what is in step. */
+function showFailedPart(from, percent) {
+  Object.assign($("failed-part").style, { insetInlineStart: `${from}%`, width: `${Math.min(percent, 100 - from)}%` });
 }
 
 function sentence(progress, { status, cooldown, wait }) {

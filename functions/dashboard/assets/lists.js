@@ -81,6 +81,7 @@ function runRow(run, open, load) {
 }
 
 function orders(run) {
+  if (run.totalOrders === 0 && run.error) return [cause(run.error)];
   const done = doneOrders(run);
   const all = plural(run.totalOrders, "order");
   return [

@@ -6,7 +6,10 @@ import { $, element, moment } from "./elements.js";
 import { count, duration, exactly, kind, plural, state as stateInWords } from "./format.js";
 
 const FEWEST_RUNS = 2; // One has nothing to be compared with.
-const ROW = { height: 52, gap: 22 };
+// In pixels: the name above the bars, the bars, and the room below them.
+const ROW = { name: 22, bars: 46, below: 12 };
+const ROW_HEIGHT = ROW.name + ROW.bars + ROW.below;
+const MARKS_HEIGHT = 18;
 const MARKS = { Completed: "✓", Cancelled: "–", Error: "!", Delay: "✓" };
 
 let shown = [];
@@ -32,45 +35,58 @@ function draw() {
 }
 
 function drawing(runs, width) {
-  const height = MEASURES.length * (ROW.height + ROW.gap) + 18;
-  const picture = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-labelledby": "picture-title picture-text" });
-  picture.append(svg("title", { id: "picture-title" }, `The last ${plural(runs.length, "run")}`), svg("desc", { id: "picture-text" }, description(runs)));
+  const base = MEASURES.length * ROW_HEIGHT;
+  const height = base + MARKS_HEIGHT;
+  const picture = svg(
+    "svg",
+    { width, height, viewBox: `0 0 ${width} ${height}`, role: "img", "aria-labelledby": "picture-title", "aria-describedby": "picture-text" },
+    svg("title", { id: "picture-title" }, `The last ${plural(runs.length, "run")}`),
+    svg("desc", { id: "picture-text" }, description(runs)),
+  );
   MEASURES.forEach((measure, at) => {
-    const top = at * (ROW.height + ROW.gap);
+    const top = at * ROW_HEIGHT;
+    const ground = top + ROW.name + ROW.bars;
     const values = runs.map(measure.of);
     picture.append(
       svg("text", { x: 0, y: top + 13, class: "name" }, measure.name),
       svg("text", { x: width, y: top + 13, class: "most", "text-anchor": "end" }, `at most ${measure.inWords(Math.max(...values))}`),
-      svg("line", { x1: 0, x2: width, y1: top + ROW.gap + ROW.height, y2: top + ROW.gap + ROW.height, class: "ground" }),
-      ...bars(values, width, ROW.height).map(({ x, width: wide, height: high }, nth) =>
-        svg("rect", { x, width: wide, height: high, y: top + ROW.gap + ROW.height - high, rx: Math.min(3, high / 2), class: measure.className }),
+      svg("line", { x1: 0, x2: width, y1: ground, y2: ground, class: "ground" }),
+      ...bars(values, width, ROW.bars).map(({ x, width: wide, height: high }, nth) =>
+        svg("rect", { x, width: wide, height: high, y: ground - high, rx: Math.min(3, high / 2), class: measure.className }),
       ),
     );
   });
   // Over each run from top to bottom, so that pointing at any of its bars tells all of it.
-  const [step, base] = [width / runs.length, MEASURES.length * (ROW.height + ROW.gap)];
+  const step = width / runs.length;
   runs.forEach((run, at) => {
-    const mark = svg("text", { x: (at + 0.5) * step, y: base + 14, "text-anchor": "middle", class: "mark", "data-status": run.status }, MARKS[run.status] ?? "");
+    const middle = { x: (at + 0.5) * step, y: base + 6, "text-anchor": "middle" };
+    const mark = svg("text", { ...middle, class: "mark", "data-status": run.status }, MARKS[run.status] ?? "");
     const area = svg("rect", { x: at * step, y: 0, width: step, height, class: "area" }, svg("title", {}, inWords(run)));
     picture.append(mark, area);
   });
   return picture;
 }
 
-const inWords = (run) =>
-  `${kind(run.kind)}, ${exactly(run.startTime)}: ${stateInWords(run.status)} after ${duration(MEASURES[0].of(run))}, ${plural(MEASURES[1].of(run), "order")}, ${count(run.failedOrders)} failed`;
+function inWords(run) {
+  const [took, orders] = MEASURES.map(({ of }) => of(run));
+  const end = `${stateInWords(run.status)} after ${duration(took)}`;
+  return `${kind(run.kind)}, ${exactly(run.startTime)}: ${end}, ${plural(orders, "order")}, ${count(run.failedOrders)} failed`;
+}
 
 function description(runs) {
   const failing = runs.filter((run) => run.failedOrders > 0).length;
   const broken = runs.filter((run) => run.status === "Error" || run.status === "Cancelled").length;
-  return `Bars of duration, orders and failures, the newest run on the right. Orders failed in ${plural(failing, "run")}; ${plural(broken, "run")} ended early. The table below has the numbers.`;
+  const told = `Orders failed in ${plural(failing, "run")}; ${plural(broken, "run")} ended early.`;
+  return `Bars of duration, orders and failures, the newest run on the right. ${told} The table below has the numbers.`;
 }
 
 function asTable(runs, isOpen) {
   const names = ["Started", "Kind", "State", "Took", "Orders", "Failed"];
   const head = element("tr", {}, ...names.map((name) => element("th", { scope: "col" }, name)));
-  const row = (run) =>
-    element("tr", {}, element("th", { scope: "row" }, moment(run.startTime)), ...[kind(run.kind), stateInWords(run.status), ...MEASURES.map(({ of, inWords }) => inWords(of(run)))].map((text) => element("td", {}, text)));
+  const row = (run) => {
+    const texts = [kind(run.kind), stateInWords(run.status), ...MEASURES.map(({ of, inWords }) => inWords(of(run)))];
+    return element("tr", {}, element("th", { scope: "row" }, moment(run.startTime)), ...texts.map((text) => element("td", {}, text)));
+  };
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...[...runs].reverse().map(row)));
   const scroll = element("div", { className: "scroll", tabIndex: 0, role: "region", "aria-label": "The last runs as a table" }, table);
   return element("details", { className: "as-table", open: isOpen }, element("summary", {}, "As a table"), scroll);

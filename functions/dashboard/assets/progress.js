@@ -100,24 +100,27 @@ export const waitSeconds = (state, now) => (state.waitEnds === null ? 0 : second
 
 const secondsUntil = (end, now) => Math.max(0, Math.ceil((end - now) / 1000));
 
-/** Whole per cent of the orders that have their outcome; `null` while nothing is listed yet. */
+/** Whole per cent of the orders that are in step; `null` while nothing is listed yet. */
 export function ordersPercent(state) {
   if (state.status === "Idle") return 0;
-  if (state.status === "Delay" || state.status === "Completed") return 100;
-  if (state.totalOrders === 0) return isSyncing(state) ? null : 0;
-  return percent(doneOrders(state) / state.totalOrders);
+  if (state.totalOrders === 0) return isSyncing(state) ? null : isBrokenOff(state) ? 0 : 100;
+  return percent(state.syncedOrders / state.totalOrders);
 }
+
+/** Per cent of the orders that failed, for the rest of the bar. */
+export const failedPercent = (state) => (state.totalOrders === 0 ? 0 : Math.min(100, (state.failedOrders / state.totalOrders) * 100));
 
 /** Whole per cent of the tickets, never going back within a run. */
 export function ticketsPercent(state) {
-  const orders = ordersPercent(state);
-  return isSyncing(state) && orders !== null ? state.ticketsPercent : orders;
+  if (state.status === "Delay" || state.status === "Completed") return 100;
+  return isSyncing(state) && state.totalOrders === 0 ? null : state.ticketsPercent;
 }
 
 /** How many tickets there will be is known only at the end: the checked part of those met so far stands for their orders. */
 function ticketsSoFar(state) {
+  const handled = state.totalOrders === 0 ? 0 : doneOrders(state) / state.totalOrders;
   const checked = state.totalTickets === 0 ? 1 : Math.min(1, state.totalTicketsChecked / state.totalTickets);
-  return percent(((ordersPercent(state) ?? 0) / 100) * checked);
+  return percent(handled * checked);
 }
 
 const percent = (part) => Math.max(0, Math.min(100, Math.floor(part * 100)));
