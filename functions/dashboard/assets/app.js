@@ -28,6 +28,7 @@ const DRAW_EVERY_MS = 500;
 const FAILURES_EVERY_MS = 2_000;
 const MOMENTS_EVERY_MS = 20_000;
 const ANSWERED_WITHIN_MS = 5_000;
+const UNREACHED_AFTER = 3;
 const RUNS_AT_ONCE = 10; // The picture shows more of them.
 const MOST_RETRIED = 10_000; // The API takes no more in one call.
 
@@ -38,14 +39,13 @@ const live = new LiveUpdates({
   url: config.websocketUrl,
   ticket: async () => ({ ...(await api.ticket()), ends: session.ends }),
   onFrame: take,
-  onState: (state) => {
-    showConnection(state, live.heardAt);
-    // Progress goes on without the socket; it only comes less often.
-    if (state === "waiting") refreshStatus();
-  },
+  onState: (state) => connectionIs(state),
 });
 
 let progress = NOTHING_YET;
+let problems = [];
+let unreached = 0; // How often the live connection couldn't be made, one after the other.
+let stoppedAt = null; // While nothing is heard, no clock goes on: what it would say isn't known.
 let starting = false;
 let cancelling = null; // The run that was asked to stop, until a frame says that it has.
 let runs = { list: [], next: null };
@@ -80,6 +80,7 @@ function endSession(message) {
   runs = { list: [], next: null };
   failures = issues = { list: [], more: false };
   [failuresWanted, runsWanted] = [PER_PAGE, RUNS_AT_ONCE];
+  problems = [];
   forgetEnd();
   showTitle(progress, starting);
   showProblems([]);
@@ -111,8 +112,10 @@ addEventListener("hashchange", () => {
 
 function take(frame) {
   debug(frame);
+  stoppedAt &&= Date.now();
   // Whoever asks for the status is told of problems, also when nothing else is new.
-  if (frame.event === undefined || frame.event === "sync_status") showProblems(frame.data?.problems ?? []);
+  if (frame.event === undefined || frame.event === "sync_status") problems = frame.data?.problems ?? [];
+  drawProblems();
   const before = progress;
   progress = applyFrame(progress, frame, Date.now());
   if (progress === before) return;
@@ -136,6 +139,18 @@ const NAMES = {
 /** What comes can be read in the console, for diagnosis. It is about counts: nobody's data is in it. */
 function debug({ event = "sync_status", seq, data }) {
   console.debug(NAMES[event] ?? event, seq ?? "", data);
+}
+
+function connectionIs(state) {
+  showConnection(state, live.heardAt);
+  stoppedAt = state === "live" ? null : (stoppedAt ?? Date.now());
+  if (state === "live") unreached = 0;
+  // Progress goes on without the socket; it only comes less often.
+  if (state === "waiting") {
+    unreached += 1;
+    refreshStatus();
+  }
+  drawProblems();
 }
 
 async function refreshStatus() {
@@ -322,9 +337,20 @@ async function quietly(action) {
 const mayNot = () => (session.isMember ? "This needs an admin account." : null);
 
 function draw() {
-  showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: Date.now() });
+  showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: stoppedAt ?? Date.now() });
   showTitle(progress, starting);
   offerNotification(progress);
+}
+
+const UNREACHED = {
+  code: "live_updates_unavailable",
+  message: "Live updates don't come through to this browser.",
+  action: "Progress is read now and then instead. If it stays, check the network's proxy and the WebSocket API.",
+};
+
+function drawProblems() {
+  const isOurs = unreached >= UNREACHED_AFTER && !problems.some(({ code }) => code === UNREACHED.code);
+  showProblems(isOurs ? [...problems, UNREACHED] : problems);
 }
 
 function drawRuns() {
