@@ -64,7 +64,8 @@ window.stage = (() => {
       stage.told.push(action);
       if (stage.mute) return;
       const seq = staged.status.seq ?? stage.seq;
-      setTimeout(() => this.hear(action === "ping" ? { event: "pong" } : { event: "sync_status", runId: staged.status.runId, seq, data: { ...staged.status, seq } }));
+      const snapshot = { event: "sync_status", runId: staged.status.runId, seq, data: { ...staged.status, seq } };
+      setTimeout(() => this.hear(action === "ping" ? { event: "pong" } : snapshot));
     }
 
     hear(frame) {
