@@ -15,21 +15,31 @@ async fn rows(page: &Page) -> usize {
 
 #[tokio::test]
 async fn a_thousand_failures_are_a_few_groups_that_open() {
-    let staged = json!({ "status": completed(json!({ "failedOrders": 1300 })), "failures": failures(1300), "runs": runs(3) });
+    let staged =
+        json!({ "status": completed(json!({ "failedOrders": 1300 })), "failures": failures(1300), "runs": runs(3) });
     on_stage(staged, async |page| {
         let groups = async || page.texts("#failures-list > li summary").await;
         page.until("they are grouped", A_MOMENT, async || groups().await.len() == 3).await;
         let found = groups().await;
         assert!(found[0].starts_with("GoHighLevel couldn't be reached334"), "{found:?}");
-        assert!(found[1].starts_with("GoHighLevel doesn't know these orders333Check whether they were deleted there."), "{found:?}");
-        assert!(found[2].starts_with("Other reasons333") && found[2].contains("Retry once"), "unknown codes come last: {found:?}");
+        assert!(
+            found[1].starts_with("GoHighLevel doesn't know these orders333Check whether they were deleted there."),
+            "{found:?}"
+        );
+        assert!(
+            found[2].starts_with("Other reasons333") && found[2].contains("Retry once"),
+            "unknown codes come last: {found:?}"
+        );
         assert_eq!(page.text("failures-badge").await, "1,000+");
         assert_eq!(rows(page).await, 0, "what isn't open costs nothing");
         page.screenshots("many-failures").await;
 
         page.press(&format!("{GROUP} summary")).await;
         page.until("its first rows are made", A_MOMENT, async || rows(page).await == 25).await;
-        assert!(page.texts(&format!("{GROUP} details > p")).await.contains(&"Why order_not_found".to_owned()), "said once");
+        assert!(
+            page.texts(&format!("{GROUP} details > p")).await.contains(&"Why order_not_found".to_owned()),
+            "said once"
+        );
         page.press(&format!("{GROUP} details > button")).await;
         page.until("more of them", A_MOMENT, async || rows(page).await == 50).await;
 
@@ -50,8 +60,13 @@ async fn an_order_is_opened_in_ghl_copied_and_retried_from_its_row() {
     });
     on_stage(staged, async |page| {
         page.until("a few are open at once", A_MOMENT, async || rows(page).await == 2).await;
-        let link = page.run("const { href, rel, target } = document.querySelector('#failures-list a'); return [href, rel, target]").await;
-        assert_eq!(link, json!(["https://app.example.com/location/location1/orders/Order0000", "noreferrer", "_blank"]));
+        let link = page
+            .run("const { href, rel, target } = document.querySelector('#failures-list a'); return [href, rel, target]")
+            .await;
+        assert_eq!(
+            link,
+            json!(["https://app.example.com/location/location1/orders/Order0000", "noreferrer", "_blank"])
+        );
 
         page.run("navigator.clipboard.writeText = async (text) => { window.copied = text }").await;
         page.press("[aria-label='Copy the id Order0000']").await;
@@ -90,7 +105,13 @@ async fn what_was_noticed_stands_beside_what_failed() {
     on_stage(json!({ "status": completed(json!({})), "issues": issues }), async |page| {
         page.until_text("issues-title", "Noticed in the last run (2)", A_MOMENT).await;
         let told = page.texts("#issues-list > li").await.join(" ");
-        for words in ["Look them up there", "2 stored orders aren't in the list.", "All tickets stay.", "Order0007", "10 of 30 were refunded."] {
+        for words in [
+            "Look them up there",
+            "2 stored orders aren't in the list.",
+            "All tickets stay.",
+            "Order0007",
+            "10 of 30 were refunded.",
+        ] {
             assert!(told.contains(words), "{words}: {told}");
         }
         assert_eq!(page.text("no-failures").await, "Nothing failed.");

@@ -127,6 +127,12 @@ impl Browser {
         self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     }
 
+    /// Files that aren't given out from now on, by a pattern with `*`.
+    pub(crate) async fn withhold(&self, files: &[&str]) {
+        self.devtools("Network.enable", json!({})).await;
+        self.devtools("Network.setBlockedURLs", json!({ "urls": files })).await;
+    }
+
     /// What the console has shown since the last call: errors of scripts, refusals of the security policy, failed requests.
     pub(crate) async fn console(&self) -> Vec<String> {
         let entries = self.log().await;

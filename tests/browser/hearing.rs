@@ -28,7 +28,10 @@ async fn a_connection_that_says_nothing_is_not_live() {
         assert_eq!((page.text("eta").await, page.text("elapsed").await), (left, elapsed));
 
         page.run("stage.mute = false").await;
-        page.until("it is live again", 2 * A_MOMENT, async || page.attribute("connection", "data-state").await == "live").await;
+        page.until("it is live again", 2 * A_MOMENT, async || {
+            page.attribute("connection", "data-state").await == "live"
+        })
+        .await;
         assert_eq!(page.attribute("board", "data-heard").await, "yes");
         assert!(!page.is_shown("unheard").await);
     })
@@ -41,7 +44,10 @@ async fn an_idle_connection_stays_live_since_it_is_asked() {
         page.run("stage.told.length = 0").await;
         page.record_text("connection").await;
         page.until("it was asked", A_MOMENT, async || page.holds("stage.told.includes('ping')").await).await;
-        page.until("and again", A_MOMENT, async || page.holds("stage.told.filter((a) => a === 'ping').length > 1").await).await;
+        page.until("and again", A_MOMENT, async || {
+            page.holds("stage.told.filter((a) => a === 'ping').length > 1").await
+        })
+        .await;
         assert!(page.recorded_text("connection").await.is_empty(), "it was live all the time");
     })
     .await;

@@ -26,7 +26,8 @@ async fn time_left_counts_down_between_frames_and_does_not_jump_up() {
     on_stage(json!({ "status": syncing(json!({})) }), async |page| {
         let seconds = async || {
             let shown = page.text("eta").await;
-            let read = shown.split_once(':').and_then(|(m, s)| Some(m.parse::<u32>().ok()? * 60 + s.parse::<u32>().ok()?));
+            let read =
+                shown.split_once(':').and_then(|(m, s)| Some(m.parse::<u32>().ok()? * 60 + s.parse::<u32>().ok()?));
             read.unwrap_or_else(|| panic!("the time left is shown as {shown:?}"))
         };
         let first = seconds().await;
@@ -50,15 +51,18 @@ async fn a_wait_for_the_limit_is_counted_down_and_named() {
         page.until_text("sentence", "Waiting for GoHighLevel's limit, ", A_MOMENT).await;
         assert!(page.is_shown("countdown").await);
         page.screenshots("waiting").await;
-        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "waitSeconds": 4 })).await;
+        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "waitSeconds": 4 }))
+            .await;
         page.until_text("sentence", "limit, 2 s", A_MOMENT).await;
         assert_eq!(page.text("countdown-seconds").await, "2");
         page.until_text("sentence", "93 orders to go", A_MOMENT).await;
         assert!(!page.is_shown("countdown").await);
 
-        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "waitSeconds": 9 })).await;
+        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "waitSeconds": 9 }))
+            .await;
         page.until_text("sentence", "Waiting", A_MOMENT).await;
-        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "syncedOrders": 67 })).await;
+        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "syncedOrders": 67 }))
+            .await;
         page.until_text("sentence", "92 orders to go", A_MOMENT).await;
         assert!(page.recorded("orders-bar").await.iter().all(|value| *value >= 41.0), "the bar stands");
     })

@@ -47,7 +47,8 @@ async fn every_state_fits_a_phone_and_a_desk_at_200_percent() {
 #[tokio::test]
 async fn dark_and_light_follow_the_system() {
     on_stage(json!({ "status": completed(json!({})), "runs": runs(3) }), async |page| {
-        let colours = async || page.run("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]").await;
+        let colours =
+            async || page.run("const s = getComputedStyle(document.body); return [s.backgroundColor, s.color]").await;
         page.browser.look(1200, 860, "light").await;
         let light = colours().await;
         page.browser.look(1200, 860, "dark").await;
@@ -61,7 +62,8 @@ async fn dark_and_light_follow_the_system() {
 #[tokio::test]
 async fn nothing_moves_for_whoever_wants_no_motion() {
     on_stage(json!({ "status": syncing(json!({ "totalOrders": 0, "syncedOrders": 0 })) }), async |page| {
-        let moving = async || page.run("return document.getAnimations().filter((a) => a.playState === 'running').length").await;
+        let moving =
+            async || page.run("return document.getAnimations().filter((a) => a.playState === 'running').length").await;
         page.browser.look_with(1200, 860, &[("prefers-reduced-motion", "no-preference")]).await;
         page.until("something moves", A_MOMENT, async || moving().await != 0).await;
         page.browser.look_with(1200, 860, &[("prefers-reduced-motion", "reduce")]).await;
@@ -85,12 +87,20 @@ async fn the_keyboard_reaches_everything_and_is_seen() {
             assert_eq!(outline, "solid", "{focused} has the focus and doesn't show it");
             if focused == "SUMMARY" && !page.holds("document.querySelector('#failures-list details').open").await {
                 page.key(Key::Enter).await;
-                page.until("the group opens", A_MOMENT, async || !page.texts("#failures-list code").await.is_empty()).await;
+                page.until("the group opens", A_MOMENT, async || !page.texts("#failures-list code").await.is_empty())
+                    .await;
             }
             seen.push(focused);
             page.key(Key::Tab).await;
         }
-        for place in ["start-full", "start-incremental", "retry-all", "Retry order Order0000", "History of order Order0000", "Copy the id Order0000"] {
+        for place in [
+            "start-full",
+            "start-incremental",
+            "retry-all",
+            "Retry order Order0000",
+            "History of order Order0000",
+            "Copy the id Order0000",
+        ] {
             assert!(seen.iter().any(|name| name == place), "{place} isn't among {seen:?}");
         }
     })
@@ -121,13 +131,20 @@ async fn times_are_relative_and_exact_where_one_looks() {
     on_stage(json!({ "status": completed(json!({})), "runs": runs(3) }), async |page| {
         let time = "#last-run time";
         let start = "new Date(Date.now() - 3 * 60e3 - 5e3).toISOString()";
-        page.run(&format!("staged.runs[0].startTime = {start}; staged.runs[0].endTime = new Date().toISOString()")).await;
+        page.run(&format!("staged.runs[0].startTime = {start}; staged.runs[0].endTime = new Date().toISOString()"))
+            .await;
         page.tell("sync_status", completed(json!({ "status": "Delay", "delay_in_sec": 30 }))).await;
         page.until("it is told from now on", A_MOMENT, async || page.texts(time).await == ["3 minutes ago"]).await;
-        let attributes = page.run(&format!("const t = document.querySelector('{time}'); return [t.dateTime, t.title, t.tabIndex]")).await;
-        assert!(attributes[0].as_str().unwrap().ends_with('Z') && attributes[1].as_str().unwrap().contains("20"), "{attributes}");
+        let attributes = page
+            .run(&format!("const t = document.querySelector('{time}'); return [t.dateTime, t.title, t.tabIndex]"))
+            .await;
+        assert!(
+            attributes[0].as_str().unwrap().ends_with('Z') && attributes[1].as_str().unwrap().contains("20"),
+            "{attributes}"
+        );
         page.run(&format!("document.querySelector('{time}').focus({{ focusVisible: true }})")).await;
-        let exact = page.run(&format!("return getComputedStyle(document.querySelector('{time}'), '::after').content")).await;
+        let exact =
+            page.run(&format!("return getComputedStyle(document.querySelector('{time}'), '::after').content")).await;
         assert_eq!(exact.as_str().unwrap().trim_matches('"'), attributes[1].as_str().unwrap());
     })
     .await;

@@ -30,7 +30,15 @@ async fn an_orders_history_is_told_and_leads_back() {
         page.key(Key::Enter).await;
         page.until_text("order-dialog", "Ticket 12: live → cancelled", A_MOMENT).await;
         let told = page.text("order-dialog").await;
-        for words in ["completed", "40.50 USD", "VIP", "by admin · Sent twice", "Ticket 12: made, live", "Why ghl_unavailable", "It is tried again by the next sync"] {
+        for words in [
+            "completed",
+            "40.50 USD",
+            "VIP",
+            "by admin · Sent twice",
+            "Ticket 12: made, live",
+            "Why ghl_unavailable",
+            "It is tried again by the next sync",
+        ] {
             assert!(told.contains(words), "{words}: {told}");
         }
         page.screenshots("order").await;
@@ -43,7 +51,9 @@ async fn an_orders_history_is_told_and_leads_back() {
 
 #[tokio::test]
 async fn an_order_without_a_history_says_so() {
-    let nothing = json!({ "orderId": "Order0000", "order": null, "tickets": [], "changes": [], "failures": [], "issues": [], "next": null });
+    let nothing = json!({
+        "orderId": "Order0000", "order": null, "tickets": [], "changes": [], "failures": [], "issues": [], "next": null,
+    });
     let staged = json!({
         "status": completed(json!({ "failedOrders": 1 })), "failures": failures(1),
         "answers": { "GET qrapp/orders/Order0000/history": [200, nothing] },
@@ -54,8 +64,8 @@ async fn an_order_without_a_history_says_so() {
         page.until_text("order-dialog", "This order isn't stored here", A_MOMENT).await;
         page.click("order-close").await;
 
-        page.run("staged.answers['GET qrapp/orders/Order0000/history'] = [503, { error: 'The database can\\'t be reached', code: 'database_unavailable', requestId: 'request-7' }]")
-            .await;
+        let away = json!({ "error": "The database can't be reached", "code": "database_unavailable", "requestId": "request-7" });
+        page.run(&format!("staged.answers['GET qrapp/orders/Order0000/history'] = [503, {away}]")).await;
         page.press("[aria-label='History of order Order0000']").await;
         page.until_text("order-dialog", "The database can't be reached (reference request-7)", A_MOMENT).await;
     })

@@ -161,7 +161,8 @@ async fn a_link_does_not_replace_the_session_that_is_there() {
                 page.browser.client().goto(&url).await.unwrap();
             }
             page.until_text("notice", "You are signed in already", A_MOMENT).await;
-            page.until("the token leaves the address bar", A_MOMENT, async || page.holds("location.hash === ''").await).await;
+            page.until("the token leaves the address bar", A_MOMENT, async || page.holds("location.hash === ''").await)
+                .await;
             assert_eq!((kept().await, page.text("who").await), (before.clone(), who.clone()));
             page.until_connection("live").await;
         }

@@ -36,7 +36,8 @@ async fn a_good_end_is_told_by_toast_title_and_notification() {
         page.click("notify").await;
         page.until("it was answered", A_MOMENT, async || !page.is_shown("notify").await).await;
 
-        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "syncedOrders": 120 })).await;
+        page.tell("sync_progress", json!({ "syncInProgress": true, "status": "Syncing Orders", "syncedOrders": 120 }))
+            .await;
         assert_eq!(title(page).await, "(75 %) Data Synchronization");
         page.tell("sync_progress", json!({ "syncInProgress": false, "status": "Delay", "syncedOrders": 159 })).await;
         assert_eq!(page.text("status").await, "Syncing", "the state is told by sync_status alone");
@@ -77,7 +78,8 @@ async fn failures_are_told_first_and_never_as_success() {
 #[tokio::test]
 async fn a_run_that_fails_says_why() {
     on_stage(json!({ "status": syncing(json!({})) }), async |page| {
-        let failed = json!({ "status": "Error", "error": "No valid products found", "totalOrders": 0, "syncedOrders": 0 });
+        let failed =
+            json!({ "status": "Error", "error": "No valid products found", "totalOrders": 0, "syncedOrders": 0 });
         page.tell("sync_status", end(failed)).await;
         assert_eq!(page.text("toast-text").await, "Sync failed: No valid products found");
         assert_eq!(title(page).await, "! Sync failed · Data Synchronization");
@@ -113,7 +115,10 @@ async fn a_cancelled_run_says_what_it_did_and_offers_the_rest() {
         page.screenshots("cancelled").await;
 
         page.click("sync-rest").await;
-        page.until("it was asked for", A_MOMENT, async || page.calls().await.iter().any(|call| call["call"] == retry.as_str())).await;
+        page.until("it was asked for", A_MOMENT, async || {
+            page.calls().await.iter().any(|call| call["call"] == retry.as_str())
+        })
+        .await;
         page.tell_of("the-rest", "sync_status", syncing(json!({ "runId": "the-rest", "kind": "retry" }))).await;
         page.until("the rest is on its way", A_MOMENT, async || !page.is_shown("sync-rest").await).await;
         assert_eq!(page.focused().await, "start-full", "the button is gone, the place on the keyboard isn't");

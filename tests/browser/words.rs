@@ -42,7 +42,8 @@ async fn the_page_says_what_the_original_said() {
         assert!(0 < synced && synced <= all, "{synced} of {all} orders");
         let counted: u32 = fact(page, "Synced Orders").await.parse().unwrap();
         assert!(counted >= synced, "{counted} and {synced} orders are synced");
-        let (tickets, word) = page.text("tickets-count").await.split_once(' ').map(|(n, w)| (n.to_owned(), w.to_owned())).unwrap();
+        let (tickets, word) =
+            page.text("tickets-count").await.split_once(' ').map(|(n, w)| (n.to_owned(), w.to_owned())).unwrap();
         assert_eq!((tickets.parse::<u32>().is_ok(), word.as_str()), (true, "valid"));
 
         page.until_text("toast", "Sync completed successfully!", A_RUN).await;

@@ -35,7 +35,7 @@ export class Api {
   runs = (before) => this.#call("GET", `api/qrapp/runs?${query({ limit: 20, before })}`);
   run = (id, only, after, limit = 100) => this.#call("GET", `api/qrapp/runs/${encodeURIComponent(id)}?${query({ only, limit, after })}`);
   failures = (after, limit = 100) => this.#call("GET", `api/qrapp/failures?${query({ limit, after })}`);
-  history = (orderId, after) => this.#call("GET", `api/qrapp/orders/${encodeURIComponent(orderId)}/history?${query({ after })}`);
+  history = (orderId, before) => this.#call("GET", `api/qrapp/orders/${encodeURIComponent(orderId)}/history?${query({ before })}`);
   start = (mode) => this.#call("POST", `api/ghl/orders/sync?${query({ mode })}`);
   cancel = () => this.#call("POST", "api/ghl/orders/sync/cancel");
   syncOrder = (id) => this.#call("POST", `api/ghl/orders/${encodeURIComponent(id)}`);

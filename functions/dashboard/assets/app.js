@@ -7,6 +7,8 @@
 //                 of its frames               orders.js     names orders, order.js draws the history of one
 //   eta.js        the time left               view.js       draws all around: session, connection, messages
 //   reasons.js    codes in an admin's words   elements.js   the means of drawing, format.js those of wording
+//
+// start.js loads it.
 
 import { showFailures, showIssues } from "./attention.js";
 import { Api } from "./api.js";
@@ -241,7 +243,8 @@ async function retry({ orderId }, button) {
 
 function retried(orderId, { result, message, ...skip }) {
   if (!result) return `Order ${orderId}: ${message}.`;
-  return result === "skipped" ? `Order ${orderId} was skipped: ${lowerFirst(reason({ code: skip.reason }))}` : `Order ${orderId} is in step.`;
+  if (result !== "skipped") return `Order ${orderId} is in step.`;
+  return `Order ${orderId} was skipped: ${lowerFirst(reason({ code: skip.reason }))}`;
 }
 
 /** A run over every order that still fails, also those not shown yet. */

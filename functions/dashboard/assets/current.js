@@ -3,7 +3,9 @@
 import { $, block, dotted, moment, write } from "./elements.js";
 import { left } from "./eta.js";
 import { NOTHING, brokenOff, cause, count, duration, kind, plural, rate, secondsBetween, state as stateInWords } from "./format.js";
-import { cooldownSeconds, doneOrders, failedPercent, isBrokenOff, isSyncing, ordersPercent, ticketsPercent, waitSeconds } from "./progress.js";
+import {
+  cooldownSeconds, doneOrders, failedPercent, isBrokenOff, isSyncing, ordersPercent, ticketsPercent, waitSeconds,
+} from "./progress.js";
 
 /**
  * `starting`, `cancelling`: it was asked for and no frame of it has come yet. `mayNot`: why this user can start and cancel

@@ -5,7 +5,7 @@ import { NOTHING, count, money } from "./format.js";
 import { copyButton } from "./orders.js";
 import { adviceOf, isKnown, reason } from "./reasons.js";
 
-/** Fills `body`. `load(after)` fetches a page; without `after`, the first. */
+/** Fills `body`. `load(before)` fetches a page, the newest changes first; without `before`, the first page. */
 export async function showHistory(body, orderId, load) {
   const first = await load();
   const changes = element("ol", { className: "changes" });
@@ -38,21 +38,27 @@ export async function showHistory(body, orderId, load) {
 /** Names of an order's values, as far as they are sent. */
 function order(order) {
   if (!order) return quiet("This order isn't stored here: it was never synced, or isn't a valid order of this location.");
-  const valid = order.valid ?? order.validity;
+  const yesOrNo = (value) => (typeof value === "boolean" ? (value ? "Yes" : "No") : null);
   const rows = [
     ["Status", order.status ?? NOTHING],
     ["Payment", order.paymentStatus ?? NOTHING],
-    ["Paid", money(order.totalPaid, order.currency)],
+    ["Total", money(order.totalPaid, order.currency)],
     ["Refunded", order.amountRefunded > 0 ? money(order.amountRefunded, order.currency) : "nothing"],
-    ["Valid order", typeof valid === "boolean" ? (valid ? "Yes" : "No") : valid],
+    ["Event", order.eventName],
+    ["Valid order", yesOrNo(order.valid)],
+    ["Entitles to tickets", yesOrNo(order.entitled)],
+    ["Read from GoHighLevel", order.readAt && moment(order.readAt, { focusable: true })],
   ];
   return figures(rows.filter(([, value]) => value !== undefined && value !== null));
 }
 
 function tickets(tickets) {
   if (tickets.length === 0) return [element("h3", {}, "Tickets"), quiet("It has no tickets.")];
-  const row = ({ ticketId, type, status }) =>
-    element("tr", {}, element("th", { scope: "row" }, String(ticketId)), element("td", {}, type), element("td", {}, status));
+  const row = ({ ticketId, type, status, validatedAt }) => {
+    const when = validatedAt ? [", ", moment(validatedAt)] : [];
+    const cells = [element("td", {}, type), element("td", {}, status, ...when)];
+    return element("tr", {}, element("th", { scope: "row" }, String(ticketId)), ...cells);
+  };
   const head = element("tr", {}, ...["Ticket", "Type", "Status"].map((name) => element("th", { scope: "col" }, name)));
   const table = element("table", {}, element("thead", {}, head), element("tbody", {}, ...tickets.map(row)));
   return [
@@ -63,7 +69,8 @@ function tickets(tickets) {
 
 /** `3 minutes ago · Ticket 12: live → cancelled · by sync · reason`. */
 function change({ at, ticketId, from, to, by, reason }) {
-  const states = from ? `${from} → ${to ?? "deleted"}` : `made, ${to}`;
+  // The same status: another label, which the reason tells.
+  const states = from === to ? to : from ? `${from} → ${to ?? "deleted"}` : `made, ${to}`;
   const what = `${ticketId === null || ticketId === undefined ? "" : `Ticket ${ticketId}: `}${states}`;
   return element("li", {}, element("b", {}, what), quiet(...dotted(at && moment(at, { focusable: true }), by && `by ${by}`, reason)));
 }
@@ -71,7 +78,7 @@ function change({ at, ticketId, from, to, by, reason }) {
 function troubles(title, items = []) {
   if (items.length === 0) return [];
   const row = (item) => {
-    const when = item.lastTryAt ? quiet("last try ", moment(item.lastTryAt, { focusable: true })) : null;
+    const when = item.at ? quiet(moment(item.at, { focusable: true })) : null;
     return element("li", {}, reason(item), isKnown(item.code) ? quiet(adviceOf(item.code)) : null, when);
   };
   return [element("h3", {}, title), element("ul", { className: "changes" }, ...items.map(row))];

@@ -7,7 +7,7 @@ const COPIED_FOR_MS = 2_000;
 let config = {};
 let load = null;
 
-/** `loadHistory(orderId, after)` fetches a page of an order's history. */
+/** `loadHistory(orderId, before)` fetches a page of an order's history. */
 export function setUpOrders(deployment, loadHistory) {
   config = deployment;
   load = loadHistory;
@@ -60,7 +60,7 @@ async function openHistory(orderId) {
   $("order-dialog").showModal();
   try {
     const { showHistory } = await import("./order.js");
-    await showHistory($("order-body"), orderId, (after) => load(orderId, after));
+    await showHistory($("order-body"), orderId, (before) => load(orderId, before));
   } catch (error) {
     $("order-body").replaceChildren(element("p", { className: "problem", role: "alert" }, error.inWords ?? error.message));
   }

@@ -52,6 +52,7 @@ assets! {
     "reasons.js": SCRIPT,
     "session.js": SCRIPT,
     "socket.js": SCRIPT,
+    "start.js": SCRIPT,
     "view.js": SCRIPT,
     "app.css": "text/css; charset=utf-8",
     "icon.svg": "image/svg+xml",
