@@ -69,7 +69,7 @@ async fn an_order_is_opened_in_ghl_copied_and_retried_from_its_row() {
         );
 
         page.run("navigator.clipboard.writeText = async (text) => { window.copied = text }").await;
-        page.press("[aria-label='Copy the id Order0000']").await;
+        page.press("[aria-label='Copy id of order Order0000']").await;
         page.until("it is copied", A_MOMENT, async || page.holds("window.copied === 'Order0000'").await).await;
         page.until_text("announcer", "Copied Order0000", A_MOMENT).await;
 

@@ -99,7 +99,7 @@ async fn the_keyboard_reaches_everything_and_is_seen() {
             "retry-all",
             "Retry order Order0000",
             "History of order Order0000",
-            "Copy the id Order0000",
+            "Copy id of order Order0000",
         ] {
             assert!(seen.iter().any(|name| name == place), "{place} isn't among {seen:?}");
         }

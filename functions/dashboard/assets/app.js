@@ -188,7 +188,9 @@ async function showOlderRuns() {
 async function refreshFailures() {
   await quietly(async () => {
     const runId = newestRunId();
-    [failures, issues] = await Promise.all([lookForFailures(failuresWanted), findIssues(api, runId)]);
+    // What is noticed in a run is read when it is over.
+    const noticed = isSyncing(progress) ? issues : findIssues(api, runId);
+    [failures, issues] = await Promise.all([lookForFailures(failuresWanted), noticed]);
     drawFailures();
   });
 }
@@ -199,7 +201,7 @@ const newestRunId = () => progress.runId ?? newestRun()?.runId ?? null;
 
 function lookForFailures(wanted) {
   const failed = Math.max(progress.failedOrders, newestRun()?.failedOrders ?? 0);
-  return findFailures(api, failed > 0 ? newestRunId() : null, wanted);
+  return findFailures(api, failed > 0 ? newestRunId() : null, wanted, isSyncing(progress));
 }
 
 function refreshFailuresSoon() {

@@ -2,17 +2,20 @@
 
 import { isFailure } from "./reasons.js";
 
-/** Read at once: enough for most lists, and the groups' counts are whole. */
+/** Read at once: enough for most lists, so that the groups' counts are whole. During a run it is read again and again. */
 export const PER_PAGE = 1_000;
+const PER_PAGE_IN_RUN = 100;
 
 /**
  * Failures of the run that weren't synced since, and those outside of runs: an order's latest word, once. `runId`: `null` if
  * none of the run is to be looked for.
  */
-export async function findFailures(api, runId, wanted) {
+export async function findFailures(api, runId, wanted, isRunning) {
+  const size = isRunning ? PER_PAGE_IN_RUN : PER_PAGE;
+  const enough = isRunning ? size : wanted;
   const [ofRun, outside] = await Promise.all([
-    runId ? atLeast(wanted, (after) => api.run(runId, "failures", after, PER_PAGE)) : { list: [], more: false },
-    atLeast(wanted, (after) => api.failures(after, PER_PAGE)),
+    runId ? atLeast(enough, (after) => api.run(runId, "failures", after, size)) : { list: [], more: false },
+    atLeast(enough, (after) => api.failures(after, size)),
   ]);
   const byOrder = new Map();
   for (const failure of [...outside.list, ...ofRun.list]) {

@@ -32,14 +32,19 @@ export function orderName(orderId) {
 }
 
 export function copyButton(orderId) {
-  const button = element("button", { type: "button", className: "tiny", "aria-label": `Copy the id ${orderId}` }, "Copy id");
+  const button = element("button", { type: "button", className: "tiny" });
+  const say = (words) => {
+    button.textContent = words;
+    button.setAttribute("aria-label", `${words} of order ${orderId}`);
+    return button;
+  };
   button.addEventListener("click", async () => {
     const copied = await navigator.clipboard.writeText(orderId).then(() => true, () => false);
-    button.textContent = copied ? "Copied" : "Not copied";
+    say(copied ? "Copied id" : "Can't copy id");
     announce(copied ? `Copied ${orderId}` : "This browser doesn't let pages copy.");
-    setTimeout(() => (button.textContent = "Copy id"), COPIED_FOR_MS);
+    setTimeout(() => say("Copy id"), COPIED_FOR_MS);
   });
-  return button;
+  return say("Copy id");
 }
 
 export function historyButton(orderId) {

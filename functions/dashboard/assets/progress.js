@@ -82,10 +82,10 @@ export const isBrokenOff = (state) => state.status === "Cancelled" || state.stat
 
 export const doneOrders = (state) => state.syncedOrders + state.failedOrders;
 
-/** Whether a run that was seen to go on, or never seen before, is over now. */
+/** Whether a run that was seen to go on is over now, or one that was too short to be seen has just ended: it still cools down. */
 export function hasJustEnded(before, after) {
   if (before.seq < 0 || after.runId === null || isSyncing(after)) return false;
-  return after.runId === before.runId ? isSyncing(before) : true;
+  return after.runId === before.runId ? isSyncing(before) : after.status === "Delay";
 }
 
 /** What is left of the cool-down, 0 outside of it; `null` when it has begun and its end isn't told yet. */

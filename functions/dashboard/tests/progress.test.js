@@ -102,6 +102,7 @@ test("an end is told once, to whoever saw the run or its start", () => {
   assert.equal(hasJustEnded(syncing, done), true);
   assert.equal(hasJustEnded(done, applyFrame(done, status({ status: "Completed" }), 0)), false);
   assert.equal(hasJustEnded(NOTHING_YET, done), false, "a page that opens later is told by the status");
-  assert.equal(hasJustEnded(idle, after([status({ status: "Completed" }, "c")])), true, "a run too short to be seen");
+  assert.equal(hasJustEnded(idle, after([status({ status: "Delay", delay_in_sec: 9 }, "c")])), true, "a run too short to be seen");
+  assert.equal(hasJustEnded(idle, after([status({ status: "Completed" }, "c")])), false, "one that ended while nobody listened");
   assert.equal(hasJustEnded(done, applyFrame(done, status({}, "b"), 0)), false);
 });
