@@ -24,6 +24,7 @@ test("it counts down by itself", () => {
 test("small rises make it slower, and never make it jump up", () => {
   const wavering = shown([20, 22, 18, 20, 19, 16, 17, 15]);
   assert.ok(isFalling(wavering), String(wavering));
+  assert.deepEqual(shown([20, undefined, 22, undefined, undefined, undefined, undefined]), [20, 19, 18, 18, 17, 17, 16]);
   const late = shown([20, 20, 20, 20, 20, 20]);
   assert.ok(isFalling(late) && late.at(-1) >= 16, String(late));
 });
