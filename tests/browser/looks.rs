@@ -4,7 +4,7 @@ use fantoccini::key::Key;
 use serde_json::{Value, json};
 
 use crate::{
-    page::{A_MOMENT, Page},
+    page::A_MOMENT,
     stage::{completed, failures, on_stage, runs, syncing},
 };
 
