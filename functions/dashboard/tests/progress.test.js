@@ -18,6 +18,7 @@ test("frames are applied in their order and once", () => {
   const [first, late, last] = [progress({ syncedOrders: 2 }), progress({ syncedOrders: 4 }), progress({ syncedOrders: 6 })];
   const state = after([first, last, late, last]);
   assert.deepEqual([state.syncedOrders, state.seq, ordersPercent(state)], [6, last.seq, 60]);
+  assert.equal(applyFrame(state, last, 9_000), state);
 });
 
 test("a new run starts from nothing", () => {
