@@ -119,3 +119,19 @@ async fn what_was_noticed_stands_beside_what_failed() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn what_was_not_attempted_has_not_failed() {
+    let left = |at: usize| json!({ "orderId": format!("Left{at}"), "code": "not_attempted", "class": "transient", "resolvedAt": null });
+    let mut listed: Vec<_> = (0..98).map(left).collect();
+    listed.extend(failures(1).as_array().unwrap().clone());
+    let status =
+        completed(json!({ "status": "Cancelled", "syncedOrders": 0, "failedOrders": 1, "notAttemptedOrders": 158 }));
+    on_stage(json!({ "status": status, "failures": listed }), async |page| {
+        page.until_text("failures-badge", "1", A_MOMENT).await;
+        assert_eq!(page.texts("#failures-list code").await, ["Order0000"]);
+        assert!(!page.is_shown("retry-all").await);
+        assert!(page.is_shown("sync-rest").await);
+    })
+    .await;
+}
