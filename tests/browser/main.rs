@@ -10,18 +10,29 @@
 //! | `chrome` | one browser, fresh for each test |
 //! | `relay` | the network between browser and stack, which can be cut |
 //! | `page` | the admin page, as a person uses it |
-//! | `syncing`, `failing`, `history`, `frames`, `access`, `sessions`, `hostile` | the tests |
+//! | `stage` | the same page with its servers played by the test: states that a stack has seldom, or not at the right moment |
+//! | `words`, `syncing`, `failing`, `history`, `access`, `sessions`, `hostile` | the tests against the whole stack |
+//! | `telling`, `hearing`, `joining`, `attention`, `order`, `looks` | the tests on the stage |
+//! | `modules` | the page's modules without a page, in Node.js |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod access;
+mod attention;
 mod chrome;
 mod chromedriver;
 mod failing;
-mod frames;
+mod hearing;
 mod history;
 mod hostile;
+mod joining;
+mod looks;
+mod modules;
+mod order;
 mod page;
 mod relay;
 mod sessions;
 mod site;
+mod stage;
 mod syncing;
+mod telling;
+mod words;
