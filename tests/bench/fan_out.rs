@@ -8,6 +8,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use tests::{
     dashboard::connect,
+    fake_ghl::new_id,
     keys::{Keys, now, sign},
     world::World,
 };
@@ -40,8 +41,8 @@ async fn watch(world: &World, secret: &str, number: usize, mut stop: watch::Rece
     let mut tries = 0;
     let mut socket = loop {
         let claims = json!({
-            "aud": "ghl-sync-websocket", "sub": format!("user-{number}"), "role": "member", "location_id": world.location_id,
-            "uexp": now() + 3600, "iat": now(), "exp": now() + 60,
+            "jti": new_id(), "aud": "ghl-sync-websocket", "sub": format!("user-{number}"), "role": "member",
+            "location_id": world.location_id, "uexp": now() + 3600, "iat": now(), "exp": now() + 60,
         });
         let ticket = sign(&claims, Algorithm::HS256, secret);
         match connect(world, &ticket, Some(world.origin())).await {

@@ -23,7 +23,8 @@
 //! | `growth` | what runs leave in the database |
 //! | `million` | no statement grows with the orders |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
-//! | `reports` | what is read of a run afterwards |
+//! | `reports`, `order_history` | what is read of a run afterwards, and of an order |
+//! | `system` | which facts a snapshot tells of the whole system |
 //! | `publications` | pulses, grants, sequence numbers |
 //! | `outlook` | what is shown of a run beside its counts: the limit's pauses, how many orders it will have |
 //! | `gate` | one admission per ticket; a scan that is sent again; an undo of one admission |
@@ -70,6 +71,7 @@ mod migrating;
 mod migrations;
 mod million;
 mod notices;
+mod order_history;
 mod orders;
 mod outlook;
 mod postgrest;
@@ -80,6 +82,7 @@ mod reconciling;
 mod refunds;
 mod reports;
 mod runs;
+mod system;
 mod through_postgrest;
 mod unreadable;
 mod upkeep;
