@@ -112,7 +112,7 @@ impl Browser {
         answer
     }
 
-    pub(crate) async fn devtools(&self, command: &str, parameters: Value) -> Value {
+    async fn devtools(&self, command: &str, parameters: Value) -> Value {
         self.command("goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
     }
 
@@ -172,14 +172,30 @@ impl Browser {
     pub(crate) async fn screenshot(&self, name: &str) {
         let Some(folder) = env::var_os("SCREENSHOT_DIR").map(PathBuf::from) else { return };
         fs::create_dir_all(&folder).unwrap();
-        // What still moves would be caught halfway.
+        fs::write(folder.join(format!("{name}.png")), self.picture().await).unwrap();
+    }
+
+    /// What is on the screen, as PNG.
+    pub(crate) async fn picture(&self) -> Vec<u8> {
+        self.settle().await;
+        let picture = self.devtools("Page.captureScreenshot", json!({ "format": "png" })).await;
+        BASE64_STANDARD.decode(picture["data"].as_str().unwrap_or_default()).unwrap()
+    }
+
+    /// Waits for what still moves and ends: it would be caught halfway.
+    pub(crate) async fn settle(&self) {
         let settled =
             "Promise.all(document.getAnimations().filter((a) => Number.isFinite(a.effect.getComputedTiming().endTime))
-             .map((a) => a.finished)).then(() => true)";
-        self.devtools("Runtime.evaluate", json!({ "expression": settled, "awaitPromise": true })).await;
-        let picture = self.devtools("Page.captureScreenshot", json!({ "format": "png" })).await;
-        let picture = BASE64_STANDARD.decode(picture["data"].as_str().unwrap_or_default()).unwrap();
-        fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+             .map((a) => a.finished.catch(() => {}))).then(() => true)";
+        self.evaluate(settled).await;
+    }
+
+    /// The value of an expression, awaited. The page's security policy, which binds scripts of the page, doesn't bind it.
+    pub(crate) async fn evaluate(&self, expression: &str) -> Value {
+        let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.devtools("Runtime.evaluate", parameters).await;
+        assert!(answer["exceptionDetails"].is_null(), "{}", answer["exceptionDetails"]);
+        answer["result"]["value"].take()
     }
 }
 

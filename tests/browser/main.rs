@@ -10,10 +10,14 @@
 //! | `chrome` | one browser, fresh for each test |
 //! | `relay` | the network between browser and stack, which can be cut |
 //! | `page` | the admin page, as a person uses it |
-//! | `syncing`, `failing`, `history`, `frames`, `access`, `sessions`, `hostile` | the tests |
+//! | `axe` | what looks for barriers in it |
+//! | `syncing`, `failing`, `history`, `frames`, `access`, `sessions`, `hostile`, `accessible` | the tests |
+//! | `screenshots` | the README's pictures |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod access;
+mod accessible;
+mod axe;
 mod chrome;
 mod chromedriver;
 mod failing;
@@ -22,6 +26,7 @@ mod history;
 mod hostile;
 mod page;
 mod relay;
+mod screenshots;
 mod sessions;
 mod site;
 mod syncing;
