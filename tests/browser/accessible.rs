@@ -11,6 +11,9 @@ use crate::{
     site::Site,
 };
 
+/// Of the orders that need attention, one each.
+const FAILURES: &str = "#failures-list [aria-label^='Retry order']";
+
 #[derive(Clone, Copy, Debug)]
 enum Look {
     Phone,
@@ -162,7 +165,7 @@ async fn what_failed_and_what_was_is_accessible() {
         }
         page.click("start-incremental").await;
         page.until_status("Delay", A_RUN).await;
-        page.until("they are listed", A_MOMENT, async || !page.texts("#failures-list code").await.is_empty()).await;
+        page.until("they are listed", A_MOMENT, async || !page.texts(FAILURES).await.is_empty()).await;
         accessible_while(page, "cooling down", async || is_in(page, "Delay").await).await;
         page.until_status("Completed", A_COOLDOWN).await;
         page.until_ready().await;
@@ -171,6 +174,11 @@ async fn what_failed_and_what_was_is_accessible() {
         let sections = async || page.texts("#runs section:not([hidden])").await;
         page.until("the run's record is read", A_MOMENT, async || !sections().await.is_empty()).await;
         accessible(page, "a run's record is open").await;
+        page.press("#failures-list [aria-label^='History of order']").await;
+        let told = async || page.text("order-body").await;
+        page.until("the order's history", A_MOMENT, async || !matches!(told().await.as_str(), "" | "Loading…")).await;
+        accessible(page, "an order's history is open").await;
+        page.click("order-close").await;
         page.relay.cut();
         page.until("it is grey", A_MOMENT, async || page.attribute("board", "data-heard").await == "no").await;
         accessible(page, "out of touch").await;

@@ -10,6 +10,9 @@ use crate::{
     site::Site,
 };
 
+/// Of the orders that need attention, one each.
+const FAILURES: &str = "#failures-list [aria-label^='Retry order']";
+
 /// A state that may end by itself: a picture of its end is taken again.
 async fn picture(page: &Page, name: &str, lasts: impl AsyncFn() -> bool) {
     let begun = Instant::now();
@@ -61,8 +64,7 @@ async fn the_readmes_pictures() {
         page.until_status("Syncing", A_MOMENT).await;
         page.until_status("Completed", A_RUN + A_COOLDOWN).await;
         page.reload().await;
-        page.until("the failures are read", A_MOMENT, async || page.texts("#failures-list code").await.len() == 3)
-            .await;
+        page.until("the failures are read", A_MOMENT, async || page.texts(FAILURES).await.len() == 3).await;
         page.press("#runs > li:first-child summary").await;
         let sections = async || page.texts("#runs section:not([hidden])").await;
         page.until("the run's record is read", A_MOMENT, async || !sections().await.is_empty()).await;
