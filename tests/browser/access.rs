@@ -102,3 +102,22 @@ async fn the_session_of_a_former_stack_keeps_nobody_out() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_page_that_lacks_a_part_is_loaded_again() {
+    let site = Site::running();
+    with_page(&site, "about:blank", async |page| {
+        page.browser.withhold(&["*/picture.js"]).await;
+        page.browser.client().goto(&site.dashboard_url).await.unwrap();
+        let loads = async || page.run("return Number(sessionStorage.getItem('ghl-sync.loads'))").await;
+        page.until("it tries again", A_MOMENT, async || loads().await != 0).await;
+        page.until("it gives up", A_MOMENT, async || page.is_shown("load-failed").await).await;
+
+        page.browser.withhold(&[]).await;
+        page.browser.client().refresh().await.unwrap();
+        page.until_connection("live").await;
+        assert!(!page.is_shown("load-failed").await);
+        assert_eq!(loads().await, 0);
+    })
+    .await;
+}

@@ -161,11 +161,43 @@ impl Browser {
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
+    /// The same with any preferences of the user and no others, `(media feature, value)`.
+    pub(crate) async fn look_with(&self, width: u32, height: u32, preferences: &[(&'static str, &str)]) {
+        self.preferences.lock().await.clear();
+        self.screen((width, height), 2.0, width < 600).await;
+        for (feature, value) in preferences {
+            self.prefer(feature, value).await;
+        }
+    }
+
+    /// Runs before the scripts of every page that is loaded from now on; no policy of the page forbids it.
+    pub(crate) async fn before_pages(&self, script: &str) {
+        self.devtools("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
+    }
+
+    /// Files that aren't given out from now on, by a pattern with `*`.
+    pub(crate) async fn withhold(&self, files: &[&str]) {
+        self.devtools("Network.enable", json!({})).await;
+        self.devtools("Network.setBlockedURLs", json!({ "urls": files })).await;
+    }
+
     /// What the console has shown since the last call: errors of scripts, refusals of the security policy, failed requests.
     pub(crate) async fn console(&self) -> Vec<String> {
+        let entries = self.log().await;
+        let shown = entries.iter().filter(|entry| entry["level"] != "DEBUG");
+        shown.map(|entry| format!("{}: {}", entry["source"], entry["message"])).collect()
+    }
+
+    /// What the page has told the console since the last call, for diagnosis.
+    pub(crate) async fn diagnosis(&self) -> Vec<String> {
+        let entries = self.log().await;
+        let told = entries.iter().filter(|entry| entry["level"] == "DEBUG");
+        told.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    async fn log(&self) -> Vec<Value> {
         let entries = self.command("se/log", json!({ "type": "browser" })).await;
-        let entries = entries.as_array().expect("chromedriver keeps the console").clone();
-        entries.iter().map(|entry| format!("{}: {}", entry["source"], entry["message"])).collect()
+        entries.as_array().expect("chromedriver keeps the console").clone()
     }
 
     /// A picture in `SCREENSHOT_DIR`, if it is set.

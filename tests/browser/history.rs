@@ -72,7 +72,7 @@ async fn every_run_and_all_of_its_details_can_be_read_page_by_page() {
         ] {
             let shown = async || page.texts(&format!("{details} {part} li code")).await;
             assert_eq!(shown().await.len(), all.min(100), "{outcome}");
-            let button = format!("{details} {part} button");
+            let button = format!("{details} {part} button.small");
             let hidden = format!("return document.querySelector(`{button}`).hidden");
             while page.run(&hidden).await == false {
                 let before = shown().await.len();
@@ -98,7 +98,8 @@ async fn a_scheduled_start_that_was_skipped_says_why_and_is_not_the_last_run() {
     let site = Site::running();
     with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
-        let before = page.text("last-run").await;
+        let last_run = async || page.texts("#last-run .summary").await;
+        let before = last_run().await;
         for (kind, reason) in [("incremental", "running"), ("full", "daily_budget"), ("incremental", "cooldown")] {
             let request =
                 format!(r#"{{"location_id": "{}", "kind": "{kind}", "reason": "{reason}"}}"#, site.location_id);
@@ -118,7 +119,7 @@ async fn a_scheduled_start_that_was_skipped_says_why_and_is_not_the_last_run() {
         let next = "The next scheduled sync starts by itself.";
         page.until(next, A_MOMENT, async || details().await[0].contains(next)).await;
         page.screenshots("skipped").await;
-        assert_eq!(page.text("last-run").await, before, "a start that was skipped isn't a run");
+        assert_eq!(last_run().await, before, "a start that was skipped isn't a run");
         page.assert_clean_console().await;
     })
     .await;

@@ -35,7 +35,11 @@ async fn markup_is_shown_and_does_nothing() {
         page.until_ready().await;
         page.click("start-incremental").await;
         page.until_status("Delay", A_RUN).await;
-        page.until_text("failures", MARKUP, A_MOMENT).await;
+        page.until("its failure is listed", A_MOMENT, async || {
+            page.run("for (const group of document.querySelectorAll('#failures-list details')) group.open = true").await;
+            page.text("failures").await.contains(MARKUP)
+        })
+        .await;
         assert!(page.text("account").await.contains(MARKUP), "the address is shown as it is");
 
         // What the newest run noticed and why it failed, in its details.

@@ -11,22 +11,33 @@
 //! | `relay` | the network between browser and stack, which can be cut |
 //! | `page` | the admin page, as a person uses it |
 //! | `axe` | what looks for barriers in it |
-//! | `syncing`, `failing`, `history`, `frames`, `access`, `sessions`, `hostile`, `accessible` | the tests |
+//! | `stage` | the same page with its servers played by the test: states that a stack has seldom, or not at the right moment |
+//! | `words`, `syncing`, `failing`, `history`, `access`, `sessions`, `hostile`, `accessible` | the tests against the whole stack |
+//! | `telling`, `hearing`, `joining`, `attention`, `order`, `looks` | the tests on the stage |
+//! | `modules` | the page's modules without a page, in Node.js |
 //! | `screenshots` | the README's pictures |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod access;
 mod accessible;
+mod attention;
 mod axe;
 mod chrome;
 mod chromedriver;
 mod failing;
-mod frames;
+mod hearing;
 mod history;
 mod hostile;
+mod joining;
+mod looks;
+mod modules;
+mod order;
 mod page;
 mod relay;
 mod screenshots;
 mod sessions;
 mod site;
+mod stage;
 mod syncing;
+mod telling;
+mod words;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fantoccini::{Locator, elements::Element};
+use fantoccini::{Locator, elements::Element, key::Key};
 use serde_json::Value;
 
 use crate::{chrome::Browser, relay::Relay};
@@ -132,6 +132,39 @@ impl Page {
         clicked.unwrap_or_else(|error| panic!("click on {selector}: {error}"));
     }
 
+    /// Whether a script's condition holds.
+    pub(crate) async fn holds(&self, condition: &str) -> bool {
+        self.run(&format!("return Boolean({condition})")).await == true
+    }
+
+    /// A key for whatever has the focus.
+    pub(crate) async fn key(&self, key: Key) {
+        let focused = self.browser.client().active_element().await.unwrap();
+        focused.send_keys(&key.to_string()).await.unwrap();
+    }
+
+    /// The `id` of what has the focus, or else its name for screen readers or its tag.
+    pub(crate) async fn focused(&self) -> String {
+        let script = "const e = document.activeElement; return e.id || e.getAttribute('aria-label') || e.tagName";
+        self.run(script).await.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Goes forward by keyboard until something has the focus; fails after more steps than the page has places.
+    pub(crate) async fn tab_to(&self, name: &str) {
+        for _ in 0..200 {
+            if self.focused().await == name {
+                return;
+            }
+            self.key(Key::Tab).await;
+        }
+        panic!("the keyboard doesn't reach {name}");
+    }
+
+    /// Whether it fits its screen: nothing is to be scrolled sideways to.
+    pub(crate) async fn fits(&self) -> bool {
+        self.holds("document.documentElement.scrollWidth <= document.documentElement.clientWidth").await
+    }
+
     /// Loads the page anew and waits for what it shows of the past.
     pub(crate) async fn reload(&self) {
         self.browser.client().refresh().await.unwrap();
@@ -147,8 +180,8 @@ impl Page {
     /// Pictures of the present moment for the README: a desk in light and dark, a phone.
     pub(crate) async fn screenshots(&self, name: &str) {
         for (look, width, height, scheme) in [
-            ("phone", 375, 812, "light"),
-            ("phone-dark", 375, 812, "dark"),
+            ("phone", 360, 780, "light"),
+            ("phone-dark", 360, 780, "dark"),
             ("dark", 1200, 860, "dark"),
             ("light", 1200, 860, "light"),
         ] {

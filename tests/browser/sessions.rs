@@ -15,10 +15,10 @@ use crate::{
 
 const ENDED: &str = "Your session has ended. Sign in again.";
 
-/// Loads the page anew with another session, as after signing in with it.
+/// Loads the page anew with another session, as after signing in with it. A link wouldn't replace the one that is there.
 async fn enter(page: &Page, access_token: &str, refresh_token: Option<&str>) {
-    let refresh = refresh_token.map(|token| format!("&refresh_token={token}")).unwrap_or_default();
-    page.run(&format!("location.hash = 'access_token={access_token}{refresh}'")).await;
+    let session = json!({ "access": access_token, "refresh": refresh_token, "ends": null });
+    page.run(&format!("sessionStorage.setItem('ghl-sync.session', JSON.stringify({session}))")).await;
     page.browser.client().refresh().await.unwrap();
     page.until_connection("live").await;
 }
@@ -128,7 +128,7 @@ async fn a_browser_whose_clock_is_behind_is_told_of_the_end_by_the_server() {
         .await;
         page.reload().await;
         page.record_text("connection").await;
-        // It asks then, as it does every half minute.
+        // It asks then, as it does whenever it has heard nothing for a while.
         page.until("another session", A_MOMENT, async || {
             page.run("dispatchEvent(new Event('online'))").await;
             let kept = page.run("return JSON.parse(sessionStorage.getItem('ghl-sync.session'))?.access").await;
@@ -140,6 +140,37 @@ async fn a_browser_whose_clock_is_behind_is_told_of_the_end_by_the_server() {
         })
         .await;
         assert!(page.is_shown("board").await && !page.is_shown("sign-in").await);
+        assert_nothing_uncaught(page).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_link_does_not_replace_the_session_that_is_there() {
+    let site = Site::running();
+    with_page(&site, &site.dashboard_url, async |page| {
+        page.until_connection("live").await;
+        let kept = async || page.run("return sessionStorage.getItem('ghl-sync.session')").await;
+        let (before, who) = (kept().await, page.text("who").await);
+        let other = site.token(3600, json!({ "email": "mallory@example.com", "sub": "mallory" }));
+        let fragment = format!("access_token={other}&token_type=bearer");
+
+        // Opened on the page that is there, which isn't loaded anew; then as a page of its own in the same tab.
+        for elsewhere in [None, Some("about:blank")] {
+            for url in elsewhere.into_iter().map(str::to_owned).chain([format!("{}#{fragment}", site.page_url())]) {
+                page.browser.client().goto(&url).await.unwrap();
+            }
+            page.until_text("notice", "You are signed in already", A_MOMENT).await;
+            page.until("the token leaves the address bar", A_MOMENT, async || page.holds("location.hash === ''").await)
+                .await;
+            assert_eq!((kept().await, page.text("who").await), (before.clone(), who.clone()));
+            page.until_connection("live").await;
+        }
+
+        page.click("sign-out").await;
+        assert!(!page.is_shown("board").await);
+        page.run(&format!("location.hash = '{fragment}'")).await;
+        page.until_text("who", "mallory@example.com", A_MOMENT).await;
         assert_nothing_uncaught(page).await;
     })
     .await;

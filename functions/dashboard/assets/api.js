@@ -32,9 +32,10 @@ export class Api {
   }
 
   status = () => this.#call("GET", "api/qrapp/sync-status");
-  runs = (before) => this.#call("GET", `api/qrapp/runs?${query({ limit: 10, before })}`);
-  run = (id, only, after) => this.#call("GET", `api/qrapp/runs/${encodeURIComponent(id)}?${query({ only, limit: 100, after })}`);
-  failures = (after) => this.#call("GET", `api/qrapp/failures?${query({ limit: 100, after })}`);
+  runs = (before) => this.#call("GET", `api/qrapp/runs?${query({ limit: 20, before })}`);
+  run = (id, only, after, limit = 100) => this.#call("GET", `api/qrapp/runs/${encodeURIComponent(id)}?${query({ only, limit, after })}`);
+  failures = (after, limit = 100) => this.#call("GET", `api/qrapp/failures?${query({ limit, after })}`);
+  history = (orderId, before) => this.#call("GET", `api/qrapp/orders/${encodeURIComponent(orderId)}/history?${query({ before })}`);
   start = (mode) => this.#call("POST", `api/ghl/orders/sync?${query({ mode })}`);
   cancel = () => this.#call("POST", "api/ghl/orders/sync/cancel");
   syncOrder = (id) => this.#call("POST", `api/ghl/orders/${encodeURIComponent(id)}`);

@@ -1,20 +1,37 @@
 // The admin page: who is signed in, what runs, what happened. Each part lives in a module of its own:
 //
-//   session.js   who is signed in          progress.js  the run, as a function of its frames
-//   api.js       calls to the admin API    view.js      draws the progress
-//   socket.js    the live connection       lists.js     draws runs and failures, details.js one run
+//   session.js    who is signed in            current.js    draws the current run
+//   api.js        calls to the admin API      ending.js     tells its end
+//   socket.js     the live connection         failures.js   finds what failed, attention.js draws it
+//   progress.js   the run, as a function      lists.js      draws runs, details.js one of them, picture.js all
+//                 of its frames               orders.js     names orders, order.js draws the history of one
+//   eta.js        the time left               view.js       draws all around: session, connection, messages
+//   reasons.js    codes in an admin's words   elements.js   the means of drawing, format.js those of wording
+//
+// start.js loads it.
 
+import { showFailures, showIssues } from "./attention.js";
 import { Api } from "./api.js";
-import { lowerFirst, plural, reason } from "./format.js";
-import { refreshOpenRuns, showFailures, showLastRun, showRuns } from "./lists.js";
-import { NOTHING_YET, applyFrame, isSyncing } from "./progress.js";
+import { showProgress } from "./current.js";
+import { $, block, isBlocked, renewMoments } from "./elements.js";
+import { allowNotification, forgetEnd, offerNotification, showTitle, tellEnd } from "./ending.js";
+import { PER_PAGE, findFailures, findIssues } from "./failures.js";
+import { lowerFirst, plural } from "./format.js";
+import { refreshOpenRuns, showLastRun, showRuns } from "./lists.js";
+import { setUpOrders } from "./orders.js";
+import { showPicture } from "./picture.js";
+import { NOTHING_YET, applyFrame, hasJustEnded, isSyncing } from "./progress.js";
+import { reason } from "./reasons.js";
 import { Session } from "./session.js";
 import { LiveUpdates } from "./socket.js";
-import { $, block, isBlocked, notice, showConnection, showProblems, showProgress, showSession } from "./view.js";
+import { notice, showConnection, showProblems, showSession } from "./view.js";
 
+const DRAW_EVERY_MS = 500;
 const FAILURES_EVERY_MS = 2_000;
+const MOMENTS_EVERY_MS = 20_000;
 const ANSWERED_WITHIN_MS = 5_000;
-const FAILURES_PER_PAGE = 100;
+const UNREACHED_AFTER = 3;
+const RUNS_AT_ONCE = 10; // The picture shows more of them.
 const MOST_RETRIED = 10_000; // The API takes no more in one call.
 
 const config = await fetch(new URL("assets/config.json", document.baseURI)).then((answer) => answer.json());
@@ -24,25 +41,32 @@ const live = new LiveUpdates({
   url: config.websocketUrl,
   ticket: async () => ({ ...(await api.ticket()), ends: session.ends }),
   onFrame: take,
-  onState: (state) => {
-    showConnection(state);
-    // Progress goes on without the socket; it only comes less often.
-    if (state === "waiting") refreshStatus();
-  },
+  onState: (state) => connectionIs(state),
 });
 
 let progress = NOTHING_YET;
+let problems = [];
+let unreached = 0; // How often the live connection couldn't be made, one after the other.
+let stoppedAt = null; // While nothing is heard, no clock goes on: what it would say isn't known.
 let starting = false;
 let cancelling = null; // The run that was asked to stop, until a frame says that it has.
 let runs = { list: [], next: null };
+let runsWanted = RUNS_AT_ONCE;
 let failures = { list: [], more: false };
-let failuresShown = FAILURES_PER_PAGE;
+let issues = { list: [], more: false };
+let failuresWanted = PER_PAGE;
 let failuresDue = null;
+
+setUpOrders(config, api.history);
 
 // --- the session
 
 function enter() {
   showSession(session, config);
+  if (session.linkIgnored) {
+    const who = session.claims.email ? ` as ${session.claims.email}` : "";
+    notice(`You are signed in already${who}, so the session in the link wasn't used. To use it, sign out and open the link again.`);
+  }
   if (!session.signedIn) return;
   live.start();
   refreshStatus();
@@ -55,8 +79,12 @@ function endSession(message) {
   progress = NOTHING_YET;
   starting = false;
   cancelling = null;
-  [runs, failures] = [{ list: [], next: null }, { list: [], more: false }];
-  failuresShown = FAILURES_PER_PAGE;
+  runs = { list: [], next: null };
+  failures = issues = { list: [], more: false };
+  [failuresWanted, runsWanted] = [PER_PAGE, RUNS_AT_ONCE];
+  problems = [];
+  forgetEnd();
+  showTitle(progress, starting);
   showProblems([]);
   showSession(session, config);
   notice(message);
@@ -77,20 +105,54 @@ $("sign-out").addEventListener("click", () => {
   endSession(null);
 });
 
+// A link that is opened in this tab changes nothing but the fragment.
+addEventListener("hashchange", () => {
+  if (session.adoptFragment()) enter();
+});
+
 // --- what the server tells
 
 function take(frame) {
+  debug(frame);
+  stoppedAt &&= Date.now();
   // Whoever asks for the status is told of problems, also when nothing else is new.
-  if (frame.event === undefined || frame.event === "sync_status") showProblems(frame.data?.problems ?? []);
+  if (frame.event === undefined || frame.event === "sync_status") problems = frame.data?.problems ?? [];
+  drawProblems();
   const before = progress;
   progress = applyFrame(progress, frame, Date.now());
   if (progress === before) return;
   if (isSyncing(progress) || progress.runId !== before.runId) starting = false;
   if (!isSyncing(progress) || progress.runId !== cancelling) cancelling = null;
+  if (hasJustEnded(before, progress)) tellEnd(progress);
+  else if (isSyncing(progress) && progress.runId !== before.runId) forgetEnd();
   draw();
   if (progress.status !== before.status && !isSyncing(progress)) refreshLists();
   else if (progress.runId !== before.runId) refreshRuns();
   else if (progress.failedOrders !== before.failedOrders) refreshFailuresSoon();
+}
+
+const NAMES = {
+  sync_status: "Sync status:",
+  sync_progress: "Sync progress:",
+  sync_ticket_progress: "Sync ticket progress:",
+  sync_complete: "Sync complete:",
+};
+
+/** What comes can be read in the console, for diagnosis. It is about counts: nobody's data is in it. */
+function debug({ event = "sync_status", seq, data }) {
+  console.debug(NAMES[event] ?? event, seq ?? "", data);
+}
+
+function connectionIs(state) {
+  showConnection(state, live.heardAt);
+  stoppedAt = state === "live" ? null : (stoppedAt ?? Date.now());
+  if (state === "live") unreached = 0;
+  // Progress goes on without the socket; it only comes less often.
+  if (state === "waiting") {
+    unreached += 1;
+    refreshStatus();
+  }
+  drawProblems();
 }
 
 async function refreshStatus() {
@@ -113,51 +175,33 @@ async function refreshRuns() {
 }
 
 async function showOlderRuns() {
+  runsWanted += RUNS_AT_ONCE;
   const before = runs.next;
-  const page = await api.runs(before);
-  // Somebody else may have read the list anew meanwhile.
-  if (runs.next !== before) return;
-  runs = { list: [...runs.list, ...page.runs], next: page.next };
+  if (before && runs.list.length < runsWanted) {
+    const page = await api.runs(before);
+    // Somebody else may have read the list anew meanwhile.
+    if (runs.next === before) runs = { list: [...runs.list, ...page.runs], next: page.next };
+  }
   drawRuns();
 }
 
 async function refreshFailures() {
   await quietly(async () => {
-    failures = await findFailures(failuresShown);
+    const runId = newestRunId();
+    // What is noticed in a run is read when it is over.
+    const noticed = isSyncing(progress) ? issues : findIssues(api, runId);
+    [failures, issues] = await Promise.all([lookForFailures(failuresWanted), noticed]);
     drawFailures();
   });
 }
 
 /** The run whose failures are still of interest: a start that was skipped has none. */
 const newestRun = () => runs.list.find((run) => run.status !== "Skipped");
-const newestRunId = () => progress.runId ?? newestRun()?.runId;
+const newestRunId = () => progress.runId ?? newestRun()?.runId ?? null;
 
-/** Failures of the newest run that weren't synced since, and those outside any run: an order's latest word, once. */
-async function findFailures(wanted) {
-  const runId = newestRunId();
+function lookForFailures(wanted) {
   const failed = Math.max(progress.failedOrders, newestRun()?.failedOrders ?? 0);
-  const [ofRun, outside] = await Promise.all([
-    runId && failed > 0 ? atLeast(wanted, (after) => api.run(runId, "failures", after)) : { list: [], more: false },
-    atLeast(wanted, api.failures),
-  ]);
-  const byOrder = new Map();
-  for (const failure of [...outside.list, ...ofRun.list]) {
-    const other = byOrder.get(failure.orderId);
-    if (!other || other.lastTryAt <= failure.lastTryAt) byOrder.set(failure.orderId, failure);
-  }
-  return { list: [...byOrder.values()], more: ofRun.more || outside.more };
-}
-
-/** Reads page by page until so many orders are found that still fail. */
-async function atLeast(wanted, load) {
-  const list = [];
-  let next;
-  do {
-    const page = await load(next);
-    list.push(...page.failures.filter((failure) => !failure.resolvedAt));
-    next = page.next;
-  } while (next && list.length < wanted);
-  return { list, more: Boolean(next) };
+  return findFailures(api, failed > 0 ? newestRunId() : null, wanted, isSyncing(progress));
 }
 
 function refreshFailuresSoon() {
@@ -176,7 +220,7 @@ async function begin(ask) {
   starting = true;
   draw();
   try {
-    await ask();
+    console.debug("Sync triggered:", await ask());
     setTimeout(() => starting && refreshStatus().then(() => ((starting = false), draw())), ANSWERED_WITHIN_MS);
   } catch (error) {
     starting = false;
@@ -193,27 +237,31 @@ async function retry({ orderId }, button) {
     const answer = await api.syncOrder(orderId);
     notice(retried(orderId, answer), "good");
     await refreshFailures();
+    // Its row may be gone, and with it a person's place.
+    if (document.activeElement === document.body) $("failures-title").focus();
     refreshOpenRuns();
   });
 }
 
 function retried(orderId, { result, message, ...skip }) {
   if (!result) return `Order ${orderId}: ${message}.`;
-  return result === "skipped" ? `Order ${orderId} was skipped: ${lowerFirst(reason({ code: skip.reason }))}` : `Order ${orderId} is in step.`;
+  if (result !== "skipped") return `Order ${orderId} is in step.`;
+  return `Order ${orderId} was skipped: ${lowerFirst(reason({ code: skip.reason }))}`;
 }
 
 /** A run over every order that still fails, also those not shown yet. */
 async function retryAll() {
   await busy($("retry-all"), async () => {
-    const { list, more } = await findFailures(MOST_RETRIED);
+    const { list, more } = await lookForFailures(MOST_RETRIED);
     const ids = list.slice(0, MOST_RETRIED).map((failure) => failure.orderId);
     const runId = newestRunId();
     if (ids.length === 0) return refreshFailures();
     if (!runId) return retryOneByOne(list);
     await begin(async () => {
-      await api.retry(runId, ids);
+      const answer = await api.retry(runId, ids);
       const others = more || ids.length < list.length ? " The others can follow when it is done." : "";
       notice(`Trying ${plural(ids.length, "order")} again.${others}`, "good");
+      return answer;
     });
   });
 }
@@ -253,10 +301,14 @@ $("cancel-yes").addEventListener("click", () => {
   $("cancel-dialog").close();
   cancel();
 });
+$("notify").addEventListener("click", async () => {
+  notice(await allowNotification(), "good");
+  draw();
+});
 $("older").addEventListener("click", () => busy($("older"), showOlderRuns));
 $("more-failures").addEventListener("click", () =>
   busy($("more-failures"), () => {
-    failuresShown += FAILURES_PER_PAGE;
+    failuresWanted += PER_PAGE;
     return refreshFailures();
   }),
 );
@@ -289,16 +341,36 @@ async function quietly(action) {
 
 const mayNot = () => (session.isMember ? "This needs an admin account." : null);
 
-const draw = () => showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: Date.now() });
+function draw() {
+  showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: stoppedAt ?? Date.now() });
+  showTitle(progress, starting);
+  offerNotification(progress);
+}
+
+const UNREACHED = {
+  code: "live_updates_unavailable",
+  message: "Live updates don't come through to this browser.",
+  action: "Progress is read now and then instead. If it stays, check the network's proxy and the WebSocket API.",
+};
+
+function drawProblems() {
+  const isOurs = unreached >= UNREACHED_AFTER && !problems.some(({ code }) => code === UNREACHED.code);
+  showProblems(isOurs ? [...problems, UNREACHED] : problems);
+}
 
 function drawRuns() {
   showLastRun(runs.list);
-  showRuns(runs.list, api.run);
-  $("older").hidden = !runs.next;
+  showRuns(runs.list.slice(0, runsWanted), api.run);
+  showPicture(runs.list);
+  $("older").hidden = !runs.next && runs.list.length <= runsWanted;
 }
 
-const drawFailures = () => showFailures(failures.list, { more: failures.more, retry, mayNot: mayNot() });
+function drawFailures() {
+  showFailures(failures.list, { more: failures.more, retry, mayNot: mayNot() });
+  showIssues(issues.list, issues.more);
+}
 
-// The countdown and the elapsed time move by themselves.
-setInterval(() => session.signedIn && progress !== NOTHING_YET && draw(), 500);
+// Countdowns, the time left and the elapsed time move by themselves.
+setInterval(() => session.signedIn && progress !== NOTHING_YET && draw(), DRAW_EVERY_MS);
+setInterval(renewMoments, MOMENTS_EVERY_MS);
 enter();

@@ -1,7 +1,9 @@
 // Draws one run's details, each list page by page: what failed, what was synced since, skipped, noticed, brought in step.
 
-import { cause, count, moment, plural, reason } from "./format.js";
-import { block, element, figures, isBlocked, quiet } from "./view.js";
+import { block, element, figures, isBlocked, moment, quiet } from "./elements.js";
+import { cause, count, plural } from "./format.js";
+import { copyButton, historyButton, orderName } from "./orders.js";
+import { isFailure, reason } from "./reasons.js";
 
 /** Fills `body`. `load(list, after)` fetches a page of one of the run's lists; without `after`, the first. */
 export async function showRunDetails(body, run, load) {
@@ -11,7 +13,7 @@ export async function showRunDetails(body, run, load) {
   }
   // Each list is read by itself: three failures aren't to be looked for behind ten thousand new tickets.
   const failures = [
-    rows("Failed", (page) => page.failures.filter((failure) => !failure.resolvedAt), orderRow),
+    rows("Failed", (page) => page.failures.filter((failure) => isFailure(failure) && !failure.resolvedAt), orderRow),
     rows("Synced since", (page) => page.failures.filter((failure) => failure.resolvedAt), resolvedRow),
   ];
   const parts = await Promise.all([
@@ -71,11 +73,16 @@ function rows(title, itemsOf, row) {
 }
 
 function orderRow(item) {
-  return element("li", {}, item.orderId ? element("code", {}, item.orderId) : null, " ", item.message ?? reason(item));
+  return element("li", {}, ...named(item.orderId), " ", item.message ?? reason(item));
 }
 
 function resolvedRow(failure) {
-  return element("li", {}, element("code", {}, failure.orderId), ` at ${moment(failure.resolvedAt)}. In the run it failed: ${reason(failure)}`);
+  return element("li", {}, ...named(failure.orderId), " ", moment(failure.resolvedAt), `. In the run it failed: ${reason(failure)}`);
+}
+
+/** An order with what can be done with it; an issue of the whole run has none. */
+function named(orderId) {
+  return orderId ? [orderName(orderId), " ", element("span", { className: "tools" }, historyButton(orderId), copyButton(orderId))] : [];
 }
 
 /** Orders whose tickets disagreed before the run, folded: new ones are among them, so after a first sync it is every order. */
@@ -83,7 +90,7 @@ async function driftDetails(load) {
   const summary = element("summary");
   const list = element("ul");
   const details = element("details", { className: "drift", hidden: true }, summary);
-  const row = (order) => element("li", {}, element("code", {}, order.orderId), " ", ticketChanges(order));
+  const row = (order) => element("li", {}, ...named(order.orderId), " ", ticketChanges(order));
   const add = ({ drift }) => {
     details.hidden = drift.orders === 0;
     summary.textContent = `Tickets of ${plural(drift.orders, "order")} were brought in step: ${ticketChanges(drift)}`;

@@ -3,8 +3,9 @@
 const LANGUAGE = "en";
 const number = new Intl.NumberFormat(LANGUAGE);
 const decimal = new Intl.NumberFormat(LANGUAGE, { maximumFractionDigits: 1 });
-const clock = new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", hourCycle: "h23" });
-const date = new Intl.DateTimeFormat(LANGUAGE, { day: "numeric", month: "short" });
+const clock = new Intl.DateTimeFormat(LANGUAGE, { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23" });
+const instant = new Intl.DateTimeFormat(LANGUAGE, { dateStyle: "long", timeStyle: "long", hourCycle: "h23" });
+const relative = new Intl.RelativeTimeFormat(LANGUAGE, { numeric: "auto" });
 
 export const NOTHING = "–";
 
@@ -28,13 +29,27 @@ export function secondsBetween(start, end) {
   return (Date.parse(end) - Date.parse(start)) / 1000;
 }
 
-/** `20:41` today, `21 Nov, 20:41` on other days. */
-export function moment(time, now = new Date()) {
-  const at = new Date(time ?? NaN);
-  if (Number.isNaN(at.getTime())) return NOTHING;
-  const today = at.toDateString() === now.toDateString();
-  return today ? clock.format(at) : `${date.format(at)}, ${clock.format(at)}`;
+const UNITS = [["year", 365 * 86_400], ["month", 30 * 86_400], ["day", 86_400], ["hour", 3_600], ["minute", 60]];
+
+/** `just now`, `3 minutes ago`, `yesterday`; a time ahead is that of a clock which is wrong, and counts as now. */
+export function ago(time, now) {
+  const passed = (now - Date.parse(time)) / 1000;
+  if (Number.isNaN(passed)) return NOTHING;
+  const [unit, length] = UNITS.find(([, length]) => passed >= length) ?? [];
+  return unit ? relative.format(-Math.floor(passed / length), unit) : "just now";
 }
+
+/** `November 21, 2026 at 20:41:07 GMT+1`. */
+export function exactly(time) {
+  const at = new Date(time ?? NaN);
+  return Number.isNaN(at.getTime()) ? NOTHING : instant.format(at);
+}
+
+/** `20:41:07`. */
+export const clockTime = (milliseconds) => clock.format(milliseconds);
+
+/** `12.50 USD`: the currency as it was sent, since it may be none. */
+export const money = (amount, currency) => [amount, currency].filter((part) => part !== null && part !== undefined && part !== "").join(" ") || NOTHING;
 
 const KINDS = { full: "Full sync", incremental: "Changes", valid_list: "Valid order list", retry: "Retry" };
 export const kind = (value) => KINDS[value] ?? "Sync";
@@ -73,10 +88,13 @@ export function skipInWords(run) {
 /** What went wrong, as the server words it; `error` is a text or `{code, message}`. */
 export const cause = (error) => (typeof error === "string" ? error : (error?.message ?? ""));
 
-const CAUSES = {
-  not_attempted: "Not attempted: the run stopped before it was this order's turn.",
-  order_not_found: "GoHighLevel doesn't know this order.",
-  no_valid_product: "Has no product of ours.",
-  other_location: "Belongs to another location.",
-};
-export const reason = (item) => item.reason || CAUSES[item.code] || item.message || item.code || "No reason was given.";
+/** `0 of 98 orders were synced; 2 failed; 98 weren't attempted.`: a run that broke off. */
+export function brokenOff({ syncedOrders, failedOrders, totalOrders, notAttemptedOrders: left }) {
+  if (totalOrders === 0) return "No order was synced.";
+  const parts = [
+    `${count(syncedOrders)} of ${plural(totalOrders, "order")} ${totalOrders === 1 ? "was" : "were"} synced`,
+    failedOrders > 0 && `${count(failedOrders)} failed`,
+    left > 0 && `${count(left)} ${left === 1 ? "wasn't" : "weren't"} attempted`,
+  ];
+  return `${parts.filter(Boolean).join("; ")}.`;
+}

@@ -1,8 +1,9 @@
-// Draws what has been: the last run, the recent runs with their details, and what failed.
+// Draws what has been: the last run, and the recent runs with their details.
 
 import { showRunDetails } from "./details.js";
-import { cause, count, duration, kind, moment, plural, reason, secondsBetween, skipInWords, state as stateInWords } from "./format.js";
-import { $, block, element, figures, quiet, renew } from "./view.js";
+import { $, dotted, element, figures, moment, quiet, renew } from "./elements.js";
+import { brokenOff, cause, count, duration, kind, plural, secondsBetween, skipInWords, state as stateInWords } from "./format.js";
+import { doneOrders, isBrokenOff } from "./progress.js";
 
 const isOver = (run) => run.status !== "Syncing";
 
@@ -12,29 +13,33 @@ function took(run) {
   return run.status !== "Skipped" && run.startTime && run.endTime ? duration(secondsBetween(run.startTime, run.endTime)) : null;
 }
 
-/** The newest run that is over, and whether it left orders to be synced; a start that was skipped is none. */
+const NO_RUN = "No run yet. Press Start Manual Sync: it fetches every order and makes its tickets.";
+
+/** The newest run that is over; a start that was skipped is none. */
 export function showLastRun(runs) {
   const run = runs.find((run) => isOver(run) && run.status !== "Skipped");
-  $("sync-rest").hidden = !(run?.notAttemptedOrders > 0);
-  $("sync-rest").dataset.run = run?.runId ?? "";
-  $("last-run").replaceChildren(...(run ? lastRun(run) : [quiet("No run yet.")]));
+  $("last-run").replaceChildren(...(run ? lastRun(run) : [quiet(NO_RUN)]));
 }
 
 function lastRun(run) {
-  const when = [moment(run.startTime), took(run) && `took ${took(run)}`, by(run)].filter(Boolean).join(" · ");
+  const length = took(run);
+  const rows = [
+    ["Failed", count(run.failedOrders), run.failedOrders > 0],
+    ["Orders in step", count(run.syncedOrders)],
+    run.notAttemptedOrders > 0 && ["Not attempted", count(run.notAttemptedOrders)],
+    ["Skipped", count(run.skippedOrders)],
+    ["Valid tickets", count(run.totalTickets)],
+    ["Tickets added", count((run.ticketsAdded ?? 0) + (run.ticketsReinstated ?? 0))],
+    ["Tickets cancelled", count(run.ticketsCancelled)],
+  ];
+  // Failures first; where there are none, what was done.
+  if (run.failedOrders === 0) rows.splice(0, 2, rows[1], rows[0]);
   return [
     element("p", { className: "row" }, element("b", {}, kind(run.kind)), pill(run.status)),
-    quiet(when),
+    quiet(...dotted(moment(run.startTime, { focusable: true }), length && `took ${length}`, by(run))),
     run.error ? element("p", { className: "problem" }, cause(run.error)) : null,
-    figures([
-      ["Orders in step", count(run.syncedOrders)],
-      ["Failed", count(run.failedOrders), run.failedOrders > 0],
-      ...(run.notAttemptedOrders > 0 ? [["Not attempted", count(run.notAttemptedOrders)]] : []),
-      ["Skipped", count(run.skippedOrders)],
-      ["Tickets", count(run.totalTickets)],
-      ["Tickets added", count((run.ticketsAdded ?? 0) + (run.ticketsReinstated ?? 0))],
-      ["Tickets cancelled", count(run.ticketsCancelled)],
-    ]),
+    isBrokenOff(run) ? quiet(brokenOff(run)) : null,
+    figures(rows.filter(Boolean)),
   ].filter(Boolean);
 }
 
@@ -49,7 +54,7 @@ export function showRuns(runs, load) {
   const over = runs.filter(isOver);
   const open = new Set([...$("runs").querySelectorAll("details[data-run][open]")].map((details) => details.dataset.run));
   renew($("runs"), over, (run) => runRow(run, open.has(run.runId), load));
-  if (over.length === 0) $("runs").append(element("li", {}, quiet("No run yet.")));
+  if (over.length === 0) $("runs").append(element("li", {}, quiet(NO_RUN)));
 }
 
 /** Reads the open details anew. */
@@ -64,7 +69,7 @@ function runRow(run, open, load) {
     element("span", { className: "kind" }, kind(run.kind)),
     pill(run.status),
     element("span", { className: "quiet" }, ...(run.status === "Skipped" ? [skipInWords(run)] : orders(run))),
-    element("span", { className: "quiet when" }, [moment(run.startTime), took(run)].filter(Boolean).join(" · ")),
+    element("span", { className: "quiet when" }, ...dotted(moment(run.startTime), took(run))),
   );
   const body = element("div", { className: "details" }, quiet("Loading…"));
   const details = element("details", { open, "data-run": run.runId }, summary, body);
@@ -76,43 +81,11 @@ function runRow(run, open, load) {
 }
 
 function orders(run) {
-  const done = run.syncedOrders + run.failedOrders;
+  if (run.totalOrders === 0 && run.error) return [cause(run.error)];
+  const done = doneOrders(run);
+  const all = plural(run.totalOrders, "order");
   return [
-    `${done === run.totalOrders ? "" : `${count(done)} of `}${plural(run.totalOrders, "order")}`,
+    isBrokenOff(run) ? `${count(run.syncedOrders)} of ${all}` : done === run.totalOrders ? all : `${count(done)} of ${all}`,
     run.failedOrders > 0 ? element("span", { className: "bad" }, ` · ${count(run.failedOrders)} failed`) : null,
   ];
-}
-
-/**
- * `failures`: each with `orderId`; `more`: there are others yet to be loaded. `retry(failure, button)` tries one again;
- * `mayNot`: why this user can't.
- */
-export function showFailures(failures, { more, retry, mayNot }) {
-  const shown = `${count(failures.length)}${more ? "+" : ""}`;
-  $("failures-badge").hidden = failures.length === 0;
-  $("failures-badge").textContent = shown;
-  $("retry-all").hidden = failures.length < 2;
-  $("retry-all").textContent = more ? "Retry all" : `Retry all ${shown}`;
-  $("more-failures").hidden = !more;
-  $("no-failures").hidden = failures.length > 0;
-  Object.assign($("no-failures"), { textContent: "Nothing failed.", className: "fine" });
-  renew($("failures-list"), failures, (failure) => failureRow(failure, retry, mayNot));
-}
-
-function failureRow(failure, retry, mayNot) {
-  const facts = [
-    failure.attempts > 0 && plural(failure.attempts, "attempt"),
-    failure.lastTryAt && `last ${moment(failure.lastTryAt)}`,
-    failure.cause && `from ${failure.cause === "webhook" ? "a webhook" : failure.cause}`,
-    failure.class === "transient" && "may pass by itself",
-  ];
-  const button = element("button", { type: "button", className: "small", "aria-label": `Retry order ${failure.orderId}` }, "Retry");
-  block(button, mayNot);
-  button.addEventListener("click", () => retry(failure, button));
-  return element(
-    "li",
-    { "data-testid": "failure" },
-    element("div", {}, element("code", {}, failure.orderId), element("p", {}, reason(failure)), quiet(facts.filter(Boolean).join(" · "))),
-    button,
-  );
 }

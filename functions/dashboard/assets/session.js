@@ -1,4 +1,7 @@
 // Who is signed in. The tokens live in sessionStorage: gone with the tab, and never in a URL.
+//
+// A link may carry a session. It never replaces one that is there: whoever sends it could have somebody work in an account
+// that isn't theirs, without their noticing.
 
 const KEY = "ghl-sync.session";
 const REFRESH_BEFORE_MS = 60_000;
@@ -10,19 +13,32 @@ export class Session {
   #config;
   #tokens;
   #refreshing = null;
+  #linkIgnored = false;
 
   constructor(config) {
     this.#config = config;
-    this.#tokens = this.#adoptFragment() ?? JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+    this.#tokens = JSON.parse(sessionStorage.getItem(KEY) ?? "null");
+    this.adoptFragment();
   }
 
-  /** Supabase and the local stack hand over a session in the fragment, which no server sees; it leaves the address bar at once. */
-  #adoptFragment() {
+  /**
+   * Supabase and the local stack hand over a session in the fragment, which no server sees; it leaves the address bar at once.
+   * True if there was one.
+   */
+  adoptFragment() {
     const given = new URLSearchParams(location.hash.slice(1));
     const access = given.get("access_token");
-    if (!access) return null;
+    if (!access) return false;
     history.replaceState(null, "", location.pathname + location.search);
-    return this.#keep({ access_token: access, refresh_token: given.get("refresh_token") });
+    const isThere = this.signedIn && (!this.hasEnded || this.#canRefresh);
+    this.#linkIgnored = isThere && access !== this.#tokens.access;
+    if (!isThere) this.#keep({ access_token: access, refresh_token: given.get("refresh_token") });
+    return true;
+  }
+
+  /** Whether a link has brought another session, which was left out. */
+  get linkIgnored() {
+    return this.#linkIgnored;
   }
 
   #keep({ access_token, refresh_token, expires_in }) {
@@ -129,6 +145,7 @@ export class Session {
 
   forget() {
     this.#tokens = null;
+    this.#linkIgnored = false;
     sessionStorage.removeItem(KEY);
   }
 

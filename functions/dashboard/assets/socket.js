@@ -1,9 +1,15 @@
 // The live connection: opened with a fresh ticket each time, watched, and opened again when it drops.
 
-// So often, since only an answer tells that the session has ended: no more frames looks like nothing to tell. It also keeps
-// API Gateway from closing after 10 idle minutes.
-const PING_EVERY_MS = 30_000;
-const ANSWER_WITHIN_MS = 10_000;
+// Asked after so long without a word: only an answer tells that the session has ended, since no more frames looks like nothing to
+// tell. It also keeps API Gateway from closing after 10 idle minutes.
+const ASK_AFTER_MS = 10_000;
+// Live is what was heard of within this time.
+const SILENT_AFTER_MS = 15_000;
+const GIVE_UP_AFTER_MS = 25_000;
+const OPEN_WITHIN_MS = 10_000;
+const ANSWER_AT_ONCE_MS = 5_000;
+// The snapshot also brings what no frame tells.
+const SNAPSHOT_EVERY_MS = 60_000;
 const STEADY_AFTER_MS = 10_000;
 const BACK_OFF = { first: 500, most: 30_000 };
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -14,18 +20,24 @@ export class LiveUpdates {
   #state = "stopped";
   #attempt = 0;
   #heard = false; // A good frame, since the last time that a session's end made it connect anew.
+  #heardAt = null;
   #timers = {};
   #generation = 0;
 
   /**
    * `url`: where to connect. `ticket()`: resolves to `{ticket, ends}`, a fresh ticket and when its session ends, in milliseconds.
    * `onFrame(frame)`: something was received.
-   * `onState(state)`: `connecting`, `live`, `waiting` (to reconnect) or `stopped`.
+   * `onState(state)`: `connecting`, `live`, `silent` (connected, and no answer), `waiting` (to reconnect) or `stopped`.
    */
   constructor(options) {
     this.#options = options;
     addEventListener("online", () => this.#wake());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#wake());
+  }
+
+  /** When the last word came, in milliseconds; `null`: none yet. */
+  get heardAt() {
+    return this.#heardAt;
   }
 
   start() {
@@ -40,8 +52,11 @@ export class LiveUpdates {
 
   /** After sleep or a lost network a socket can look open and be dead: ask it; and don't sit out a back-off. */
   #wake() {
-    if (this.#state === "waiting") this.#connect();
-    if (this.#state === "live") this.#ask("ping");
+    if (this.#state === "waiting") return this.#connect();
+    if (this.#state !== "live" && this.#state !== "silent") return;
+    if (Date.now() - this.#heardAt >= SILENT_AFTER_MS) this.#enter("silent");
+    this.#ask("ping");
+    this.#after("silent", ANSWER_AT_ONCE_MS, () => this.#enter("silent"));
   }
 
   async #connect() {
@@ -61,27 +76,35 @@ export class LiveUpdates {
     const url = new URL(this.#options.url);
     url.searchParams.set("ticket", ticket);
     const socket = (this.#socket = new WebSocket(url));
-    this.#after("answer", ANSWER_WITHIN_MS, () => this.#retry());
+    this.#after("giveUp", OPEN_WITHIN_MS, () => this.#retry());
     socket.onopen = () => {
-      this.#enter("live");
+      // An open connection isn't live yet: the answer to this is the first thing that is heard.
       this.#ask("status");
-      this.#after("steady", STEADY_AFTER_MS, () => (this.#attempt = 0));
-      // Every second time for the snapshot: it also brings what no frame tells.
-      let asked = 0;
-      this.#timers.ping = setInterval(() => this.#ask(++asked % 2 ? "ping" : "status"), PING_EVERY_MS);
+      this.#after("giveUp", OPEN_WITHIN_MS, () => this.#retry());
+      this.#timers.snapshot = setInterval(() => this.#ask("status"), SNAPSHOT_EVERY_MS);
       // The session may have a new token by now; what counts for this connection is the one it was opened with.
       const left = ends - Date.now();
       if (left > 0) this.#after("end", Math.min(left, LONGEST_TIMER_MS), () => this.#renew());
     };
     socket.onmessage = ({ data }) => {
-      clearTimeout(this.#timers.answer);
       const frame = parse(data);
       if (frame?.event === "error" && frame.data?.code === "session_ended") return this.#renew();
+      this.#hear();
       if (!frame?.event) return;
       this.#heard ||= frame.event !== "error";
       if (frame.event !== "pong") this.#options.onFrame(frame);
     };
     socket.onclose = () => this.#retry();
+  }
+
+  /** Something came: it is live, until nothing more comes. */
+  #hear() {
+    this.#heardAt = Date.now();
+    if (this.#state === "connecting") this.#after("steady", STEADY_AFTER_MS, () => (this.#attempt = 0));
+    this.#enter("live");
+    this.#after("ask", ASK_AFTER_MS, () => this.#ask("ping"));
+    this.#after("silent", SILENT_AFTER_MS, () => this.#enter("silent"));
+    this.#after("giveUp", GIVE_UP_AFTER_MS, () => this.#retry());
   }
 
   /** The session ended: with a fresh ticket at once, or by the back-off if the one before was of no use either. */
@@ -92,9 +115,7 @@ export class LiveUpdates {
   }
 
   #ask(action) {
-    if (this.#socket?.readyState !== WebSocket.OPEN) return;
-    this.#socket.send(JSON.stringify({ action }));
-    this.#after("answer", ANSWER_WITHIN_MS, () => this.#retry());
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify({ action }));
   }
 
   #retry(afterSeconds) {

@@ -1,0 +1,121 @@
+//! What needs attention: by its reason, with what to do, and usable if there is a lot of it.
+
+use serde_json::json;
+
+use crate::{
+    page::{A_MOMENT, Page},
+    stage::{completed, failures, on_stage, runs},
+};
+
+const GROUP: &str = "#failures-list > li[data-code='order_not_found']";
+
+async fn rows(page: &Page) -> usize {
+    page.texts("#failures-list code").await.len()
+}
+
+#[tokio::test]
+async fn a_thousand_failures_are_a_few_groups_that_open() {
+    let staged =
+        json!({ "status": completed(json!({ "failedOrders": 1300 })), "failures": failures(1300), "runs": runs(3) });
+    on_stage(staged, async |page| {
+        let groups = async || page.texts("#failures-list > li summary").await;
+        page.until("they are grouped", A_MOMENT, async || groups().await.len() == 3).await;
+        let found = groups().await;
+        assert!(found[0].starts_with("GoHighLevel couldn't be reached334"), "{found:?}");
+        assert!(
+            found[1].starts_with("GoHighLevel doesn't know these orders333Check whether they were deleted there."),
+            "{found:?}"
+        );
+        assert!(
+            found[2].starts_with("Other reasons333") && found[2].contains("Retry once"),
+            "unknown codes come last: {found:?}"
+        );
+        assert_eq!(page.text("failures-badge").await, "1,000+");
+        assert_eq!(rows(page).await, 0, "what isn't open costs nothing");
+        page.screenshots("many-failures").await;
+
+        page.press(&format!("{GROUP} summary")).await;
+        page.until("its first rows are made", A_MOMENT, async || rows(page).await == 25).await;
+        assert!(
+            page.texts(&format!("{GROUP} details > p")).await.contains(&"Why order_not_found".to_owned()),
+            "said once"
+        );
+        page.press(&format!("{GROUP} details > button")).await;
+        page.until("more of them", A_MOMENT, async || rows(page).await == 50).await;
+
+        page.click("more-failures").await;
+        page.until_text("failures-badge", "1,300", A_MOMENT).await;
+        assert!(!page.is_shown("more-failures").await);
+        assert_eq!(rows(page).await, 50, "what was open stays as it was");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_is_opened_in_ghl_copied_and_retried_from_its_row() {
+    let staged = json!({
+        "status": completed(json!({ "failedOrders": 2 })), "failures": failures(2),
+        "config": { "ghlOrderUrl": "https://app.example.com/location/{locationId}/orders/{orderId}", "locationId": "location1" },
+        "answers": { "POST ghl/orders/Order0000": [200, { "result": "written", "orderId": "Order0000" }] },
+    });
+    on_stage(staged, async |page| {
+        page.until("a few are open at once", A_MOMENT, async || rows(page).await == 2).await;
+        let link = page
+            .run("const { href, rel, target } = document.querySelector('#failures-list a'); return [href, rel, target]")
+            .await;
+        assert_eq!(
+            link,
+            json!(["https://app.example.com/location/location1/orders/Order0000", "noreferrer", "_blank"])
+        );
+
+        page.run("navigator.clipboard.writeText = async (text) => { window.copied = text }").await;
+        page.press("[aria-label='Copy id of order Order0000']").await;
+        page.until("it is copied", A_MOMENT, async || page.holds("window.copied === 'Order0000'").await).await;
+        page.until_text("announcer", "Copied Order0000", A_MOMENT).await;
+
+        page.run("staged.failures = staged.failures.slice(1)").await;
+        page.press("[aria-label='Retry order Order0000']").await;
+        page.until_text("notice", "Order Order0000 is in step.", A_MOMENT).await;
+        page.until("its row is gone", A_MOMENT, async || rows(page).await == 1).await;
+        assert_eq!(page.focused().await, "failures-title", "the place on the keyboard isn't lost");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn without_an_address_there_is_no_link() {
+    for address in [json!(null), json!("javascript:alert(1)//{orderId}"), json!("http://plain.example.com/{orderId}")] {
+        let staged = json!({
+            "status": completed(json!({ "failedOrders": 1 })), "failures": failures(1), "config": { "ghlOrderUrl": address },
+        });
+        on_stage(staged, async |page| {
+            page.until("it is shown", A_MOMENT, async || rows(page).await == 1).await;
+            assert_eq!(page.run("return document.querySelectorAll('main a').length").await, json!(0));
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_noticed_stands_beside_what_failed() {
+    let issues = json!([
+        { "orderId": null, "code": "orders_not_listed", "message": "2 stored orders aren't in the list." },
+        { "orderId": "Order0007", "code": "partial_refund", "message": "10 of 30 were refunded." },
+    ]);
+    on_stage(json!({ "status": completed(json!({})), "issues": issues }), async |page| {
+        page.until_text("issues-title", "Noticed in the last run (2)", A_MOMENT).await;
+        let told = page.texts("#issues-list > li").await.join(" ");
+        for words in [
+            "Look them up there",
+            "2 stored orders aren't in the list.",
+            "All tickets stay.",
+            "Order0007",
+            "10 of 30 were refunded.",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        assert_eq!(page.text("no-failures").await, "Nothing failed.");
+        assert!(!page.is_shown("failures-badge").await);
+    })
+    .await;
+}

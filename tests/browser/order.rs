@@ -1,0 +1,73 @@
+//! The history of an order: what it is, its tickets, and what became of them.
+
+use fantoccini::key::Key;
+use serde_json::json;
+
+use crate::{
+    page::A_MOMENT,
+    stage::{completed, failures, on_stage},
+};
+
+#[tokio::test]
+async fn an_orders_history_is_told_and_leads_back() {
+    let history = json!({
+        "orderId": "Order0000",
+        "order": { "status": "completed", "paymentStatus": "paid", "totalPaid": "40.50", "amountRefunded": 0, "currency": "USD" },
+        "tickets": [{ "ticketId": 11, "type": "VIP", "status": "live" }, { "ticketId": 12, "type": "Regular", "status": "cancelled" }],
+        "changes": [
+            { "at": "2026-11-28T10:00:00.000Z", "ticketId": 12, "from": "live", "to": "cancelled", "by": "admin", "reason": "Sent twice" },
+            { "at": "2026-11-27T10:00:00.000Z", "ticketId": 12, "from": null, "to": "live", "by": "sync", "reason": null },
+        ],
+        "failures": failures(1), "issues": [], "next": null,
+    });
+    let staged = json!({
+        "status": completed(json!({ "failedOrders": 2 })), "failures": failures(2),
+        "answers": { "GET qrapp/orders/Order0000/history": [200, history] },
+    });
+    on_stage(staged, async |page| {
+        page.until("it is listed", A_MOMENT, async || page.texts("#failures-list code").await.len() == 2).await;
+        page.tab_to("History of order Order0000").await;
+        page.key(Key::Enter).await;
+        page.until_text("order-dialog", "Ticket 12: live → cancelled", A_MOMENT).await;
+        let told = page.text("order-dialog").await;
+        for words in [
+            "completed",
+            "40.50 USD",
+            "VIP",
+            "by admin · Sent twice",
+            "Ticket 12: made, live",
+            "Why ghl_unavailable",
+            "It is tried again by the next sync",
+        ] {
+            assert!(told.contains(words), "{words}: {told}");
+        }
+        page.screenshots("order").await;
+        page.key(Key::Escape).await;
+        page.until("it is closed", A_MOMENT, async || !page.is_shown("order-dialog").await).await;
+        assert_eq!(page.focused().await, "History of order Order0000", "the focus returns");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_order_without_a_history_says_so() {
+    let nothing = json!({
+        "orderId": "Order0000", "order": null, "tickets": [], "changes": [], "failures": [], "issues": [], "next": null,
+    });
+    let staged = json!({
+        "status": completed(json!({ "failedOrders": 1 })), "failures": failures(1),
+        "answers": { "GET qrapp/orders/Order0000/history": [200, nothing] },
+    });
+    on_stage(staged, async |page| {
+        page.until("it is listed", A_MOMENT, async || page.texts("#failures-list code").await.len() == 1).await;
+        page.press("[aria-label='History of order Order0000']").await;
+        page.until_text("order-dialog", "This order isn't stored here", A_MOMENT).await;
+        page.click("order-close").await;
+
+        let away = json!({ "error": "The database can't be reached", "code": "database_unavailable", "requestId": "request-7" });
+        page.run(&format!("staged.answers['GET qrapp/orders/Order0000/history'] = [503, {away}]")).await;
+        page.press("[aria-label='History of order Order0000']").await;
+        page.until_text("order-dialog", "The database can't be reached (reference request-7)", A_MOMENT).await;
+    })
+    .await;
+}
