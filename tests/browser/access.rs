@@ -1,5 +1,7 @@
 //! Who may see and do what.
 
+use serde_json::json;
+
 use crate::{chrome::with_page, page::A_MOMENT, site::Site};
 
 #[tokio::test]
@@ -48,6 +50,55 @@ async fn a_session_that_is_refused_leads_back_to_the_sign_in() {
     with_page(&site, &url, async |page| {
         page.until("sign-in", A_MOMENT, async || page.is_shown("sign-in").await).await;
         page.until_text("notice", "Sign in again", A_MOMENT).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_short_address_signs_in_once_and_then_says_how_to_get_another() {
+    let site = Site::running();
+    let address = site.sign_in_address().await;
+    with_page(&site, &address, async |page| {
+        page.until_connection("live").await;
+        let place = page.run("return [location.href, document.referrer]").await;
+        assert_eq!(place, json!([site.page_url(), ""]), "neither the session nor the address is left there");
+        page.assert_clean_console().await;
+
+        page.browser.client().goto(&address).await.unwrap();
+        let words = page.run("return document.body.innerText").await;
+        let words = words.as_str().unwrap();
+        assert!(words.contains("has been used") && words.contains("cargo xtask sign-in"), "{words}");
+        page.axe("an address that was used").await;
+
+        page.browser.client().back().await.unwrap();
+        page.until_connection("live").await;
+    })
+    .await;
+}
+
+/// Its keys are made anew when a developer deletes them, or starts another stack on the same ports.
+#[tokio::test]
+async fn the_session_of_a_former_stack_keeps_nobody_out() {
+    let site = Site::running();
+    let former = site.former_token();
+    with_page(&site, &format!("{}#access_token={former}", site.page_url()), async |page| {
+        let is_out = async || page.is_shown("sign-in").await;
+        page.until("the sign-in", A_MOMENT, is_out).await;
+        page.until_text("notice", "Sign in again", A_MOMENT).await;
+        page.browser.client().goto(&site.sign_in_address().await).await.unwrap();
+        page.until_connection("live").await;
+
+        // In a tab that still has it, a link doesn't replace it; it is refused, and from then on it isn't there.
+        let kept = json!({ "access": former, "refresh": null, "ends": null }).to_string();
+        page.run(&format!("sessionStorage.setItem('ghl-sync.session', `{kept}`)")).await;
+        page.browser.client().goto(&site.sign_in_address().await).await.unwrap();
+        let is_in = async || page.attribute("connection", "data-state").await == "live";
+        page.until("the end of one of the two", A_MOMENT, async || is_in().await || is_out().await).await;
+        if !is_in().await {
+            page.until_text("notice", "Sign in again", A_MOMENT).await;
+            page.browser.client().goto(&site.sign_in_address().await).await.unwrap();
+        }
+        page.until_connection("live").await;
     })
     .await;
 }

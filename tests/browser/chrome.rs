@@ -1,6 +1,7 @@
 //! One browser, fresh for each test.
 
 use std::{
+    collections::BTreeMap,
     env, fs, panic,
     path::{Path, PathBuf},
     sync::LazyLock,
@@ -20,7 +21,7 @@ use crate::{
     site::Site,
 };
 
-const ARGUMENTS: [&str; 10] = [
+const ARGUMENTS: [&str; 9] = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -30,8 +31,11 @@ const ARGUMENTS: [&str; 10] = [
     "--disable-component-update",
     "--disable-sync",
     "--hide-scrollbars",
-    "--window-size=1200,860",
 ];
+
+/// A desk's window and a phone's screen, in CSS pixels.
+pub(crate) const DESK: (u32, u32) = (1200, 860);
+pub(crate) const PHONE: (u32, u32) = (375, 812);
 
 /// There is one location and so one run at a time: the tests take turns. Whose turn it is has the driver.
 static TURN: LazyLock<Mutex<Chromedriver>> = LazyLock::new(|| Mutex::new(Chromedriver::installed()));
@@ -71,6 +75,8 @@ pub(crate) struct Browser {
     driver_url: String,
     client: Client,
     session: String,
+    /// What the emulated system prefers, by media feature: Chromium takes all of it at once.
+    preferences: Mutex<BTreeMap<&'static str, String>>,
 }
 
 impl Browser {
@@ -85,7 +91,7 @@ impl Browser {
         let client =
             client.unwrap_or_else(|error| panic!("Chromium doesn't start: {error}. {INSTALL}\n{}", driver.account()));
         let session = client.session_id().await.unwrap().expect("a new session has an id");
-        Self { driver_url, client, session }
+        Self { driver_url, client, session, preferences: Mutex::default() }
     }
 
     pub(crate) fn client(&self) -> &Client {
@@ -101,25 +107,67 @@ impl Browser {
         let url = format!("{}/session/{}/{path}", self.driver_url, self.session);
         let answer = ::tests::http().post(url).json(&body).send().await.unwrap();
         let mut answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-        answer["value"].take()
+        let answer = answer["value"].take();
+        assert!(answer["error"].is_null(), "{path}: {} {}", answer["error"], answer["message"]);
+        answer
     }
 
     async fn devtools(&self, command: &str, parameters: Value) -> Value {
         self.command("goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
     }
 
-    /// A screen of so many CSS pixels; `scheme` is `light` or `dark`. A desk of half its size is one at 200 % zoom.
+    /// A screen of this size in CSS pixels, in light or dark.
     pub(crate) async fn look(&self, width: u32, height: u32, scheme: &str) {
-        self.look_with(width, height, &[("prefers-color-scheme", scheme)]).await;
+        self.screen((width, height), 2.0, width < 600).await;
+        self.prefer("prefers-color-scheme", scheme).await;
     }
 
-    /// The same with any preferences of the user, `(media feature, value)`.
-    pub(crate) async fn look_with(&self, width: u32, height: u32, preferences: &[(&str, &str)]) {
-        let size = json!({ "width": width, "height": height, "deviceScaleFactor": 2, "mobile": width < 600 });
+    /// As if the system were in dark mode, or in light.
+    pub(crate) async fn emulate_dark(&self, dark: bool) {
+        self.prefer("prefers-color-scheme", if dark { "dark" } else { "light" }).await;
+    }
+
+    /// As if the system were asked for less motion.
+    pub(crate) async fn emulate_reduced_motion(&self) {
+        self.prefer("prefers-reduced-motion", "reduce").await;
+    }
+
+    /// What the browser's own zoom makes of the desk's window: fewer CSS pixels, each of them larger. 2.0 is 200 %.
+    pub(crate) async fn zoom(&self, factor: f64) {
+        let (width, height) = DESK;
+        let fewer = |pixels: u32| (f64::from(pixels) / factor).round() as u32;
+        self.screen((fewer(width), fewer(height)), factor, false).await;
+    }
+
+    pub(crate) async fn phone(&self) {
+        self.screen(PHONE, 2.0, true).await;
+    }
+
+    pub(crate) async fn desk(&self) {
+        self.screen(DESK, 1.0, false).await;
+    }
+
+    async fn screen(&self, (width, height): (u32, u32), pixels_per_css_pixel: f64, mobile: bool) {
+        let size =
+            json!({ "width": width, "height": height, "deviceScaleFactor": pixels_per_css_pixel, "mobile": mobile });
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    async fn prefer(&self, feature: &'static str, value: &str) {
+        let mut preferences = self.preferences.lock().await;
+        preferences.insert(feature, value.to_owned());
         let features: Vec<_> =
             preferences.iter().map(|(name, value)| json!({ "name": name, "value": value })).collect();
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// The same with any preferences of the user and no others, `(media feature, value)`.
+    pub(crate) async fn look_with(&self, width: u32, height: u32, preferences: &[(&'static str, &str)]) {
+        self.preferences.lock().await.clear();
+        self.screen((width, height), 2.0, width < 600).await;
+        for (feature, value) in preferences {
+            self.prefer(feature, value).await;
+        }
     }
 
     /// Runs before the scripts of every page that is loaded from now on; no policy of the page forbids it.
@@ -156,19 +204,36 @@ impl Browser {
     pub(crate) async fn screenshot(&self, name: &str) {
         let Some(folder) = env::var_os("SCREENSHOT_DIR").map(PathBuf::from) else { return };
         fs::create_dir_all(&folder).unwrap();
-        // What still moves would be caught halfway.
+        fs::write(folder.join(format!("{name}.png")), self.picture().await).unwrap();
+    }
+
+    /// What is on the screen, as PNG.
+    pub(crate) async fn picture(&self) -> Vec<u8> {
+        self.settle().await;
+        let picture = self.devtools("Page.captureScreenshot", json!({ "format": "png" })).await;
+        BASE64_STANDARD.decode(picture["data"].as_str().unwrap_or_default()).unwrap()
+    }
+
+    /// Waits for what still moves and ends: it would be caught halfway.
+    pub(crate) async fn settle(&self) {
         let settled =
             "Promise.all(document.getAnimations().filter((a) => Number.isFinite(a.effect.getComputedTiming().endTime))
-             .map((a) => a.finished)).then(() => true)";
-        self.devtools("Runtime.evaluate", json!({ "expression": settled, "awaitPromise": true })).await;
-        let picture = self.devtools("Page.captureScreenshot", json!({ "format": "png" })).await;
-        let picture = BASE64_STANDARD.decode(picture["data"].as_str().unwrap_or_default()).unwrap();
-        fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+             .map((a) => a.finished.catch(() => {}))).then(() => true)";
+        self.evaluate(settled).await;
+    }
+
+    /// The value of an expression, awaited. The page's security policy, which binds scripts of the page, doesn't bind it.
+    pub(crate) async fn evaluate(&self, expression: &str) -> Value {
+        let parameters = json!({ "expression": expression, "awaitPromise": true, "returnByValue": true });
+        let mut answer = self.devtools("Runtime.evaluate", parameters).await;
+        assert!(answer["exceptionDetails"].is_null(), "{}", answer["exceptionDetails"]);
+        answer["result"]["value"].take()
     }
 }
 
 async fn connect(driver_url: &str, profile: &Path, resolver_rules: &str) -> Result<Client, NewSessionError> {
     let mut arguments: Vec<String> = ARGUMENTS.map(str::to_owned).to_vec();
+    arguments.push(format!("--window-size={},{}", DESK.0, DESK.1));
     arguments.push(format!("--user-data-dir={}", profile.display()));
     arguments.push(format!("--host-resolver-rules={resolver_rules}"));
     let mut options = json!({ "args": arguments });

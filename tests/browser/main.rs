@@ -10,14 +10,18 @@
 //! | `chrome` | one browser, fresh for each test |
 //! | `relay` | the network between browser and stack, which can be cut |
 //! | `page` | the admin page, as a person uses it |
+//! | `axe` | what looks for barriers in it |
 //! | `stage` | the same page with its servers played by the test: states that a stack has seldom, or not at the right moment |
-//! | `words`, `syncing`, `failing`, `history`, `access`, `sessions`, `hostile` | the tests against the whole stack |
+//! | `words`, `syncing`, `failing`, `history`, `access`, `sessions`, `hostile`, `accessible` | the tests against the whole stack |
 //! | `telling`, `hearing`, `joining`, `attention`, `order`, `looks` | the tests on the stage |
 //! | `modules` | the page's modules without a page, in Node.js |
+//! | `screenshots` | the README's pictures |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
 mod access;
+mod accessible;
 mod attention;
+mod axe;
 mod chrome;
 mod chromedriver;
 mod failing;
@@ -30,6 +34,7 @@ mod modules;
 mod order;
 mod page;
 mod relay;
+mod screenshots;
 mod sessions;
 mod site;
 mod stage;

@@ -32,15 +32,32 @@ impl Site {
         format!("{}#access_token={}&token_type=bearer", self.page_url(), self.member_token)
     }
 
+    /// A short address that signs an admin in once, as `cargo xtask sign-in` prints it.
+    pub(crate) async fn sign_in_address(&self) -> String {
+        let url = format!("{}/auth/v1/admin/generate_link", self.supabase_url());
+        let wanted = json!({ "type": "magiclink", "email": "admin@example.com", "redirect_to": self.page_url() });
+        let answer = tests::http().post(url).bearer_auth(&self.service_key).json(&wanted).send().await.unwrap();
+        let answer: Value = answer.json().await.unwrap();
+        answer["action_link"].as_str().unwrap_or_else(|| panic!("no address: {answer}")).to_owned()
+    }
+
+    /// An admin's access token of a stack that was here before, with other keys: nothing but its signature is wrong.
+    pub(crate) fn former_token(&self) -> String {
+        sign(&self.claims(3600), Algorithm::HS256, "of a stack that was here before, with another secret")
+    }
+
     /// An admin's access token that ends in so many seconds; `changes` are other claims.
     pub(crate) fn token(&self, seconds: u64, changes: Value) -> String {
-        let keys = Keys::of_the_stack();
-        let mut claims = json!({
-            "iss": format!("{}/auth/v1", self.supabase_url()), "aud": "authenticated", "sub": keys.admin_id,
-            "email": "admin@example.com", "exp": get_current_timestamp() + seconds, "app_metadata": { "role": "admin" },
-        });
+        let mut claims = self.claims(seconds);
         claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-        sign(&claims, Algorithm::HS256, &keys.jwt_secret)
+        sign(&claims, Algorithm::HS256, &Keys::of_the_stack().jwt_secret)
+    }
+
+    fn claims(&self, seconds: u64) -> Value {
+        json!({
+            "iss": format!("{}/auth/v1", self.supabase_url()), "aud": "authenticated", "sub": Keys::of_the_stack().admin_id,
+            "email": "admin@example.com", "exp": get_current_timestamp() + seconds, "app_metadata": { "role": "admin" },
+        })
     }
 
     /// A refresh token of the admin's, good for so many seconds, which brings access tokens of `valid_for` seconds each.

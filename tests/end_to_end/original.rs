@@ -3,7 +3,7 @@
 use std::{process::Stdio, time::Duration};
 
 use jsonwebtoken::Algorithm;
-use reqwest::{Method, StatusCode};
+use reqwest::{Method, StatusCode, redirect::Policy};
 use serde_json::{Value, json};
 use tests::{
     database::Database,
@@ -65,6 +65,8 @@ struct Beside {
     process: Child,
     stack: Stack,
     jwt_secret: String,
+    /// What `up` printed.
+    printed: String,
 }
 
 /// Of the stack beside.
@@ -82,17 +84,45 @@ impl Beside {
         let mut process = command.stdout(Stdio::piped()).spawn().expect("xtask runs");
         let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let ready = async {
+            let mut printed = String::new();
             while let Some(line) = lines.next_line().await.unwrap() {
                 if line.starts_with("Ready.") {
-                    return;
+                    return printed;
                 }
+                printed = format!("{printed}{line}\n");
             }
-            panic!("`up` ended before it was ready");
+            panic!("`up` ended before it was ready:\n{printed}");
         };
-        timeout(Duration::from_secs(120), ready).await.expect("`up` is ready within two minutes");
+        let printed = timeout(Duration::from_secs(120), ready).await.expect("`up` is ready within two minutes");
         let directory = project("target/local/stacks").join(NAME);
         let keys = Keys::at(&directory.join("keys.json"));
-        Self { process, stack: Stack::at(&directory.join("stack.json")), jwt_secret: keys.jwt_secret }
+        Self { process, stack: Stack::at(&directory.join("stack.json")), jwt_secret: keys.jwt_secret, printed }
+    }
+
+    /// What is printed is no session, but a short address that signs in once.
+    async fn assert_introduces_itself(&self) {
+        let mut another = xtask();
+        another.args(["sign-in", "--name", NAME, "--member"]);
+        let another = Said::by(another).await;
+        another.says(true, &["/go/"]);
+        let client = reqwest::Client::builder().redirect(Policy::none()).build().unwrap();
+        for (printed, may_start) in [(&self.printed, true), (&another.text, false)] {
+            assert!(!printed.contains("token"), "{printed}");
+            let address = printed.split_whitespace().find(|word| word.contains("/go/")).expect("an address");
+            assert!(address.starts_with("http://127.0.0.1:") && address.len() < 32, "{address}");
+            let answer = client.get(address).send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+            let location = answer.headers()["location"].to_str().unwrap();
+            let (page, session) = location.split_once("#access_token=").expect("a session in the fragment");
+            assert_eq!(page, self.stack.dashboard_url.split('#').next().unwrap());
+            let token = session.split('&').next().unwrap();
+            let cancelled =
+                client.post(format!("{}/api/ghl/orders/sync/cancel", self.stack.http_url)).bearer_auth(token);
+            let status = cancelled.send().await.unwrap().status();
+            // Who may start and cancel is told that there is nothing to cancel.
+            assert_eq!(status, if may_start { StatusCode::CONFLICT } else { StatusCode::FORBIDDEN });
+            assert_eq!(client.get(address).send().await.unwrap().status(), StatusCode::GONE);
+        }
     }
 
     /// As by Ctrl-C.
@@ -116,6 +146,7 @@ async fn beside_the_original_app_its_tables_stay_open_until_the_last_step() {
     // Nothing of the stack under test is used; it only has the processors for itself.
     let _world = World::with_orders(4).await;
     let beside = Beside::start(&["--original", "--reset"]).await;
+    beside.assert_introduces_itself().await;
     let anonymous = Anonymous::of(&beside.stack, &beside.jwt_secret);
 
     // The app makes an order with its tickets, the scanner lets somebody in.

@@ -8,11 +8,12 @@ use clap::{Parser, Subcommand};
 use crate::account;
 use crate::develop::drive::{self, Mode};
 use crate::develop::migration::{self, MigrationCommand};
+use crate::develop::sign_in::{self, SignInOptions};
 use crate::develop::stack::options::StackOptions;
 use crate::develop::test::Setting;
 use crate::develop::test::suites::Suite;
 use crate::develop::test::wanted::{Wanted, Word, word};
-use crate::develop::{bench, demo, sam_local, test, up};
+use crate::develop::{bench, demo, lighthouse, sam_local, screenshots, test, up};
 use crate::operate::configure::{self, ConfigureOptions};
 use crate::operate::forget::{self, ForgetOptions};
 use crate::operate::migrate::{self, MigrateOptions};
@@ -99,6 +100,18 @@ enum XtaskCommand {
         #[arg(long, default_value_t = bench::PORT_BASE)]
         port_base: u16,
     },
+    /// Judge the running stack's dashboard with Lighthouse, signed out and signed in; status 1 if a figure is below 100
+    Lighthouse {
+        /// The stack that was started with this --name
+        #[arg(long, value_name = "NAME")]
+        name: Option<String>,
+    },
+    /// Take the README's pictures anew, on a stack of their own
+    Screenshots {
+        /// First of five ports for that stack
+        #[arg(long, default_value_t = screenshots::PORT_BASE)]
+        port_base: u16,
+    },
     /// Start a sync in the running stack and follow it to its end
     Sync {
         /// Fetch every order, or only what changed
@@ -107,6 +120,8 @@ enum XtaskCommand {
     },
     /// Show the running stack's state: the current or last run, and what failed
     Status,
+    /// Print an address of the running stack's dashboard that signs in once
+    SignIn(SignInOptions),
     /// Send a signed webhook for an order to the running stack
     Webhook {
         /// The order's id in GHL: 24 hexadecimal digits
@@ -144,8 +159,11 @@ pub(crate) fn run() -> Result<ExitCode> {
             test::run(&Wanted::all_of(Suite::SamLocal), port_base.unwrap_or(test::PORT_BASE), Setting::default())
         }
         XtaskCommand::Bench { quick, largest, parts, port_base } => bench::run(quick, largest, &parts, port_base),
+        XtaskCommand::Lighthouse { name } => lighthouse::run(name.as_deref()),
+        XtaskCommand::Screenshots { port_base } => screenshots::run(port_base),
         XtaskCommand::Sync { mode } => drive::sync(mode),
         XtaskCommand::Status => drive::status(),
+        XtaskCommand::SignIn(options) => sign_in::run(&options),
         XtaskCommand::Webhook { order_id } => drive::webhook(&order_id),
         XtaskCommand::Migrate(options) => migrate::run(&options),
         XtaskCommand::Migration(task) => migration::run(&task),
@@ -156,6 +174,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             let place = Place::local()?;
             setup::for_stack(&place)?;
             setup::for_sam(&place)?;
+            setup::for_lighthouse(&place)?;
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -6,7 +6,9 @@
 //! | [`stack`] | puts the whole system up and takes it down |
 //! | [`up`], [`demo`] | keep a stack running; show a full sync in it |
 //! | [`drive`] | what an admin does, from the terminal |
+//! | [`sign_in`] | short addresses of the dashboard |
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
+//! | [`lighthouse`], [`screenshots`] | judges the dashboard; takes its pictures for the README |
 //! | [`sam_local`] | the functions in containers, by SAM |
 //! | [`migration`] | writes the next migration |
 
@@ -14,8 +16,11 @@ pub(crate) mod bench;
 mod build;
 pub(crate) mod demo;
 pub(crate) mod drive;
+pub(crate) mod lighthouse;
 pub(crate) mod migration;
 pub(crate) mod sam_local;
+pub(crate) mod screenshots;
+pub(crate) mod sign_in;
 pub(crate) mod stack;
 pub(crate) mod test;
 pub(crate) mod up;

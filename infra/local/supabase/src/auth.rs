@@ -8,6 +8,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use anyhow::{Context, Result};
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
@@ -48,8 +49,8 @@ impl FromStr for User {
 
 pub(crate) struct Auth {
     key: EncodingKey,
-    refresh_key: DecodingKey,
-    issuer: String,
+    decoding_key: DecodingKey,
+    url: String,
     users: Vec<User>,
 }
 
@@ -81,30 +82,70 @@ struct Renewal {
     exp: u64,
 }
 
+impl Renewal {
+    /// Of a session that begins now.
+    fn of(user: &User) -> Self {
+        Self {
+            aud: REFRESH_AUDIENCE.to_owned(),
+            sub: user.id.clone(),
+            valid_for: VALID_FOR_SECONDS,
+            exp: now() + SESSION_SECONDS,
+        }
+    }
+}
+
+/// An API key's claims.
+#[derive(Deserialize)]
+struct Key {
+    role: String,
+}
+
 impl Auth {
     pub(crate) fn new(jwt_secret: &str, supabase_url: &str, users: Vec<User>) -> Self {
         let key = EncodingKey::from_secret(jwt_secret.as_bytes());
-        let refresh_key = DecodingKey::from_secret(jwt_secret.as_bytes());
-        Self { key, refresh_key, issuer: format!("{supabase_url}/auth/v1"), users }
+        let decoding_key = DecodingKey::from_secret(jwt_secret.as_bytes());
+        Self { key, decoding_key, url: supabase_url.to_owned(), users }
+    }
+
+    /// Where this server answers.
+    pub(crate) fn url(&self) -> &str {
+        &self.url
+    }
+
+    pub(crate) fn knows(&self, email: &str) -> bool {
+        self.users.iter().any(|user| user.email == email)
+    }
+
+    /// Whether it is the project's service key.
+    pub(crate) fn is_service_key(&self, key: &str) -> bool {
+        let mut validation = Validation::new(Algorithm::HS256);
+        validation.validate_aud = false;
+        decode::<Key>(key, &self.decoding_key, &validation).is_ok_and(|key| key.claims.role == "service_role")
+    }
+
+    /// A new session of a user, as Supabase hands it over in a page's fragment.
+    pub(crate) fn sign_in_fragment(&self, email: &str) -> Result<String> {
+        let user = self.users.iter().find(|user| user.email == email).context("nobody has this address")?;
+        let session = self.session(user, &Renewal::of(user))?;
+        let text = |name: &str| session.get(name).and_then(Value::as_str).context("a session has tokens");
+        Ok(format!(
+            "access_token={}&expires_in={VALID_FOR_SECONDS}&refresh_token={}&token_type=bearer",
+            text("access_token")?,
+            text("refresh_token")?,
+        ))
     }
 
     fn signed_in(&self, credentials: &Credentials) -> Option<(&User, Renewal)> {
         let known = |user: &&User| user.email == credentials.email && user.password == credentials.password;
         let user = self.users.iter().find(known)?;
-        let renewal = Renewal {
-            aud: REFRESH_AUDIENCE.to_owned(),
-            sub: user.id.clone(),
-            valid_for: VALID_FOR_SECONDS,
-            exp: now() + SESSION_SECONDS,
-        };
-        Some((user, renewal))
+        Some((user, Renewal::of(user)))
     }
 
     fn renewed(&self, refresh_token: &str) -> Option<(&User, Renewal)> {
         let mut validation = Validation::new(Algorithm::HS256);
         validation.leeway = 0;
         validation.set_audience(&[REFRESH_AUDIENCE]);
-        let renewal = decode::<Renewal>(refresh_token, &self.refresh_key, &validation).ok()?.claims;
+        let renewal = decode::<Renewal>(refresh_token, &self.decoding_key, &validation).ok()?.claims;
         Some((self.users.iter().find(|user| user.id == renewal.sub)?, renewal))
     }
 
@@ -112,7 +153,7 @@ impl Auth {
         let now = now();
         let expires_at = now + renewal.valid_for;
         let claims = json!({
-            "iss": self.issuer,
+            "iss": format!("{}/auth/v1", self.url),
             "sub": user.id,
             "aud": "authenticated",
             "role": "authenticated",

@@ -8,6 +8,7 @@
 //! | `/rest/v1/...` | passed on to PostgREST over kept connections, streamed both ways ([`proxy`]) |
 //! | `POST /auth/v1/token?grant_type=password` | signs one of the demo users in ([`auth`]) |
 //! | `POST /auth/v1/token?grant_type=refresh_token` | renews a session ([`auth`]) |
+//! | `POST /auth/v1/admin/generate_link`, `GET /go/...` | makes an address that signs in once; signs in ([`sign_in`]) |
 //! | `GET /auth/v1/.well-known/jwks.json` | no keys: the demo tokens are HS256 |
 //! | `GET`, `PUT`, `DELETE /_control` | makes the database slow, unreachable, silent or forgetful, for tests ([`control`]) |
 //!
@@ -20,6 +21,7 @@ mod control;
 mod cors;
 mod distance;
 mod proxy;
+mod sign_in;
 
 use std::sync::Arc;
 
@@ -34,6 +36,7 @@ use crate::auth::{Auth, User};
 use crate::connection::{Connection, PromptListener};
 use crate::control::{Calls, Faults};
 use crate::proxy::Proxy;
+use crate::sign_in::Addresses;
 
 /// Serves PostgREST and sign-in the way a Supabase project does, on 127.0.0.1.
 #[derive(Parser)]
@@ -84,12 +87,13 @@ fn router(auth: Arc<Auth>, proxy: Arc<Proxy>, far: bool) -> Router {
         // PostgREST's description of itself: a wildcard doesn't take an empty path.
         .route("/rest/v1/", rest.clone())
         .route("/rest/v1/{*path}", rest)
-        .route("/auth/v1/token", post(auth::token).with_state(auth))
+        .route("/auth/v1/token", post(auth::token).with_state(Arc::clone(&auth)))
         .route("/auth/v1/logout", post(auth::logout))
         .route("/auth/v1/.well-known/jwks.json", get(auth::jwks))
         .route("/_control", control)
         .route("/_control/calls", counted)
         .layer(axum::middleware::from_fn(cors::allow_everyone))
+        .merge(sign_in::routes(auth, Addresses::default()))
 }
 
 #[cfg(test)]

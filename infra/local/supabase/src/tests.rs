@@ -192,3 +192,89 @@ async fn an_answer_gets_lost_after_all_was_done() {
     let left = json_of(call(&door, "GET", "/_control", "").await).await;
     assert_eq!(left["loseAnswers"], json!({ "/rpc/x": 0 }));
 }
+
+const PAGE: &str = "http://127.0.0.1:8400/page/";
+
+fn api_key(role: &str) -> String {
+    let claims = json!({ "iss": "supabase", "role": role, "exp": get_current_timestamp() + 60 });
+    encode(&Header::default(), &claims, &EncodingKey::from_secret(b"key")).unwrap()
+}
+
+async fn generate_link(door: &Router, key: &str, email: &str, page: &str) -> Response {
+    let request = Request::post("/auth/v1/admin/generate_link")
+        .header("content-type", "application/json")
+        .header("authorization", format!("Bearer {key}"))
+        .body(Body::from(json!({ "type": "magiclink", "email": email, "redirect_to": page }).to_string()))
+        .unwrap();
+    door.clone().oneshot(request).await.unwrap()
+}
+
+/// The path of an address that signs the demo user in.
+async fn address(door: &Router) -> String {
+    let made = generate_link(door, &api_key("service_role"), "a@example.com", PAGE).await;
+    assert_eq!(made.status(), StatusCode::OK);
+    assert!(!made.headers().contains_key("access-control-allow-origin"), "no other page may read it");
+    let link = json_of(made).await["action_link"].as_str().unwrap().to_owned();
+    link.strip_prefix("http://127.0.0.1:1").unwrap().to_owned()
+}
+
+async fn text_of(response: Response) -> String {
+    String::from_utf8(to_bytes(response.into_body(), 65_536).await.unwrap().to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn a_short_address_signs_in_once() {
+    let door = door().await;
+    let path = address(&door).await;
+    assert_eq!(path.len(), "/go/7k3p9x".len(), "{path}");
+    let first = call(&door, "GET", &path, "").await;
+    assert_eq!(first.status(), StatusCode::SEE_OTHER);
+    for (name, value) in [("cache-control", "no-store"), ("referrer-policy", "no-referrer")] {
+        assert_eq!(first.headers()[name], value);
+    }
+    assert!(!first.headers().contains_key("access-control-allow-origin"), "no other page may read it");
+    let location = first.headers()["location"].to_str().unwrap().to_owned();
+    let session = location.strip_prefix(&format!("{PAGE}#access_token=")).unwrap();
+    let (access, session) = session.split_once("&expires_in=3600&refresh_token=").unwrap();
+    let (refresh, kind) = session.split_once('&').unwrap();
+    assert_eq!((access.split('.').count(), kind), (3, "token_type=bearer"));
+    assert_eq!(json_of(renew(&door, refresh).await).await["user"]["id"], ID, "it can be renewed");
+
+    let second = call(&door, "GET", &path, "").await;
+    assert_eq!(second.status(), StatusCode::GONE);
+    assert_eq!(second.headers()["cache-control"], "no-store");
+    let page = text_of(second).await;
+    assert!(page.contains("has been used") && page.contains("cargo xtask sign-in"), "{page}");
+    let unknown = call(&door, "GET", "/go/000000", "").await;
+    assert_eq!(unknown.status(), StatusCode::NOT_FOUND);
+    assert!(text_of(unknown).await.contains("cargo xtask sign-in"));
+}
+
+#[tokio::test]
+async fn looking_at_an_address_does_not_use_it_up() {
+    let door = door().await;
+    let path = address(&door).await;
+    assert_eq!(call(&door, "HEAD", &path, "").await.status(), StatusCode::METHOD_NOT_ALLOWED);
+    let guess = Request::get(&path).header("sec-purpose", "prefetch;prerender").body(Body::empty()).unwrap();
+    assert_eq!(door.clone().oneshot(guess).await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(call(&door, "GET", &path, "").await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn only_the_service_key_makes_an_address() {
+    let door = door().await;
+    let session =
+        call(&door, "POST", "/auth/v1/token?grant_type=password", r#"{"email":"a@example.com","password":"secret"}"#);
+    let admin = json_of(session.await).await["access_token"].as_str().unwrap().to_owned();
+    for key in ["", "x", &api_key("anon"), &admin] {
+        let refused = generate_link(&door, key, "a@example.com", PAGE).await;
+        assert_eq!(refused.status(), StatusCode::FORBIDDEN, "{key}");
+    }
+    let service = api_key("service_role");
+    for (email, page, status) in [
+        ("b@example.com", PAGE, StatusCode::NOT_FOUND),
+        ("a@example.com", "https://example.com/", StatusCode::BAD_REQUEST),
+    ] {
+        assert_eq!(generate_link(&door, &service, email, page).await.status(), status);
+    }
+}

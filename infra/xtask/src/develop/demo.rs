@@ -38,7 +38,7 @@ pub(crate) fn run(options: &StackOptions, exit: bool) -> Result<ExitCode> {
     if exit {
         return Ok(if verdict.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    stack.introduce();
+    stack.introduce()?;
     stack.stay()?;
     Ok(ExitCode::SUCCESS)
 }

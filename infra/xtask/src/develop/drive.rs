@@ -8,6 +8,7 @@ use clap::ValueEnum;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
+use crate::develop::sign_in;
 use crate::develop::stack::keys::StackKeys;
 use crate::http::{Answer, Http, number, text};
 use crate::place::Place;
@@ -57,7 +58,7 @@ pub(crate) fn status() -> Result<ExitCode> {
     for failure in failures.get("failures").and_then(Value::as_array).into_iter().flatten() {
         println!("  failed {}: {} ({})", text(failure, "orderId"), text(failure, "reason"), text(failure, "code"));
     }
-    println!("dashboard: {}", file.dashboard_url);
+    println!("dashboard: {} (signs in once)", sign_in::address(&file, "admin")?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn stay(port_base: u16) -> Result<ExitCode> {
     let options = StackOptions { port_base, ..StackOptions::default() };
     let mut stack = Stack::start(&place, &options, Durability::Kept)?;
     let mut sam = SamLocal::start(&place, &stack, docker)?;
-    stack.introduce();
+    stack.introduce()?;
     sam.introduce();
     while !stop::requested() {
         stack.check()?;

@@ -18,6 +18,7 @@ use anyhow::Result;
 
 use crate::database::postgres::{Durability, Postgres};
 use crate::develop::build;
+use crate::develop::sign_in;
 use crate::develop::stack::cloud::Cloud;
 use crate::develop::stack::keys::StackKeys;
 use crate::develop::stack::options::StackOptions;
@@ -32,7 +33,7 @@ use crate::{setup, stop};
 pub(crate) struct Stack {
     /// Whether SAM has built and deployed the functions.
     pub(crate) by_sam: bool,
-    named: bool,
+    name: Option<String>,
     pub(crate) file: StackFile,
     pub(crate) postgres: Postgres,
     pub(crate) keys: StackKeys,
@@ -79,7 +80,7 @@ impl Stack {
         step.done();
         Ok(Self {
             by_sam: options.by_sam,
-            named: options.name.is_some(),
+            name: options.name.clone(),
             file,
             postgres,
             keys,
@@ -91,8 +92,10 @@ impl Stack {
     }
 
     /// Says where everything is.
-    pub(crate) fn introduce(&self) {
-        println!("dashboard    {}", self.file.dashboard_url);
+    pub(crate) fn introduce(&self) -> Result<()> {
+        let this = self.name.as_ref().map(|name| format!(" --name {name}")).unwrap_or_default();
+        println!("dashboard    {}", sign_in::address(&self.file, "admin")?);
+        println!("             signs in once, within an hour; another: cargo xtask sign-in{this}");
         println!("sign in as   admin@example.com / {}", self.keys.admin_password);
         println!("             member@example.com / {}", self.keys.member_password);
         println!("API          {}", self.file.http_url);
@@ -102,9 +105,13 @@ impl Stack {
         println!("logs         {}", self.place.own("logs").display());
         println!();
         // The other commands drive the stack without a name.
-        let others =
-            if self.named { "" } else { " In another terminal: cargo xtask sync | status | webhook <order-id>." };
+        let others = if self.name.is_some() {
+            ""
+        } else {
+            " In another terminal: cargo xtask sync | status | webhook <order-id>."
+        };
         println!("Ready.{others} Ctrl-C stops.");
+        Ok(())
     }
 
     /// Stays until somebody asks to stop, or a server ends by itself.

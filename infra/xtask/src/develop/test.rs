@@ -212,7 +212,7 @@ impl Runner {
             Suite::Faults if whole() && self.names.is_empty() => return self.faults_side_by_side(),
             Suite::Browser => {
                 let Some(found) = needed(suite, browser())? else { return Ok(Counts::SKIPPED) };
-                command.envs(found);
+                command.envs(found).env("AXE", setup::for_browser(&self.place)?);
             }
             Suite::SamLocal => {
                 docker = needed(suite, Docker::running())?;
@@ -382,7 +382,7 @@ fn needed<T>(suite: Suite, found: Result<T>) -> Result<Option<T>> {
     }
 }
 
-fn run_suite(place: &Place, suite: Suite, command: Command) -> Result<Counts> {
+pub(crate) fn run_suite(place: &Place, suite: Suite, command: Command) -> Result<Counts> {
     let mut step = Step::start(&format!("Testing: {}", suite.name()));
     let log = place.log(&format!("test-{}", suite.name()))?;
     let ended = run_within(Some(suite.limit()), &log, command, &mut |line| step.note(line))?;
@@ -426,12 +426,19 @@ pub(crate) fn whole() -> bool {
 }
 
 /// Where the browser and its driver are, as the browser tests are told.
-fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
-    let given = |name: &str| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_file());
-    let chromium = given("CHROMIUM").or_else(|| CHROMIUM.into_iter().find_map(find));
+pub(crate) fn browser() -> Result<Vec<(&'static str, PathBuf)>> {
     let driver = given("CHROMEDRIVER").or_else(|| find("chromedriver"));
-    match (chromium, driver) {
+    match (chromium(), driver) {
         (Some(chromium), Some(driver)) => Ok(vec![("CHROMIUM", chromium), ("CHROMEDRIVER", driver)]),
         _ => bail!("Chromium or its driver is missing: apt-get install chromium chromium-driver"),
     }
+}
+
+/// The browser that `CHROMIUM` names, else one on the PATH.
+pub(crate) fn chromium() -> Option<PathBuf> {
+    given("CHROMIUM").or_else(|| CHROMIUM.into_iter().find_map(find))
+}
+
+fn given(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_file())
 }

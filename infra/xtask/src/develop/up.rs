@@ -11,7 +11,7 @@ use crate::develop::stack::options::StackOptions;
 pub(crate) fn run(options: &StackOptions) -> Result<ExitCode> {
     let place = options.place()?;
     let mut stack = Stack::start(&place, options, Durability::Kept)?;
-    stack.introduce();
+    stack.introduce()?;
     stack.stay()?;
     eprintln!("stopping ...");
     drop(stack);
