@@ -1,4 +1,6 @@
-//! Who may see and do what.
+//! Who may see and do what, and for how long the page listens.
+
+use std::time::{Duration, Instant};
 
 use serde_json::json;
 
@@ -118,6 +120,24 @@ async fn a_page_that_lacks_a_part_is_loaded_again() {
         page.until_connection("live").await;
         assert!(!page.is_shown("load-failed").await);
         assert_eq!(loads().await, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_connects_when_it_is_opened_and_disconnects_when_it_is_left() {
+    let site = Site::running();
+    with_page(&site, &site.member_url(), async |page| {
+        page.until_connection("live").await;
+        let newest = "select connection_id from sync_connections order by connected_at desc limit 1";
+        let connection = site.value(newest).await;
+        page.browser.client().goto("about:blank").await.unwrap();
+        let gone = format!("select not exists (select from sync_connections where connection_id = '{connection}')");
+        let begun = Instant::now();
+        while site.value(&gone).await != "true" {
+            assert!(begun.elapsed() < A_MOMENT, "{connection} is still registered");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     })
     .await;
 }

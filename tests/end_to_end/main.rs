@@ -12,7 +12,7 @@
 //! | `webhooks`, `flood`, `products`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
 //! | `forgetting`, `history` | what stays of a person who is forgotten; what is told of an order |
 //! | `doors`, `socket`, `forgeries`, `tricks`, `rotation`, `original` | who gets in, by which door and with which key |
-//! | `metrics`, `startup`, `operating`, `problems` | what operators see and do |
+//! | `metrics`, `lines`, `startup`, `operating`, `problems` | what operators see and do |
 //! | `blips`, `distance` | a database that is away for a while, restored, or far away |
 //! | `neighbours` | a second stack in the same account |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -29,6 +29,7 @@ mod full;
 mod gate;
 mod history;
 mod incremental;
+mod lines;
 mod metrics;
 mod neighbours;
 mod operating;

@@ -13,6 +13,9 @@ pub struct Registration {
     pub accepted: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// Whether it wasn't known.
+    #[serde(default)]
+    pub added: bool,
 }
 
 /// A connection to register. All of its fields are those of the request.
@@ -43,11 +46,17 @@ impl Database {
         self.call("add_connection", connection).await
     }
 
-    /// Forgets connections.
+    /// Forgets connections. Those that were known.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn remove_connections(&self, connection_ids: &[String]) -> Result<(), Error> {
-        self.call::<Value>("remove_connections", json!({ "connection_ids": connection_ids })).await.map(drop)
+    pub async fn remove_connections(&self, connection_ids: &[String]) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            removed: Vec<String>,
+        }
+        let request = json!({ "connection_ids": connection_ids });
+        Ok(self.call::<Answer>("remove_connections", request).await?.removed)
     }
 }

@@ -7,6 +7,7 @@
 //! | `settings` | parameters, variables, defaults, and what sets what |
 //! | `frames`, `problems` | the fields of frames; the problems that a status tells |
 //! | `messages` | queues and the fields of their messages |
+//! | `compatibility` | that every statement of the original app's documentation is answered, by tests that exist |
 //! | `links` | every link in every page of the project |
 //! | `images` | the README's pictures |
 //! | `source`, `defaults`, `template` | what is read of the code and of `template.yaml`, as text |
@@ -14,6 +15,7 @@
 //! Metrics and commands are compared where they are defined: `shared/telemetry` and `infra/xtask`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
 
+mod compatibility;
 mod defaults;
 mod errors;
 mod frames;
