@@ -109,9 +109,13 @@ $$;
 revoke all on function public.open_tables(jsonb) from public, anon, authenticated;
 grant execute on function public.open_tables(jsonb) to service_role;
 
-create or replace function public.sync_snapshot(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
+CREATE OR REPLACE FUNCTION public.sync_snapshot(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
 declare
   v_location text := sync_internal.location(request);
   v_run public.sync_runs;
@@ -129,7 +133,7 @@ begin
 
   return jsonb_build_object(
     'seq', v_seq,
-    'run', sync_internal.run_json(v_run),
+    'run', sync_internal.shown_run(v_run),
     'needs_pulse', coalesce(
       sync_internal.needs_pulses(v_run)
       and coalesce(v_run.last_pulse_at, v_run.started_at) < clock_timestamp()
@@ -140,28 +144,35 @@ begin
       select sync_internal.late_ms(l, clock_timestamp()) from public.sync_limiter l where l.location_id = v_location),
     'system', sync_internal.system_state(v_location));
 end
-$$;
+$function$;
 
 revoke all on function public.sync_snapshot(jsonb) from public, anon, authenticated;
 grant execute on function public.sync_snapshot(jsonb) to service_role;
 
-create or replace function public.confirm_publication(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
+CREATE OR REPLACE FUNCTION public.confirm_publication(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
 declare
   v_location text := sync_internal.location(request);
   v_run uuid := (sync_internal.required(request, 'run_id'))::uuid;
   v_seq bigint := (sync_internal.required(request, 'seq'))::bigint;
   v_newest uuid := sync_internal.newest_run(v_location);
+  v_ended boolean;
 begin
   perform from public.sync_runs
   where location_id = v_location and run_id in (v_run, v_newest) order by run_id for update;
+  v_ended := sync_internal.tells_end(v_location, v_run, request ->> 'state');
   update public.sync_runs
   set published_seq = greatest(published_seq, v_seq),
     announced_state = case
       when sync_internal.state_rank(request ->> 'state') >= coalesce(sync_internal.state_rank(announced_state), 0)
         then request ->> 'state'
-      else announced_state end
+      else announced_state end,
+    announced_count = announced_count or coalesce((request ->> 'counted')::boolean, false)
   where run_id = v_run and location_id = v_location;
   -- It used up to four numbers from its first one on.
   update public.sync_locations
@@ -174,11 +185,12 @@ begin
     and (publication_seq between v_seq - 3 and v_seq or last_words ->> 'run_id' = v_run::text);
 
   if coalesce((request ->> 'next')::boolean, false) then
-    return sync_internal.begin_publication(v_location, v_newest);
+    return sync_internal.begin_publication(v_location, v_newest, (request ->> 'count_within_ms')::numeric)
+      || jsonb_build_object('ended', v_ended);
   end if;
-  return jsonb_build_object('publication_due', sync_internal.ask_publication(v_location, v_newest));
+  return jsonb_build_object('publication_due', sync_internal.ask_publication(v_location, v_newest), 'ended', v_ended);
 end
-$$;
+$function$;
 
 revoke all on function public.confirm_publication(jsonb) from public, anon, authenticated;
 grant execute on function public.confirm_publication(jsonb) to service_role;
@@ -213,12 +225,17 @@ $$;
 revoke all on function public.end_run(jsonb) from public, anon, authenticated;
 grant execute on function public.end_run(jsonb) to service_role;
 
-create or replace function public.record_failures(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
+CREATE OR REPLACE FUNCTION public.record_failures(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
 declare
   v_location text := sync_internal.location(request);
   v_failures jsonb := coalesce(nullif(request -> 'failures', 'null'), '[]');
+  v_first text[];
   v_due boolean;
 begin
   insert into public.sync_failures as f (location_id, order_id, cause, class, code, reason, attempts)
@@ -234,6 +251,7 @@ begin
   perform sync_internal.forget_unread(v_location, array(
     select i ->> 'order_id' from jsonb_array_elements(v_failures) as i where i ->> 'code' = 'order_not_found'));
 
+  v_first := sync_internal.still_open(v_location, v_failures);
   perform sync_internal.record_outcomes(v_location, coalesce((
     select jsonb_agg(i || '{"outcome": "failed"}') from jsonb_array_elements(v_failures) as i
     where i ->> 'run_id' is not null), '[]'));
@@ -241,9 +259,13 @@ begin
   if exists (select from jsonb_array_elements(v_failures) as i where i ->> 'code' = 'ghl_unauthorized') then
     perform sync_internal.note_ghl_refused(v_location);
   end if;
-  return jsonb_build_object('publication_due', v_due);
+  return jsonb_build_object(
+    'first', (
+      select coalesce(jsonb_agg(distinct i ->> 'order_id'), '[]') from jsonb_array_elements(v_failures) as i
+      where i ->> 'run_id' is null or i ->> 'order_id' = any (v_first)),
+    'publication_due', v_due);
 end
-$$;
+$function$;
 
 revoke all on function public.record_failures(jsonb) from public, anon, authenticated;
 grant execute on function public.record_failures(jsonb) to service_role;
@@ -414,9 +436,13 @@ $$;
 revoke all on function public.record_page(jsonb) from public, anon, authenticated;
 grant execute on function public.record_page(jsonb) to service_role;
 
-create or replace function public.add_connection(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
+CREATE OR REPLACE FUNCTION public.add_connection(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
 declare
   v_location text := sync_internal.location(request);
   v_connection text := sync_internal.required(request, 'connection_id');
@@ -424,6 +450,7 @@ declare
   v_user text := request ->> 'user_id';
   v_of_user int;
   v_total int;
+  v_added boolean;
 begin
   -- One at a time, or two could both take the last place.
   perform sync_internal.serialize('connections', v_location);
@@ -451,10 +478,12 @@ begin
   insert into public.sync_connections (location_id, connection_id, user_id, role, expires_at)
   values (v_location, v_connection, v_user, request ->> 'role', (request ->> 'expires_at')::timestamptz)
   on conflict (location_id, connection_id) do update
-  set user_id = excluded.user_id, role = excluded.role, expires_at = excluded.expires_at;
-  return jsonb_build_object('accepted', true, 'reason', null);
+  set user_id = excluded.user_id, role = excluded.role, expires_at = excluded.expires_at
+  -- A row that this statement has inserted was updated by nobody.
+  returning xmax = 0 into v_added;
+  return jsonb_build_object('accepted', true, 'reason', null, 'added', v_added);
 end
-$$;
+$function$;
 
 revoke all on function public.add_connection(jsonb) from public, anon, authenticated;
 grant execute on function public.add_connection(jsonb) to service_role;

@@ -252,7 +252,8 @@ impl Writer {
             let first = publication.seq_first;
             self.evening.hear(|heard| heard.numbers.extend(first..first + domain::frames::FRAMES_PER_PUBLICATION));
             let (run, seq) = (&publication.run, publication.announce().seq);
-            let published = Published { run_id: &run.run_id, seq, state: run.state, counted: run.is_counted(), reached: None };
+            let published =
+                Published { run_id: &run.run_id, seq, state: run.state, counted: run.is_counted(), reached: None };
             begun = self.database.confirm_and_begin(&published).await?;
         }
     }

@@ -43,7 +43,7 @@ fn problem(path: &str, function: &str) -> Option<String> {
                 .is_some_and(|rest| rest.starts_with('('))
         })
     };
-    let Some(at) = lines.iter().position(|line| begins(line)) else {
+    let Some(at) = lines.iter().position(begins) else {
         return Some(format!("{path} has no {function}"));
     };
     if path.ends_with(".py") {
