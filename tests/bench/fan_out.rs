@@ -8,6 +8,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 use tests::{
     dashboard::connect,
+    fake_ghl::new_id,
     keys::{Keys, now, sign},
     world::World,
 };
@@ -37,8 +38,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// A dashboard of a user of its own: one user may have twenty. Ends with the run's last frame, or when it is told to.
 async fn watch(world: &World, secret: &str, number: usize, mut stop: watch::Receiver<bool>) -> JoinHandle<Received> {
     let claims = json!({
-        "aud": "ghl-sync-websocket", "sub": format!("user-{number}"), "role": "member", "location_id": world.location_id,
-        "uexp": now() + 3600, "iat": now(), "exp": now() + 60,
+        "jti": new_id(), "aud": "ghl-sync-websocket", "sub": format!("user-{number}"), "role": "member",
+        "location_id": world.location_id, "uexp": now() + 3600, "iat": now(), "exp": now() + 60,
     });
     let ticket = sign(&claims, Algorithm::HS256, secret);
     // One that the busy gateway refuses has received nothing.

@@ -7,7 +7,7 @@ use crate::{chrome::with_page, page::Page, site::Site};
 /// The state after these frames, and the per cents shown for it.
 async fn after(page: &Page, frames: Value) -> Value {
     let script = "const [frames, done] = arguments;
-        import(new URL('assets/progress.js', document.baseURI)).then(({ NOTHING_YET, applyFrame, ordersPercent, ticketsPercent }) => {
+        import(new URL('progress.js', document.querySelector('script[type=module]').src)).then(({ NOTHING_YET, applyFrame, ordersPercent, ticketsPercent }) => {
             const state = frames.reduce((state, frame) => applyFrame(state, frame, 0), NOTHING_YET);
             done({ ...state, orders: ordersPercent(state), tickets: ticketsPercent(state) });
         });";

@@ -23,7 +23,8 @@
 //! | `growth` | what runs leave in the database |
 //! | `million` | no statement grows with the orders |
 //! | `runs` | start, outcomes, end, cancel, retry, lease |
-//! | `reports` | what is read of a run afterwards |
+//! | `reports`, `order_history` | what is read of a run afterwards, and of an order |
+//! | `system` | which facts a snapshot tells of the whole system |
 //! | `publications` | pulses, grants, sequence numbers |
 //! | `gate` | one admission per ticket; a scan that is sent again; an undo of one admission |
 //! | `lost_scans` | however many answers are lost, whoever holds a live ticket is admitted once |
@@ -69,6 +70,7 @@ mod migrating;
 mod migrations;
 mod million;
 mod notices;
+mod order_history;
 mod orders;
 mod postgrest;
 mod privileges;
@@ -78,6 +80,7 @@ mod reconciling;
 mod refunds;
 mod reports;
 mod runs;
+mod system;
 mod through_postgrest;
 mod unreadable;
 mod upkeep;

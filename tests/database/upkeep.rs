@@ -92,6 +92,51 @@ async fn connections_are_capped_per_user_and_in_all() {
 }
 
 #[tokio::test]
+async fn a_ticket_opens_one_connection_and_is_remembered_for_longer_than_it_is_good() {
+    let database = TestDatabase::new().await;
+    let add = async |connection: &str, ticket: Option<&str>, max_total: u32| {
+        let request = json!({"connection_id": connection, "ticket_id": ticket, "user_id": "ada", "role": "admin",
+            "expires_at": "2099-01-01T00:00:00Z", "max_per_user": 20, "max_total": max_total});
+        database.call("add_connection", request).await["reason"].clone()
+    };
+    assert_eq!(add("1", Some("t1"), 1).await, Value::Null);
+    assert_eq!(add("1", Some("t1"), 1).await, Value::Null, "its answer was lost");
+    assert_eq!(add("2", Some("t1"), 9).await, "ticket_used");
+    // Refused for another reason, it is still good.
+    assert_eq!(add("2", Some("t2"), 1).await, "too_many_connections");
+    assert_eq!(add("2", Some("t2"), 9).await, Value::Null);
+    database.call("remove_connections", json!({"connection_ids": ["1", "2"]})).await;
+    assert_eq!(add("3", Some("t1"), 9).await, "ticket_used", "also once its connection is closed");
+    assert_eq!(add("1", None, 9).await, Value::Null, "a connection that was lost here registers anew");
+
+    let kept = "select coalesce(jsonb_agg(ticket_id order by ticket_id), '[]') from sync_socket_tickets";
+    database.execute("update sync_socket_tickets set used_at = now() - interval '9 minutes 59 seconds'").await;
+    database.call("purge", json!({"limit": 100})).await;
+    assert_eq!(database.value(kept).await, json!(["t1", "t2"]));
+    database
+        .execute("update sync_socket_tickets set used_at = now() - interval '10 minutes' where ticket_id = 't1'")
+        .await;
+    database.call("purge", json!({"limit": 100})).await;
+    assert_eq!(database.value(kept).await, json!(["t2"]));
+}
+
+#[tokio::test]
+async fn of_two_connections_at_once_by_one_ticket_one_is_accepted() {
+    let database = TestDatabase::new().await;
+    let servers = [database.another_server().await, database.another_server().await];
+    for round in 0..20 {
+        let add = |nth: usize| {
+            let request = json!({"connection_id": format!("{round}-{nth}"), "ticket_id": format!("t{round}"), "user_id": "ada",
+                "role": "admin", "expires_at": "2099-01-01T00:00:00Z", "max_per_user": 99, "max_total": 99});
+            crate::harness::call(&servers[nth], "add_connection", request)
+        };
+        let (first, second) = tokio::join!(add(0), add(1));
+        let accepted = [&first, &second].into_iter().filter(|answer| answer["accepted"] == true).count();
+        assert_eq!(accepted, 1, "{first} {second}");
+    }
+}
+
+#[tokio::test]
 async fn purge_forgets_old_rows_and_keeps_the_counts() {
     let database = TestDatabase::new().await;
     sync(&database, order("stored", &[line("p1", "vip", "VIP", 1)])).await;

@@ -2,7 +2,7 @@
 
 use reqwest::Method;
 use tests::{
-    api::{Answer, As},
+    api::{Answer, As, script_of},
     world::World,
 };
 
@@ -78,4 +78,35 @@ async fn answers_are_not_kept_and_not_guessed_at() {
     let page = world.api.get(As::Nobody, "/").await;
     assert_eq!(page.status, 200);
     assert!(page.body.as_str().unwrap().contains("<!doctype html>"), "the page needs no session");
+}
+
+#[tokio::test]
+async fn the_page_and_its_files_come_compressed_and_are_kept() {
+    let world = World::with_orders(4).await;
+    let page = world.api.get(As::Nobody, "/").await;
+    assert_eq!(page.headers["cache-control"], "no-cache");
+    assert_eq!(page.headers["vary"], "accept-encoding");
+    let script = script_of(page.body.as_str().unwrap());
+    let plain = world.api.get(As::Nobody, &script).await;
+    assert_eq!(plain.headers.get("content-encoding"), None, "{plain:?}");
+    let plain = plain.body.as_str().unwrap().len();
+    for form in ["br", "gzip"] {
+        let asked = |path: &str| world.api.request(As::Nobody, Method::GET, path).header("accept-encoding", form);
+        let answer = asked(&script).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 200, "{form}");
+        assert_eq!(answer.headers()["content-encoding"], form);
+        assert_eq!(answer.headers()["cache-control"], "public, max-age=31536000, immutable");
+        let bytes = answer.bytes().await.unwrap();
+        assert!(bytes.len() * 2 < plain, "{form}: {} of {plain} bytes", bytes.len());
+        // The bytes themselves, and not their base64.
+        assert!(form == "br" || bytes.starts_with(&[0x1f, 0x8b]), "{:?}", &bytes[..8]);
+
+        let answer = asked("/").send().await.unwrap();
+        let tag = answer.headers()["etag"].clone();
+        let again = asked("/").header("if-none-match", tag).send().await.unwrap();
+        assert_eq!(again.status().as_u16(), 304, "{form}");
+    }
+    let older = world.api.get(As::Nobody, "/assets/0000000000000000/app.js").await;
+    older.refused(404, "no_route", &[]);
+    assert_eq!(older.headers["cache-control"], "no-store");
 }

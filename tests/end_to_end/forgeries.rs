@@ -72,8 +72,9 @@ async fn a_ticket_opens_the_socket_for_a_minute_and_nothing_else() {
     assert!([401, 403].contains(&status_for(&world, &good).await), "a ticket is no session");
 
     let claims = |changes: Value| {
+        // An id of its own for each: none is refused because another was used.
         let mut claims = json!({
-            "aud": "ghl-sync-websocket", "sub": "u", "role": "admin", "location_id": world.location_id,
+            "jti": new_id(), "aud": "ghl-sync-websocket", "sub": "u", "role": "admin", "location_id": world.location_id,
             "uexp": now() + 600, "iat": now(), "exp": now() + 60,
         });
         claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
@@ -87,6 +88,7 @@ async fn a_ticket_opens_the_socket_for_a_minute_and_nothing_else() {
         ("for another location", signed(json!({ "location_id": "SomeOtherLocation0001" }))),
         ("for another purpose", signed(json!({ "aud": "authenticated" }))),
         ("in an unknown role", signed(json!({ "role": "owner" }))),
+        ("without an id", signed(json!({ "jti": null }))),
         ("without a signature", unsigned(&json!({ "alg": "none" }), &claims(json!({})))),
     ] {
         assert!(connect(&world, &ticket, origin).await.is_err(), "a ticket {what}");

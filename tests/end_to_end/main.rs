@@ -9,9 +9,9 @@
 //! | `full`, `incremental`, `single`, `valid_list` | what each kind of sync does |
 //! | `schedule`, `steering`, `endings`, `failures` | how runs start, are steered, end and fail |
 //! | `webhooks`, `flood`, `products`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
-//! | `forgetting` | what stays of a person who is forgotten |
+//! | `forgetting`, `history` | what stays of a person who is forgotten; what is told of an order |
 //! | `doors`, `socket`, `forgeries`, `tricks`, `rotation`, `original` | who gets in, by which door and with which key |
-//! | `metrics`, `startup`, `operating` | what operators see and do |
+//! | `metrics`, `startup`, `operating`, `problems` | what operators see and do |
 //! | `blips`, `distance` | a database that is away for a while, restored, or far away |
 //! | `neighbours` | a second stack in the same account |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -26,12 +26,14 @@ mod forgeries;
 mod forgetting;
 mod full;
 mod gate;
+mod history;
 mod incremental;
 mod metrics;
 mod neighbours;
 mod operating;
 mod order_cases;
 mod original;
+mod problems;
 mod products;
 mod refunds;
 mod rotation;

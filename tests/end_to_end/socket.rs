@@ -25,7 +25,16 @@ async fn only_a_ticket_from_a_page_of_ours_opens_the_socket() {
     assert!(connect(&world, &world.admin_token, origin).await.is_err(), "a session instead of a ticket");
     assert!(connect(&world, &good, Some("https://elsewhere.example")).await.is_err(), "a page of others");
     assert!(connect(&world, &good, None).await.is_err(), "no page at all");
-    assert!(connect(&world, &good, origin).await.is_ok());
+    let before = world.database.connections().await;
+    let mut first = connect(&world, &good, origin).await.expect("the ticket is good");
+    assert!(connect(&world, &good, origin).await.is_err(), "the ticket has opened a connection");
+    first.close(None).await.expect("it closes");
+    until("it is forgotten", A_MOMENT, async || {
+        let open = world.database.connections().await;
+        if open.iter().all(|id| before.contains(id)) { Ok(()) } else { Err(format!("{open:?}")) }
+    })
+    .await;
+    assert!(connect(&world, &good, origin).await.is_err(), "also once that is closed");
     assert!([401, 403].contains(&world.api.post(As::Nobody, "/api/qrapp/ws-ticket").await.status));
 }
 

@@ -54,7 +54,7 @@ fn variables(function: &str) -> Vec<&'static str> {
 }
 
 /// Values that can't be read, and a function that reads them.
-const MALFORMED: [(&str, &str, &str); 14] = [
+const MALFORMED: [(&str, &str, &str); 18] = [
     ("gate", "SUPABASE_URL", "example.com"),
     ("gate", "GHL_LOCATION_ID", "a location"),
     ("webhook", "WEBHOOK_PUBLIC_KEYS", "AAAA"),
@@ -69,6 +69,10 @@ const MALFORMED: [(&str, &str, &str); 14] = [
     ("websocket", "WEBSOCKET_ENDPOINT", "nowhere"),
     ("dashboard", "WEBSOCKET_URL", "https://example.com"),
     ("dashboard", "SUPABASE_ANON_KEY", "sb_secret_AnInventedExampleKey"),
+    ("dashboard", "GHL_ORDER_URL", "https://example.com/orders"),
+    ("sync-status", "HOURS_WITHOUT_SYNC", "two"),
+    ("sync-status", "DAILY_BUDGET_LOW", "-1"),
+    ("websocket", "HOURS_WITHOUT_SYNC", "2.5"),
 ];
 
 /// A value that serves.

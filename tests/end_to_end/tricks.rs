@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    api::{Answer, As},
+    api::{Answer, As, script_of},
     fake_ghl::new_id,
     world::World,
 };
@@ -56,6 +56,7 @@ async fn no_id_in_a_path_reaches_anything_but_its_place() {
             (As::Admin, Method::GET, format!("/api/ghl/orders/{id}")),
             (As::Admin, Method::POST, format!("/api/qrapp/runs/{id}/retry")),
             (As::Member, Method::GET, format!("/api/qrapp/runs/{id}")),
+            (As::Member, Method::GET, format!("/api/qrapp/orders/{id}/history")),
             (As::Member, Method::POST, format!("/api/qrapp/tickets/{id}/validate")),
             (As::Admin, Method::POST, format!("/api/qrapp/tickets/{id}/undo")),
             (As::Admin, Method::POST, format!("/api/qrapp/tickets/{id}/cancel")),
@@ -122,9 +123,9 @@ async fn no_cursor_and_no_body_is_taken_for_a_filter() {
     for trick in
         ["eq.x", "x,or=(id.neq.0)", "%27;drop%20table%20sync_runs;--", "%00", "2026-01-01", "%28select%201%29", "*"]
     {
-        for path in ["runs?before", "failures?after"] {
+        for path in ["runs?before", "failures?after", "orders/none/history?before"] {
             let answer = world.api.get(As::Member, &format!("/api/qrapp/{path}={trick}")).await;
-            assert!([200, 400].contains(&answer.status), "{path}={trick}: {answer:?}");
+            assert!([200, 400, 404].contains(&answer.status), "{path}={trick}: {answer:?}");
         }
     }
     let run = "/api/qrapp/runs/00000000-0000-4000-8000-000000000000/retry";
@@ -145,13 +146,15 @@ async fn no_cursor_and_no_body_is_taken_for_a_filter() {
 #[tokio::test]
 async fn every_answer_wears_the_security_headers() {
     let world = World::with_orders(4).await;
+    let page = world.api.get(As::Nobody, "/").await.ok();
+    let script = script_of(page.as_str().unwrap());
     let answers = [
         world.api.get(As::Member, "/api/qrapp/sync-status").await,
         world.api.get(As::Member, "/api/qrapp/runs/none").await,
         world.api.post(As::Member, "/api/ghl/orders/sync").await,
         world.api.post(As::Nobody, "/api/ghl/webhook-qr").await,
         world.api.get(As::Nobody, "/").await,
-        world.api.get(As::Nobody, "/assets/app.js").await,
+        world.api.get(As::Nobody, &script).await,
         world.api.get(As::Nobody, "/assets/nothing.js").await,
     ];
     for answer in &answers {
@@ -184,7 +187,9 @@ async fn the_public_key_and_a_users_token_see_nothing_of_the_database() {
     let public = config["supabaseAnonKey"].as_str().expect("the page knows the public key").to_owned();
     let http = tests::http();
     for (who, token) in [("anon", &public), ("authenticated", &world.admin_token)] {
-        for table in ["ghl_qr_orders", "ghl_qr_tickets", "sync_runs", "sync_failures", "sync_connections"] {
+        for table in
+            ["ghl_qr_orders", "ghl_qr_tickets", "sync_runs", "sync_failures", "sync_connections", "sync_socket_tickets"]
+        {
             let url = format!("{}/{table}?select=*", world.postgrest_url);
             for method in [Method::GET, Method::DELETE, Method::POST] {
                 let request = http.request(method.clone(), &url).header("apikey", &public).bearer_auth(token);
@@ -192,8 +197,14 @@ async fn the_public_key_and_a_users_token_see_nothing_of_the_database() {
                 assert!([401, 403].contains(&answer.status), "{who}: {method} {table}: {answer:?}");
             }
         }
-        for function in ["upsert_orders", "reconcile_tickets", "validate_ticket", "sync_snapshot", "begin_publication"]
-        {
+        for function in [
+            "upsert_orders",
+            "reconcile_tickets",
+            "validate_ticket",
+            "sync_snapshot",
+            "begin_publication",
+            "order_history",
+        ] {
             let url = format!("{}/rpc/{function}", world.postgrest_url);
             let request = http.post(url).header("apikey", &public).bearer_auth(token);
             let answer = Answer::to(request.json(&json!({ "request": { "location_id": world.location_id } }))).await;

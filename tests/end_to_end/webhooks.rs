@@ -90,6 +90,22 @@ async fn a_workflow_webhook_brings_every_order_it_names() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_names_too_many_orders_is_refused_and_none_is_queued() {
+    let world = World::with_orders(4).await;
+    let lines: Vec<_> = (0..51).map(|_| json!({ "meta": { "order_id": new_id() } })).collect();
+    let body = json!({ "location": { "id": world.location_id }, "order": { "line_items": lines } });
+    let answer = send(&world, "application/json", body.to_string()).await;
+    answer.refused(400, "too_many_orders", &[]);
+    // What came after it through the same queue has arrived, and nothing of it has.
+    let after = new_id();
+    world.ghl.put(&after, json!({})).await;
+    world.ghl.notify(&after).await;
+    world.database.until_tickets(&after, 1, "live").await;
+    let memory = world.database.rows("select order_id from public.sync_order_memory").await;
+    assert_eq!(memory, [json!({ "order_id": after })]);
+}
+
+#[tokio::test]
 async fn a_webhook_that_can_not_be_verified_is_refused_and_does_nothing() {
     let world = World::with_orders(4).await;
     let id = new_id();

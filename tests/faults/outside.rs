@@ -121,9 +121,9 @@ fn lost_answers() -> Vec<Outside> {
             |world| Box::pin(schedules_lost(world)),
         ),
         lost(
-            "The answers of the dashboard's lists are lost",
+            "The answers of the dashboard's lists and of an order's history are lost",
             "503 each; asked again, they are there",
-            &["list_runs", "get_run", "list_failures"],
+            &["list_runs", "get_run", "list_failures", "order_history"],
             |world| Box::pin(lists_lost(world)),
         ),
         lost(
@@ -431,8 +431,9 @@ async fn schedules_lost(world: &World) {
 async fn lists_lost(world: &World) {
     let run = world.complete(SYNC, A_SMALL_RUN).await;
     let detail = format!("/api/qrapp/runs/{}", run["run_id"].as_str().unwrap());
-    harm::lose_answers(world, &["list_runs", "get_run", "list_failures"]).await;
-    for path in ["/api/qrapp/runs", &detail, "/api/qrapp/failures"] {
+    let history = format!("/api/qrapp/orders/{}/history", world.ghl.census().await.ordinary[0]);
+    harm::lose_answers(world, &["list_runs", "get_run", "list_failures", "order_history"]).await;
+    for path in ["/api/qrapp/runs", &detail, "/api/qrapp/failures", &history] {
         world.api.get(As::Member, path).await.refused(503, "database_unavailable", &[]);
         world.api.get(As::Member, path).await.ok();
     }

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 use tests::{
-    api::{Answer, Api, As},
+    api::{Answer, Api, As, script_of},
     dashboard::connect,
     fake_ghl::new_id,
     waiting::A_SMALL_RUN,
@@ -88,6 +88,10 @@ impl Scene {
                 let contact_id = new_id();
                 let forgotten = self.ask(As::Admin, &method, &path.replace("{id}", &contact_id)).await.ok();
                 assert_eq!((&forgotten["contactId"], &forgotten["orders"]), (&json!(contact_id), &json!(0)));
+            }
+            "GET /api/qrapp/orders/{id}/history" => {
+                let history = self.ask(As::Member, &method, &path.replace("{id}", &self.order_id)).await.ok();
+                assert_eq!(history["tickets"][0]["ticketId"], self.ticket_id, "{history}");
             }
             "GET /api/qrapp/failures" => {
                 let failures = self.ask(As::Member, &method, path).await.ok();
@@ -187,7 +191,8 @@ impl Scene {
     }
 
     async fn assets(&self) {
-        let script = self.ask(As::Nobody, &Method::GET, "/assets/app.js").await;
+        let page = self.ask(As::Nobody, &Method::GET, "/").await.ok();
+        let script = self.ask(As::Nobody, &Method::GET, &script_of(page.as_str().unwrap())).await;
         let kind = script.headers["content-type"].to_str().unwrap();
         assert!(script.status == 200 && kind.starts_with("text/javascript"), "{script:?}");
         let config = self.ask(As::Nobody, &Method::GET, "/assets/config.json").await.ok();

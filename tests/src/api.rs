@@ -96,6 +96,12 @@ impl Api {
     }
 }
 
+/// The path of the page's script, whose folder is named by its version.
+pub fn script_of(page: &str) -> String {
+    let named = page.split("<script type=\"module\" src=\"").nth(1).and_then(|rest| rest.split('"').next());
+    format!("/{}", named.unwrap_or_else(|| panic!("the page names no script: {page}")))
+}
+
 /// Between two tries of a request that the gateway refuses.
 pub(crate) const THROTTLED: Duration = Duration::from_millis(200);
 

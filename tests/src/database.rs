@@ -52,11 +52,13 @@ impl Database {
         rows.iter().map(|row| row.get(0)).collect()
     }
 
-    /// Forgets all orders and whatever was known of them, but no run: messages of an old one may still be on their way.
+    /// Forgets all orders and whatever was known of them, and that something failed, but no run: messages of an old one may still be
+    /// on their way.
     pub async fn forget_orders(&self) {
         self.execute(
             "delete from public.ghl_qr_orders; delete from public.sync_order_memory; delete from public.sync_failures;
-             delete from public.ghl_qr_tickets_touched; delete from public.gate_scans; delete from public.sync_refunds;",
+             delete from public.ghl_qr_tickets_touched; delete from public.gate_scans; delete from public.sync_refunds;
+             update public.sync_locations set ghl_refused_at = null, frames_failed_at = null;",
         )
         .await;
     }

@@ -1,10 +1,10 @@
 //! The events of the two gateways and the answers they understand.
 
-use caller::Caller;
+use caller::{Caller, TICKET_ID};
 use http_client::HttpClient;
 use serde_json::{Value, json};
 use settings::{Env, Secret, SettingsError};
-use ws_ticket::SocketTicketError;
+use ws_ticket::{Holder, SocketTicketError};
 
 use crate::tokens::{AuthError, Tokens};
 
@@ -34,27 +34,9 @@ impl Authorizer {
     /// When the caller can't be authenticated because Supabase's keys or our secret can't be read: the gateway then
     /// answers 500, so that an outage doesn't look like a wrong password.
     pub(crate) async fn answer(&self, event: Value) -> Result<Value, lambda_runtime::Error> {
-        let authenticated = match event.get("methodArn").and_then(Value::as_str) {
-            Some(_) => self.websocket_caller(&event).await,
-            None => self.http_caller(&event).await,
-        };
-        let caller = match authenticated {
-            Ok(caller) => Some(caller),
-            Err(AuthError::Unavailable(error)) => {
-                tracing::error!(
-                    error = telemetry::chain(error.as_ref()),
-                    "Callers cannot be authenticated: a signing key or secret can't be read"
-                );
-                return Err(error);
-            }
-            Err(AuthError::Denied(reason)) => {
-                tracing::info!(reason, "A caller was refused");
-                None
-            }
-        };
         Ok(match event.get("methodArn").and_then(Value::as_str) {
-            Some(method_arn) => policy(caller, method_arn),
-            None => simple(caller),
+            Some(method_arn) => policy(authenticated(self.websocket_caller(&event).await)?, method_arn),
+            None => simple(authenticated(self.http_caller(&event).await)?),
         })
     }
 
@@ -67,7 +49,7 @@ impl Authorizer {
         self.tokens.caller(token).await
     }
 
-    async fn websocket_caller(&self, event: &Value) -> Result<Caller, AuthError> {
+    async fn websocket_caller(&self, event: &Value) -> Result<Holder, AuthError> {
         if !self.allowed_origins.is_empty() {
             let origin = header(event, "origin").map(normalised).ok_or(AuthError::Denied("no Origin header"))?;
             if !self.allowed_origins.contains(&origin) {
@@ -97,6 +79,27 @@ impl Authorizer {
     }
 }
 
+/// Who was authenticated; `None` is nobody.
+///
+/// # Errors
+/// When that can't be told.
+fn authenticated<T>(found: Result<T, AuthError>) -> Result<Option<T>, lambda_runtime::Error> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(AuthError::Unavailable(error)) => {
+            tracing::error!(
+                error = telemetry::chain(error.as_ref()),
+                "Callers cannot be authenticated: a signing key or secret can't be read"
+            );
+            Err(error)
+        }
+        Err(AuthError::Denied(reason)) => {
+            tracing::info!(reason, "A caller was refused");
+            Ok(None)
+        }
+    }
+}
+
 /// The simple answer of format 2.0.
 fn simple(caller: Option<Caller>) -> Value {
     match caller {
@@ -105,14 +108,18 @@ fn simple(caller: Option<Caller>) -> Value {
     }
 }
 
-/// The IAM policy that a WebSocket API expects, for the requested route only.
-fn policy(caller: Option<Caller>, method_arn: &str) -> Value {
-    let effect = if caller.is_some() { "Allow" } else { "Deny" };
+/// The IAM policy that a WebSocket API expects, for the requested route only; the context names the ticket, which is good once.
+fn policy(holder: Option<Holder>, method_arn: &str) -> Value {
+    let effect = if holder.is_some() { "Allow" } else { "Deny" };
     let statement = json!({"Action": "execute-api:Invoke", "Effect": effect, "Resource": method_arn});
     let document = json!({"Version": "2012-10-17", "Statement": [statement]});
-    match caller {
-        Some(caller) => {
-            json!({"principalId": caller.user_id, "policyDocument": document, "context": caller.to_context()})
+    match holder {
+        Some(Holder { caller, ticket_id }) => {
+            let mut context = caller.to_context();
+            if let Some(context) = context.as_object_mut() {
+                context.insert(TICKET_ID.to_owned(), json!(ticket_id));
+            }
+            json!({"principalId": caller.user_id, "policyDocument": document, "context": context})
         }
         None => json!({"principalId": "nobody", "policyDocument": document}),
     }

@@ -1,5 +1,6 @@
 //! What the page gets to know about this deployment. Everything here is public.
 
+use lambda_http::http::Uri;
 use serde::Serialize;
 
 use crate::anon_key::{AnonKey, NotPublic};
@@ -16,6 +17,28 @@ pub(crate) struct Config {
     pub(crate) supabase_anon_key: Option<AnonKey>,
     /// The GHL location that is kept in step.
     pub(crate) location_id: String,
+    /// Where people see an order in GHL, as a pattern; without it orders aren't links.
+    pub(crate) ghl_order_url: Option<OrderUrl>,
+}
+
+/// The address of an order in GHL, with `{orderId}`, and maybe `{locationId}`, in their places.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub(crate) struct OrderUrl(String);
+
+impl OrderUrl {
+    /// # Errors
+    /// Where it is no https address of an order: on the page it becomes a link.
+    fn parse(text: &str) -> Result<Self, ConfigError> {
+        let filled = text.replace("{orderId}", "order1").replace("{locationId}", "location1");
+        let uri = filled.parse::<Uri>().ok().filter(|uri| uri.scheme_str() == Some("https"));
+        // The place of the order is in what follows the host: else ids would be sent to hosts of their own.
+        let host = uri.as_ref().and_then(Uri::host).filter(|host| !host.is_empty() && !host.contains("order1"));
+        if host.is_none() || !text.contains("{orderId}") || filled.contains(['{', '}']) {
+            return Err(ConfigError::OrderUrl);
+        }
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// A variable that keeps the function from starting.
@@ -32,6 +55,12 @@ pub(crate) enum ConfigError {
         /// What was expected.
         example: String,
     },
+    /// The address of orders in GHL can't be one.
+    #[error(
+        "GHL_ORDER_URL (the template's GhlOrderUrl) is malformed: it should be the https address of an order in GoHighLevel with \
+         {{orderId}} in the order's place, and {{locationId}} in the location's if that is in it; or empty"
+    )]
+    OrderUrl,
     /// The public key isn't one.
     #[error(transparent)]
     AnonKey(#[from] NotPublic),
@@ -70,6 +99,7 @@ impl Config {
             supabase_url,
             supabase_anon_key,
             location_id: required("GHL_LOCATION_ID")?,
+            ghl_order_url: optional("GHL_ORDER_URL").map(|text| OrderUrl::parse(&text)).transpose()?,
         })
     }
 }
@@ -118,7 +148,42 @@ mod tests {
                 "supabaseUrl": null,
                 "supabaseAnonKey": null,
                 "locationId": "location1",
+                "ghlOrderUrl": null,
             })
         );
+    }
+
+    #[test]
+    fn takes_an_address_of_orders_and_refuses_what_would_be_none() {
+        let with = |url: &str| {
+            Config::read(|name| match name {
+                "GHL_ORDER_URL" => Some(url.to_owned()),
+                name => Some(COMPLETE.iter().find(|(key, _)| *key == name)?.1.to_owned()),
+            })
+        };
+        for url in [
+            "https://app.example.com/v2/location/{locationId}/payments/orders/{orderId}",
+            "https://crm.agency.example/orders?id={orderId}",
+            "https://crm.agency.example:8443/#/orders/{orderId}",
+        ] {
+            assert_eq!(with(url).unwrap().ghl_order_url, Some(OrderUrl(url.to_owned())));
+        }
+        assert_eq!(with("").unwrap().ghl_order_url, None);
+        for url in [
+            "http://app.example.com/orders/{orderId}",
+            "javascript:alert('{orderId}')",
+            "https://app.example.com/orders",
+            "https://app.example.com/orders/{orderid}",
+            "https://app.example.com/{contactId}/{orderId}",
+            "https://{orderId}.example.com/",
+            "https:///orders/{orderId}",
+            "app.example.com/orders/{orderId}",
+            "https://app.example.com/orders /{orderId}",
+        ] {
+            let refused = with(url).err();
+            assert_eq!(refused, Some(ConfigError::OrderUrl), "{url}");
+            let said = refused.map(|error| error.to_string()).unwrap_or_default();
+            assert!(said.contains("GHL_ORDER_URL") && said.contains("{orderId}") && said.contains("https"), "{said}");
+        }
     }
 }

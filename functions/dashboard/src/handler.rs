@@ -5,21 +5,26 @@ use lambda_http::{
     Body,
     http::{
         HeaderValue,
-        header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH},
+        header::{
+            ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
+        },
     },
 };
 
 use crate::{
-    assets::{ASSETS, Asset, PAGE},
+    assets::{Asset, Content, PAGE},
     config::{Config, ConfigError},
+    encoding::Encoding,
     policy::content_security_policy,
 };
 
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const NEVER_CACHED: &str = "no-store";
-/// Short, because the files of one version must be used together: a browser mixes versions for a minute at most.
-const CACHED_BRIEFLY: &str = "public, max-age=60, must-revalidate";
+/// Asked for each time, and sent only if it has changed: it names the files of one version.
+const REVALIDATED: &str = "no-cache";
+/// What has its version in its address never changes. A page that a deployment has overtaken has all of its files already.
+const CACHED_FOR_GOOD: &str = "public, max-age=31536000, immutable";
 
 /// The function, configured.
 #[derive(Debug)]
@@ -44,12 +49,11 @@ impl Dashboard {
             return Ok(only_get(request));
         }
         let mut response = match request::path(request) {
-            "/" => answer(HTML, NEVER_CACHED, PAGE),
+            "/" => page(request),
             "/assets/config.json" => answer(JSON, NEVER_CACHED, self.config_json.clone()),
             path => {
-                let name = path.strip_prefix("/assets/").ok_or_else(ApiError::no_route)?;
-                let asset = ASSETS.iter().find(|asset| asset.name == name).ok_or_else(ApiError::no_route)?;
-                serve(asset, request)
+                let asset = Asset::at(path).ok_or_else(ApiError::no_route)?;
+                compressed(&asset.content, asset.content_type, CACHED_FOR_GOOD, Encoding::wanted(request.headers()))
             }
         };
         response.headers_mut().insert(CONTENT_SECURITY_POLICY, self.policy.clone());
@@ -57,23 +61,42 @@ impl Dashboard {
     }
 }
 
-fn serve(asset: &Asset, request: &Request) -> Response {
-    let etag = asset.etag();
+/// The page, unless the browser has it.
+fn page(request: &Request) -> Response {
+    let encoding = Encoding::wanted(request.headers());
+    // Each form is a representation of its own.
+    let etag = format!("\"{}-{}\"", PAGE.tag, encoding.name());
     let known = request
         .headers()
         .get_all(IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(','))
-        // A proxy that compresses the answer makes our tag a weak one, which counts as equal here.
+        // A proxy that changes the form makes our tag a weak one, which counts as equal here.
         .any(|tag| tag.trim().trim_start_matches("W/") == etag);
-    let mut response = answer(asset.content_type, CACHED_BRIEFLY, asset.content);
+    let mut response = compressed(&PAGE, HTML, REVALIDATED, encoding);
     if known {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         *response.body_mut() = Body::Empty;
+        response.headers_mut().remove(CONTENT_ENCODING);
     }
     if let Ok(value) = HeaderValue::try_from(etag) {
         response.headers_mut().insert(ETAG, value);
+    }
+    response
+}
+
+/// A file in one of its forms. The gateway wants bytes in base64, which lambda_http makes of a binary body.
+fn compressed(content: &Content, content_type: &'static str, cache: &'static str, encoding: Encoding) -> Response {
+    let body = match encoding {
+        Encoding::Brotli => Body::Binary(content.brotli.to_vec()),
+        Encoding::Gzip => Body::Binary(content.gzip.to_vec()),
+        Encoding::Plain => Body::Text(content.plain.to_owned()),
+    };
+    let mut response = answer(content_type, cache, body);
+    response.headers_mut().insert(VARY, HeaderValue::from_static("accept-encoding"));
+    if encoding != Encoding::Plain {
+        response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static(encoding.name()));
     }
     response
 }
@@ -96,12 +119,16 @@ fn answer(content_type: &'static str, cache: &'static str, body: impl Into<Body>
 mod tests {
     use lambda_http::{
         RequestExt as _,
-        http::{self, header},
+        http::{
+            self,
+            header::{self, ACCEPT_ENCODING},
+        },
     };
     use serde_json::Value;
 
     use super::*;
     use crate::anon_key::AnonKey;
+    use crate::assets::{ASSETS, VERSION};
 
     fn dashboard() -> Dashboard {
         Dashboard::new(&Config {
@@ -109,6 +136,7 @@ mod tests {
             supabase_url: Some("https://project.example.com".to_owned()),
             supabase_anon_key: Some(AnonKey::parse("sb_publishable_example").unwrap()),
             location_id: "location1".to_owned(),
+            ghl_order_url: None,
         })
         .unwrap()
     }
@@ -130,13 +158,69 @@ mod tests {
         serde_json::from_slice(response.body()).unwrap()
     }
 
+    fn accepting(encodings: &'static str, path: &str) -> Request {
+        let mut request = request("GET", path);
+        request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(encodings));
+        request
+    }
+
     #[tokio::test]
-    async fn serves_the_page_uncached() {
-        let response = get("/").await;
-        assert_eq!(response.status(), StatusCode::OK);
-        assert_eq!(response.headers()[CONTENT_TYPE], HTML);
-        assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
-        assert_eq!(response.body().as_ref(), PAGE.as_bytes());
+    async fn serves_the_page_and_lets_browsers_revalidate_it() {
+        let first = get("/").await;
+        assert_eq!(first.status(), StatusCode::OK);
+        assert_eq!(first.headers()[CONTENT_TYPE], HTML);
+        assert_eq!(first.headers()[CACHE_CONTROL], "no-cache");
+        assert_eq!(first.body().as_ref(), PAGE.plain.as_bytes());
+
+        for encodings in ["gzip, br", "gzip", "identity"] {
+            let tag = respond(accepting(encodings, "/")).await.headers()[ETAG].clone();
+            for known in [tag.clone(), HeaderValue::try_from(format!("\"x\", W/{}", tag.to_str().unwrap())).unwrap()] {
+                let mut again = accepting(encodings, "/");
+                again.headers_mut().insert(IF_NONE_MATCH, known);
+                let second = respond(again).await;
+                assert_eq!(second.status(), StatusCode::NOT_MODIFIED, "{encodings}");
+                assert!(second.body().is_empty());
+                assert_eq!(second.headers()[ETAG], tag);
+                assert!(second.headers().contains_key(CONTENT_SECURITY_POLICY), "the page goes by the newest policy");
+            }
+            // Another form of the same page, and another page.
+            for other in [format!("\"{}-deflate\"", PAGE.tag), "\"older-br\"".to_owned()] {
+                let mut changed = accepting(encodings, "/");
+                changed.headers_mut().insert(IF_NONE_MATCH, HeaderValue::try_from(other).unwrap());
+                assert_eq!(respond(changed).await.status(), StatusCode::OK);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn serves_each_file_in_the_form_that_is_accepted_and_for_good() {
+        for asset in ASSETS {
+            let path = format!("/assets/{VERSION}/{}", asset.name);
+            for (encodings, form, content) in [
+                ("gzip, deflate, br", Some("br"), asset.content.brotli),
+                ("gzip, deflate", Some("gzip"), asset.content.gzip),
+                ("deflate", None, asset.content.plain.as_bytes()),
+            ] {
+                let response = respond(accepting(encodings, &path)).await;
+                assert_eq!(response.status(), StatusCode::OK);
+                assert_eq!(response.headers()[CONTENT_TYPE], asset.content_type);
+                assert_eq!(response.headers()[CACHE_CONTROL], "public, max-age=31536000, immutable");
+                assert_eq!(response.headers()[VARY], "accept-encoding");
+                let sent = response.headers().get(CONTENT_ENCODING).map(|value| value.to_str().unwrap());
+                assert_eq!((sent, response.body().as_ref()), (form, content), "{path}");
+                // What isn't text must reach the gateway in base64.
+                assert_eq!(matches!(response.body(), Body::Binary(_)), form.is_some(), "{path}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_error_is_never_kept() {
+        let response = respond(accepting("br", "/assets/0000000000000000/app.js")).await;
+        assert_eq!(
+            (response.status(), &response.headers()[CACHE_CONTROL]),
+            (StatusCode::NOT_FOUND, &HeaderValue::from_static("no-store"))
+        );
     }
 
     #[tokio::test]
@@ -150,38 +234,19 @@ mod tests {
                 "supabaseUrl": "https://project.example.com",
                 "supabaseAnonKey": "sb_publishable_example",
                 "locationId": "location1",
+                "ghlOrderUrl": null,
             })
         );
     }
 
     #[tokio::test]
-    async fn serves_every_asset_and_lets_browsers_revalidate_it() {
-        for asset in ASSETS {
-            let path = format!("/assets/{}", asset.name);
-            let first = get(&path).await;
-            assert_eq!(first.status(), StatusCode::OK);
-            assert_eq!(first.headers()[CONTENT_TYPE], asset.content_type);
-            assert_eq!(first.headers()[CACHE_CONTROL], CACHED_BRIEFLY);
-
-            let mut again = request("GET", &path);
-            again.headers_mut().insert(IF_NONE_MATCH, first.headers()[ETAG].clone());
-            let second = respond(again).await;
-            assert_eq!(second.status(), StatusCode::NOT_MODIFIED);
-            assert!(second.body().is_empty());
-        }
-    }
-
-    #[tokio::test]
-    async fn sends_the_whole_file_when_the_browser_has_another_version() {
-        let mut request = request("GET", "/assets/app.js");
-        request.headers_mut().insert(IF_NONE_MATCH, HeaderValue::from_static("\"older\""));
-        assert_eq!(respond(request).await.status(), StatusCode::OK);
-    }
-
-    #[tokio::test]
     async fn answers_what_it_does_not_have_in_the_form_of_every_error() {
-        for path in ["/assets/secret.js", "/assets/", "/assets/../Cargo.toml", "/elsewhere"] {
-            let response = get(path).await;
+        let own = |name: &str| format!("/assets/{VERSION}/{name}");
+        // Also the files of another version: an older page mustn't run newer scripts.
+        let others =
+            ["/assets/app.js", "/assets/0000000000000000/app.js", "/assets/", "/assets/../Cargo.toml", "/elsewhere"];
+        for path in others.map(str::to_owned).into_iter().chain([own("secret.js"), own(""), own("config.json")]) {
+            let response = get(&path).await;
             assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
             assert_eq!(json(&response)["code"], "no_route");
             assert_eq!(json(&response)["requestId"], "request-1");
@@ -200,7 +265,8 @@ mod tests {
 
     #[tokio::test]
     async fn guards_every_answer() {
-        for (method, path) in [("GET", "/"), ("GET", "/assets/app.css"), ("GET", "/nothing"), ("POST", "/")] {
+        let css = format!("/assets/{VERSION}/app.css");
+        for (method, path) in [("GET", "/"), ("GET", &css), ("GET", "/nothing"), ("POST", "/")] {
             let response = respond(request(method, path)).await;
             for name in [
                 header::CONTENT_SECURITY_POLICY,

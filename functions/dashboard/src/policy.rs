@@ -47,6 +47,7 @@ mod tests {
             supabase_url: supabase_url.map(str::to_owned),
             supabase_anon_key: None,
             location_id: "location1".to_owned(),
+            ghl_order_url: None,
         })
     }
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
-use database::{Begun, Database};
+use database::{Begun, Database, Published};
 use domain::frames::{Announcement, Frame, Publication};
 use domain::{Run, RunState};
 use jiff::SignedDuration;
@@ -108,7 +108,7 @@ impl Publisher {
     ) -> Result<Option<Begun>, NotPublished> {
         let Announcement { frames, status, seq } = publication.announce();
         let (run_id, state) = (&publication.run.run_id, publication.run.state);
-        let (stored, is_told) =
+        let (stored, reached) =
             tokio::join!(self.store.put_status(&status), self.post(database, &begun.connection_ids, &frames));
         match stored {
             Ok(PutOutcome::Written) => {}
@@ -123,13 +123,14 @@ impl Publisher {
             }
         }
         // A hanging WebSocket API comes back, and whoever looks on should see the end.
-        if !is_told && ended_lately(&publication.run) {
+        if reached == Some(false) && ended_lately(&publication.run) {
             return Err(NotPublished);
         }
+        let published = Published { run_id, seq, state, reached };
         let confirmed = if goes_on {
-            database.confirm_and_begin(run_id, seq, state).await.map(Some)
+            database.confirm_and_begin(&published).await.map(Some)
         } else {
-            let due = database.confirm_publication(run_id, seq, state).await;
+            let due = database.confirm_publication(&published).await;
             if let Ok(due) = due {
                 announcements.ask(database, due).await;
             }
@@ -163,12 +164,12 @@ impl Publisher {
         }
     }
 
-    /// Posts the frames. `false` if they reached nobody, though somebody is there.
-    async fn post(&self, database: &Database, connection_ids: &[String], frames: &[Frame]) -> bool {
-        let Some(pusher) = &self.pusher else { return true };
+    /// Posts the frames. Whether they reached somebody; `None` if nobody is there.
+    async fn post(&self, database: &Database, connection_ids: &[String], frames: &[Frame]) -> Option<bool> {
+        let pusher = self.pusher.as_ref()?;
         metrics::value(Metric::Connections, connection_ids.len() as f64);
         if connection_ids.is_empty() {
-            return true;
+            return None;
         }
         let frames: Vec<String> = frames.iter().filter_map(|frame| serde_json::to_string(frame).ok()).collect();
         let report = pusher.post_frames(connection_ids, &frames).await;
@@ -184,7 +185,7 @@ impl Publisher {
         {
             tracing::warn!(error = telemetry::chain(&error), "Closed connections could not be removed");
         }
-        report.is_working()
+        Some(report.is_working())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The routes that a dashboard reads, and an admin's retries and forgetting. Reading the status also finds a run that lost its pulse, and resends it.
 
 use database::{Database, NewRun, ReportList, RunSettings};
+use domain::problem::Thresholds;
 use domain::{OrderId, RunId, RunKind, frames};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request, started};
 use runs::{Announcements, Pulses};
@@ -11,7 +12,7 @@ use status_store::StatusStore;
 use uuid::fmt::Hyphenated;
 
 use crate::forget::forget;
-use crate::report;
+use crate::{history, report};
 
 /// The function's state.
 pub(crate) struct SyncStatus {
@@ -22,6 +23,8 @@ pub(crate) struct SyncStatus {
     /// The published status, for when the database can't be reached.
     pub(crate) store: StatusStore,
     pub(crate) ws_ticket_secret: Secret,
+    /// From when on the status tells of a problem.
+    pub(crate) thresholds: Thresholds,
 }
 
 /// The most orders that one retry may name: their ids take about 300 kB.
@@ -41,10 +44,13 @@ impl SyncStatus {
         let path = request::path(&request).to_owned();
         let parts: Vec<_> = path.trim_start_matches("/api/qrapp/").split('/').collect();
         match (request.method(), parts.as_slice()) {
-            (&Method::GET, ["sync-status"]) => self.status().await,
+            (&Method::GET, ["sync-status"]) => self.status(&caller).await,
             (&Method::GET, ["runs"]) => self.list(&request).await,
             (&Method::GET, ["runs", run_id]) => self.run(run_id, &request).await,
             (&Method::GET, ["failures"]) => self.failures(&request).await,
+            (&Method::GET, ["orders", order_id, "history"]) => {
+                history::answer(&self.database, order_id, &request).await
+            }
             (&Method::POST, ["runs", run_id, "retry"]) => self.retry(run_id, &caller, &request).await,
             (&Method::POST, ["contacts", contact_id, "forget"]) => forget(&self.database, contact_id, &caller).await,
             (&Method::POST, ["ws-ticket"]) => self.ws_ticket(&caller).await,
@@ -53,7 +59,7 @@ impl SyncStatus {
     }
 
     /// The status in the database; the published document if the database can't be reached.
-    async fn status(&self) -> Result<Response, ApiError> {
+    async fn status(&self, caller: &Caller) -> Result<Response, ApiError> {
         let snapshot = match self.pulses.snapshot(&self.database, false).await {
             Ok(snapshot) => snapshot,
             Err(error) => {
@@ -69,7 +75,8 @@ impl SyncStatus {
                 };
             }
         };
-        json(StatusCode::OK, &frames::answer(snapshot.run.as_ref(), snapshot.seq, &snapshot.problems()))
+        let problems = snapshot.problems(&self.thresholds, caller.role == Role::Admin);
+        json(StatusCode::OK, &frames::answer(snapshot.run.as_ref(), snapshot.seq, &problems))
     }
 
     async fn list(&self, request: &Request) -> Result<Response, ApiError> {
@@ -152,7 +159,7 @@ fn known_form(run_id: &str) -> Result<RunId, ApiError> {
 
 /// The cursor is the only part of these calls that comes from outside, so data that Postgres can't read (SQLSTATE class 22)
 /// is a malformed cursor.
-fn bad_cursor(error: database::Error) -> ApiError {
+pub(crate) fn bad_cursor(error: database::Error) -> ApiError {
     match &error {
         database::Error::Refused { sqlstate, hint, .. } if sqlstate.starts_with("22") => {
             let message =

@@ -1,15 +1,17 @@
-//! What a dashboard reads, retries of runs, forgetting a person, and the ticket for the WebSocket.
+//! What a dashboard reads, also of a single order, retries of runs, forgetting a person, and the ticket for the WebSocket.
 //!
 //! | module | what it is for |
 //! |---|---|
 //! | `handler` | the routes |
 //! | `forget` | what is blanked of a person who is to be forgotten |
+//! | `history` | what is known of one order |
 //! | `report` | runs, failures and issues in the form of the API |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod forget;
 mod handler;
+mod history;
 mod report;
 
 use std::process::ExitCode;
@@ -36,6 +38,7 @@ async fn start() -> Result<(), lambda_http::Error> {
     let pulses = runs::setup::pulses(&env, Queue::new(sqs.clone(), runs_url.clone()))?;
     let announcements = Announcements::new(Queue::new(sqs, runs_url));
     let store = StatusStore::new(status_store::client(&config), bucket);
-    let sync_status = SyncStatus { database, settings, pulses, announcements, store, ws_ticket_secret };
+    let thresholds = runs::setup::thresholds(&env)?;
+    let sync_status = SyncStatus { database, settings, pulses, announcements, store, ws_ticket_secret, thresholds };
     http_api::serve(|request| sync_status.handle(request)).await
 }

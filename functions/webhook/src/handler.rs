@@ -145,6 +145,7 @@ fn not_usable(problem: NotUsable) -> ApiError {
         NotUsable::OtherLocation => "other_location",
         NotUsable::OutsideWindow => "outside_window",
         NotUsable::NoOrder => "no_order",
+        NotUsable::TooManyOrders => "too_many_orders",
     };
     ApiError::bad_request(code, problem.to_string())
 }

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use caller::Caller;
-use database::Database;
+use caller::{Caller, Role, TICKET_ID};
+use database::{Database, NewConnection};
 use domain::frames;
+use domain::problem::Thresholds;
 use jiff::Timestamp;
 use push::Pusher;
 use runs::Pulses;
@@ -41,6 +42,8 @@ pub(crate) struct Socket {
     pub(crate) pusher: Pusher,
     /// Resends a lost pulse.
     pub(crate) pulses: Pulses,
+    /// From when on a snapshot tells of a problem.
+    pub(crate) thresholds: Thresholds,
 }
 
 /// Why a connection isn't served: a stable word, words for a person, and the status at `$connect`.
@@ -54,6 +57,11 @@ const SIGNED_OUT: Refusal =
     Refusal { code: "not_authorised", error: "You are not signed in, or your session has ended", status: 403 };
 const SESSION_ENDED: Refusal =
     Refusal { code: "session_ended", error: "Your session has ended: renew it, then connect again", status: 403 };
+const TICKET_USED: Refusal = Refusal {
+    code: "ticket_used",
+    error: "This ticket has opened a connection before: ask for a new one",
+    status: 403,
+};
 const TOO_MANY: Refusal = Refusal { code: "too_many_connections", error: "Too many dashboards are open", status: 429 };
 const NO_DATABASE: Refusal = Refusal {
     code: "database_unavailable",
@@ -94,7 +102,9 @@ impl Socket {
     }
 
     async fn connect(&self, event: &Event) -> Result<(), Refusal> {
-        self.register(&event.request_context.connection_id, &caller(event)?).await
+        let context = &event.request_context;
+        let ticket_id = context.authorizer.get(TICKET_ID).and_then(Value::as_str).ok_or(SIGNED_OUT)?;
+        self.register(&context.connection_id, &caller(event)?, Some(ticket_id)).await
     }
 
     async fn answer(&self, event: &Event) -> Result<(), Refusal> {
@@ -111,35 +121,34 @@ impl Socket {
         }
     }
 
-    /// Registers the connection for frames. Doing it again changes nothing.
-    async fn register(&self, connection_id: &str, caller: &Caller) -> Result<(), Refusal> {
-        let expires_at = Timestamp::from_second(caller.expires_at).map_err(|_| SIGNED_OUT)?;
-        let registration = self
-            .database
-            .add_connection(
-                connection_id,
-                &caller.user_id,
-                caller.role.as_str(),
-                expires_at,
-                self.limits.per_user,
-                self.limits.total,
-            )
-            .await
-            .map_err(|error| no_database(&error))?;
+    /// Registers the connection for frames. Doing it again changes nothing. With the ticket that opens it: no other may have come by
+    /// that.
+    async fn register(&self, connection_id: &str, caller: &Caller, ticket_id: Option<&str>) -> Result<(), Refusal> {
+        let connection = NewConnection {
+            connection_id,
+            ticket_id,
+            user_id: &caller.user_id,
+            role: caller.role.as_str(),
+            expires_at: Timestamp::from_second(caller.expires_at).map_err(|_| SIGNED_OUT)?,
+            max_per_user: self.limits.per_user,
+            max_total: self.limits.total,
+        };
+        let registration = self.database.add_connection(&connection).await.map_err(|error| no_database(&error))?;
         if registration.accepted {
             return Ok(());
         }
         let reason = registration.reason.unwrap_or_default();
         tracing::warn!(reason, "A dashboard's connection was refused");
-        Err(TOO_MANY)
+        Err(if reason == TICKET_USED.code { TICKET_USED } else { TOO_MANY })
     }
 
     /// Posts the snapshot. Registers the connection once more first: a frame that was posted while the gateway was still
     /// connecting was answered with 410, and then the connection was removed.
     async fn answer_status(&self, connection_id: &str, caller: &Caller) -> Result<(), Refusal> {
-        self.register(connection_id, caller).await?;
+        self.register(connection_id, caller, None).await?;
         let snapshot = self.pulses.snapshot(&self.database, true).await.map_err(|error| no_database(&error))?;
-        let frame = frames::snapshot(snapshot.run.as_ref(), snapshot.seq, &snapshot.problems());
+        let problems = snapshot.problems(&self.thresholds, caller.role == Role::Admin);
+        let frame = frames::snapshot(snapshot.run.as_ref(), snapshot.seq, &problems);
         match serde_json::to_value(&frame) {
             Ok(frame) => self.post(connection_id, &frame).await,
             Err(error) => tracing::error!(error = telemetry::chain(&error), "A snapshot could not be written as JSON"),

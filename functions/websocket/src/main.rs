@@ -30,8 +30,8 @@ async fn start() -> Result<(), Error> {
     let runs_url = env.url("RUNS_QUEUE_URL")?;
     let config = aws_config().await;
     let pulses = runs::setup::pulses(&env, Queue::new(queues::client(&config), runs_url))?;
-    let socket =
-        Socket { limits: ConnectionLimits::from_env(&env)?, database, pusher: Pusher::new(&config, &endpoint), pulses };
+    let (limits, thresholds) = (ConnectionLimits::from_env(&env)?, runs::setup::thresholds(&env)?);
+    let socket = Socket { limits, database, pusher: Pusher::new(&config, &endpoint), pulses, thresholds };
     let handle = async |event: LambdaEvent<Event>| {
         let gateway_id = event.payload.request_context.request_id.clone();
         let work = deadline::in_time(event.context.deadline(), socket.handle(event.payload));

@@ -1,20 +1,29 @@
 -- The dashboards that are open: where frames are sent, and how many a person and a location may have.
 
--- Adds a dashboard, unless there are too many; what has expired doesn't count.
--- request: {location_id, connection_id, user_id, role, expires_at, max_per_user, max_total} -> {accepted, reason}
--- Locks: the advisory lock 'connections', then the connection's row.
+-- Adds a dashboard, unless there are too many; what has expired doesn't count. A ticket that has opened a connection opens no other, also
+-- after that one was closed: whoever has read it in a log comes too late.
+-- request: {location_id, connection_id, ticket_id?, user_id, role, expires_at, max_per_user, max_total} -> {accepted, reason}
+-- Without ticket_id: of a connection that is open and was lost here.
+-- Locks: the advisory lock 'connections', then the ticket's row, then the connection's.
 create or replace function public.add_connection(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
 declare
   v_location text := sync_internal.location(request);
   v_connection text := sync_internal.required(request, 'connection_id');
+  v_ticket text := nullif(request ->> 'ticket_id', '');
   v_user text := request ->> 'user_id';
   v_of_user int;
   v_total int;
 begin
   -- One at a time, or two could both take the last place.
   perform sync_internal.serialize('connections', v_location);
+  if exists (
+    select from public.sync_socket_tickets
+    where location_id = v_location and ticket_id = v_ticket and connection_id <> v_connection
+  ) then
+    return jsonb_build_object('accepted', false, 'reason', 'ticket_used');
+  end if;
   select count(*) filter (where user_id = v_user), count(*) into v_of_user, v_total
   from public.sync_connections
   where location_id = v_location and connection_id <> v_connection
@@ -26,6 +35,10 @@ begin
     return jsonb_build_object('accepted', false, 'reason', 'too_many_connections_of_user');
   end if;
 
+  if v_ticket is not null then
+    insert into public.sync_socket_tickets (location_id, ticket_id, connection_id)
+    values (v_location, v_ticket, v_connection) on conflict do nothing;
+  end if;
   insert into public.sync_connections (location_id, connection_id, user_id, role, expires_at)
   values (v_location, v_connection, v_user, request ->> 'role', (request ->> 'expires_at')::timestamptz)
   on conflict (location_id, connection_id) do update

@@ -9,6 +9,7 @@ as $$
 declare
   v_location text := sync_internal.location(request);
   v_failures jsonb := coalesce(nullif(request -> 'failures', 'null'), '[]');
+  v_due boolean;
 begin
   insert into public.sync_failures as f (location_id, order_id, cause, class, code, reason, attempts)
   select distinct on (i.order_id) v_location, i.order_id, i.cause, i.class, i.code, i.reason, coalesce(i.attempts, 1)
@@ -26,7 +27,11 @@ begin
   perform sync_internal.record_outcomes(v_location, coalesce((
     select jsonb_agg(i || '{"outcome": "failed"}') from jsonb_array_elements(v_failures) as i
     where i ->> 'run_id' is not null), '[]'));
-  return jsonb_build_object('publication_due', sync_internal.ask_for_batch(v_location, v_failures));
+  v_due := sync_internal.ask_for_batch(v_location, v_failures);
+  if exists (select from jsonb_array_elements(v_failures) as i where i ->> 'code' = 'ghl_unauthorized') then
+    perform sync_internal.note_ghl_refused(v_location);
+  end if;
+  return jsonb_build_object('publication_due', v_due);
 end
 $$;
 

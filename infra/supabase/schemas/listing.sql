@@ -49,6 +49,9 @@ begin
   end if;
 
   v_due := sync_internal.ask_publication(v_location, v_run.run_id);
+  if v_run.state = 'Syncing' then
+    perform sync_internal.note_ghl_answered(v_location, clock_timestamp());
+  end if;
   select * into v_run from public.sync_runs where run_id = v_run.run_id;
   return jsonb_build_object(
     'run', sync_internal.run_json(v_run), 'recorded', v_recorded, 'publication_due', v_due, 'dispatch', v_dispatch);

@@ -146,6 +146,7 @@ declare
   v_listed jsonb;
   v_results jsonb;
   v_lines_before jsonb;
+  v_due boolean;
 begin
   if exists (
     select from jsonb_array_elements(v_orders) as o
@@ -236,9 +237,12 @@ begin
   end if;
 
   perform sync_internal.settle_upserted(v_location, v_orders, v_results);
+  v_due := sync_internal.ask_for_batch(v_location, v_orders);
+  perform sync_internal.note_ghl_answered(v_location, (
+    select max((o ->> 'fetched_at')::timestamptz) from jsonb_array_elements(v_orders) as o));
   return jsonb_build_object(
     'orders', (select coalesce(jsonb_agg(r - 'remember_only'), '[]') from jsonb_array_elements(v_results) as r),
-    'publication_due', sync_internal.ask_for_batch(v_location, v_orders));
+    'publication_due', v_due);
 end
 $$;
 

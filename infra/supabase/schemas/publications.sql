@@ -3,7 +3,8 @@
 -- newest wins. A publication has sequence numbers by which a dashboard drops frames that aren't newer than its last one.
 
 -- The current or newest run, and whether its pulse was lost.
--- request: {location_id, next_seq, pulse_lost_after_ms?} -> {seq, run|null, needs_pulse, pulse, limiter_late_ms}
+-- request: {location_id, next_seq, pulse_lost_after_ms?} -> {seq, run|null, needs_pulse, pulse, limiter_late_ms, system}
+-- `system`: as in system_state.
 -- Locks: the location's row if next_seq is set, otherwise nothing.
 create or replace function public.sync_snapshot(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -33,7 +34,8 @@ begin
     'pulse', v_run.pulse + 1,
     -- For how long no grant of the rate limit has come in time to be used.
     'limiter_late_ms', (
-      select sync_internal.late_ms(l, clock_timestamp()) from public.sync_limiter l where l.location_id = v_location));
+      select sync_internal.late_ms(l, clock_timestamp()) from public.sync_limiter l where l.location_id = v_location),
+    'system', sync_internal.system_state(v_location));
 end
 $$;
 
@@ -61,7 +63,8 @@ grant execute on function public.begin_publication(jsonb) to service_role;
 
 -- Confirms that a publication was published, which is over with that. A late confirmation never lowers the number or the state.
 -- `next`: the caller goes on with the next publication, if something is new by now; otherwise it is told whether to ask for one.
--- request: {location_id, run_id, seq, state, next?}
+-- `reached`: whether its frames reached somebody; null where nobody was there.
+-- request: {location_id, run_id, seq, state, next?, reached?}
 --   -> {publication: {location_id, seq_first, run}|null, wait_ms, connection_ids} | {publication_due}
 -- Locks: the run and the newest run by run_id, then the location's row.
 create or replace function public.confirm_publication(request jsonb) returns jsonb
@@ -86,7 +89,9 @@ begin
   update public.sync_locations
   set publication_seq = case when publication_seq between v_seq - 3 and v_seq then null else publication_seq end,
     last_words = case when last_words ->> 'run_id' = v_run::text and last_words ->> 'state' = request ->> 'state'
-      then null else last_words end
+      then null else last_words end,
+    frames_failed_at = case (request ->> 'reached')::boolean
+      when false then clock_timestamp() when true then null else frames_failed_at end
   where location_id = v_location
     and (publication_seq between v_seq - 3 and v_seq or last_words ->> 'run_id' = v_run::text);
 

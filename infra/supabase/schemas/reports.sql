@@ -1,4 +1,4 @@
--- The history of runs, page by page, and what there is to report of a run: failures, skips, issues and drift. Only reads.
+-- The history of runs, page by page, what there is to report of a run (failures, skips, issues and drift), and of an order. Only reads.
 
 -- The runs, newest first.
 -- request: {location_id, before?, limit} -> {runs, next}; `next` is the `before` of the following page.
@@ -192,3 +192,120 @@ $$;
 
 revoke all on function sync_internal.drift_page(uuid, text, text, int) from public, anon, authenticated;
 grant execute on function sync_internal.drift_page(uuid, text, text, int) to service_role;
+
+-- What is known of one order: its row, its tickets and what was done to them, and what failed or couldn't be honoured in the last 30
+-- days. Nothing here says who the buyer is.
+-- request: {location_id, order_id, before?, limit} -> {found, order|null, tickets, changes, failures, issues, next}
+-- The changes come newest first; `next` is the `before` of their following page. Everything else stands on each page.
+-- Locks nothing.
+create or replace function public.order_history(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_id text := sync_internal.required(request, 'order_id');
+  v_limit int := sync_internal.page_limit(request);
+  v_before bigint := nullif(request ->> 'before', '')::bigint;
+  v_order jsonb := sync_internal.order_facts(v_location, v_id);
+  v_is_ours boolean;
+  v_tickets jsonb := '[]';
+  v_changes jsonb := '[]';
+  v_failures jsonb := sync_internal.failures_of_order(v_location, v_id);
+begin
+  -- The history outlives a deleted order, and doesn't say whose it was: what is remembered of it does.
+  v_is_ours := v_order is not null or (
+    exists (select from public.sync_order_memory where location_id = v_location and order_id = v_id)
+    and not exists (select from public.ghl_qr_orders where order_id = v_id));
+  if v_is_ours then
+    select coalesce(jsonb_agg(jsonb_build_object('ticket_id', ticket_id, 'ticket_type', ticket_type, 'status', status,
+      'validated_at', validated_at) order by ticket_id), '[]') into v_tickets
+    from public.ghl_qr_tickets where order_id = v_id;
+    select coalesce(jsonb_agg(to_jsonb(page) order by page.change_id desc), '[]') into v_changes
+    from (
+      select change_id, ticket_id, changed_at, changed_by, reason, old_status, new_status, old_type, new_type
+      from public.ghl_qr_ticket_changes
+      where order_id = v_id and (v_before is null or change_id < v_before)
+      order by change_id desc limit v_limit
+    ) as page;
+  end if;
+  return jsonb_build_object('found', v_is_ours or v_failures <> '[]', 'order', v_order, 'tickets', v_tickets,
+    'changes', v_changes, 'failures', v_failures, 'issues', sync_internal.issues_of_order(v_location, v_id),
+    'next', case when jsonb_array_length(v_changes) = v_limit then v_changes -> -1 ->> 'change_id' end);
+end
+$$;
+
+revoke all on function public.order_history(jsonb) from public, anon, authenticated;
+grant execute on function public.order_history(jsonb) to service_role;
+
+-- What an order's row says, without its buyer; null if there is none. `forgotten`: its buyer is; `refunded`: by its transactions;
+-- `valid` is null before it was first read.
+create or replace function sync_internal.order_facts(p_location text, p_order_id text) returns jsonb
+language sql stable
+as $$
+  select jsonb_build_object(
+    'status', o.order_status, 'payment_status', o.payment_status, 'total_paid', trim_scale(o.total_paid),
+    'refunded', trim_scale(r.refunded), 'currency', o.payment_currency, 'event_name', o.event_name,
+    'date_added', o.date_added, 'source_updated_at', o.source_updated_at, 'fetched_at', o.fetched_at,
+    'live_mode', o.live_mode, 'entitled', o.entitled, 'entitlement_reason', o.entitlement_reason, 'lines', o.lines,
+    'is_due', o.tickets_due is not null,
+    'valid', case when m.fetched_at is not null
+      then sync_internal.is_valid_now(m.valid, m.product_ids, sync_internal.listed_products(p_location)) end,
+    'forgotten', exists (
+      select from public.sync_forgotten_contacts f
+      where f.contact_id = o.contact_id and f.location_id = p_location))
+  from public.ghl_qr_orders o
+  left join public.sync_order_memory m on m.location_id = p_location and m.order_id = o.order_id
+  left join public.sync_refunds r on r.location_id = p_location and r.order_id = o.order_id
+  -- Old rows of the original app name no location.
+  where o.order_id = p_order_id and coalesce(o.location_id, p_location) = p_location
+$$;
+
+revoke all on function sync_internal.order_facts(text, text) from public, anon, authenticated;
+grant execute on function sync_internal.order_facts(text, text) to service_role;
+
+-- An order's failures: the one that stands, and those of runs in the last 30 days, a hundred at most. By run: there is no index of
+-- outcomes by order, and `offset 0` keeps the planner from reading them all.
+create or replace function sync_internal.failures_of_order(p_location text, p_order_id text) returns jsonb
+language sql volatile
+as $$
+  select coalesce(jsonb_agg(to_jsonb(newest) order by newest.at desc), '[]')
+  from (
+    select *
+    from (
+      select null::uuid as run_id, f.last_try_at as at, f.cause, f.class, f.code, f.reason, f.attempts
+      from public.sync_failures f
+      where f.location_id = p_location and f.order_id = p_order_id
+      union all
+      select r.run_id, c.recorded_at, 'run', c.class, c.code, c.reason, c.attempts
+      from public.sync_runs r
+      cross join lateral (
+        select * from public.sync_outcomes o
+        where o.run_id = r.run_id and o.order_id = p_order_id and o.outcome = 'failed' offset 0
+      ) as c
+      where r.location_id = p_location and r.failed > 0 and r.started_at > clock_timestamp() - interval '30 days'
+    ) as every_one
+    order by at desc limit 100
+  ) as newest
+$$;
+
+revoke all on function sync_internal.failures_of_order(text, text) from public, anon, authenticated;
+grant execute on function sync_internal.failures_of_order(text, text) to service_role;
+
+-- What of an order couldn't be honoured by runs in the last 30 days, newest first, a hundred at most.
+create or replace function sync_internal.issues_of_order(p_location text, p_order_id text) returns jsonb
+language sql volatile
+as $$
+  select coalesce(jsonb_agg(to_jsonb(newest) order by newest.at desc), '[]')
+  from (
+    select r.run_id, i.noted_at as at, i.code, i.message
+    from public.sync_runs r
+    cross join lateral (
+      select * from public.sync_issues n where n.run_id = r.run_id and n.order_id = p_order_id offset 0
+    ) as i
+    where r.location_id = p_location and r.started_at > clock_timestamp() - interval '30 days'
+    order by i.noted_at desc limit 100
+  ) as newest
+$$;
+
+revoke all on function sync_internal.issues_of_order(text, text) from public, anon, authenticated;
+grant execute on function sync_internal.issues_of_order(text, text) to service_role;

@@ -401,6 +401,9 @@ begin
     sync_internal.milliseconds(coalesce((request ->> 'pulse_lost_after_ms')::numeric, 30000)))) then
     v_ended := sync_internal.break_off(v_run.run_id, request ->> 'state', request ->> 'code', request ->> 'message');
     v_due := sync_internal.ask_publication(v_location, v_run.run_id);
+    if v_ended and request ->> 'code' = 'ghl_unauthorized' then
+      perform sync_internal.note_ghl_refused(v_location);
+    end if;
     select * into v_run from public.sync_runs where run_id = v_run.run_id;
   end if;
   return jsonb_build_object('ended', v_ended, 'run', sync_internal.run_json(v_run), 'publication_due', v_due);

@@ -101,7 +101,11 @@ create table public.sync_locations (
   publication_seq bigint,
   publication_begins_at timestamptz,
   -- The run before the newest, as it ended, if that isn't published yet: it comes before the newest.
-  last_words jsonb
+  last_words jsonb,
+  -- When GHL last refused the access token. Null: it has accepted it since.
+  ghl_refused_at timestamptz,
+  -- When frames last reached none of the dashboards that were there. Null: they have since.
+  frames_failed_at timestamptz
 );
 
 alter table public.sync_locations enable row level security;
@@ -484,6 +488,19 @@ create table public.sync_connections (
 alter table public.sync_connections enable row level security;
 revoke all on public.sync_connections from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_connections to service_role;
+
+-- The tickets to the WebSocket that have opened a connection: none opens a second one. Kept for longer than a ticket is good for.
+create table public.sync_socket_tickets (
+  location_id text not null,
+  ticket_id text not null,
+  connection_id text not null,
+  used_at timestamptz not null default clock_timestamp(),
+  primary key (location_id, ticket_id)
+);
+
+alter table public.sync_socket_tickets enable row level security;
+revoke all on public.sync_socket_tickets from public, anon, authenticated;
+grant select, insert, update, delete on public.sync_socket_tickets to service_role;
 
 -- People to be forgotten, by their id in GHL: nothing else of them may stand here. It stays, so that what is written later is blanked too.
 -- The contact comes first in the key: rows of the original app may name no location.

@@ -1,5 +1,5 @@
--- How long what nobody asks for any more is kept: outcomes, bits, issues and labels of ended runs, expired connections, scans of the
--- gate, marks of touched tickets that no order waits for, and what was only ever named.
+-- How long what nobody asks for any more is kept: outcomes, bits, issues and labels of ended runs, expired connections and the tickets
+-- that opened them, scans of the gate, marks of touched tickets that no order waits for, and what was only ever named.
 
 -- Forgets what nobody asks for any more, a bounded number of rows of a kind at a time, but labels all at once. Counts stay on
 -- the runs; the tickets' history stays for good.
@@ -55,6 +55,14 @@ begin
   delete from public.sync_connections where (location_id, connection_id) in (
     select location_id, connection_id from public.sync_connections
     where location_id = v_location and expires_at < clock_timestamp()
+    limit v_limit for update skip locked);
+  get diagnostics v_rows = row_count;
+  v_deleted := v_deleted + v_rows;
+
+  -- A ticket is good for a minute.
+  delete from public.sync_socket_tickets where (location_id, ticket_id) in (
+    select location_id, ticket_id from public.sync_socket_tickets
+    where location_id = v_location and used_at < clock_timestamp() - interval '10 minutes'
     limit v_limit for update skip locked);
   get diagnostics v_rows = row_count;
   v_deleted := v_deleted + v_rows;

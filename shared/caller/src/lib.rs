@@ -12,6 +12,9 @@ use std::{
 
 use serde_json::{Value, json};
 
+/// The field of the WebSocket's context that holds the id of the ticket by which the caller came, beside the caller's own.
+pub const TICKET_ID: &str = "ticketId";
+
 /// What a caller may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {

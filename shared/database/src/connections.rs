@@ -1,7 +1,7 @@
 //! The dashboards' WebSocket connections.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::{Database, Error};
@@ -15,25 +15,32 @@ pub struct Registration {
     pub reason: Option<String>,
 }
 
+/// A connection to register. All of its fields are those of the request.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct NewConnection<'a> {
+    /// The gateway's id.
+    pub connection_id: &'a str,
+    /// The ticket that opens it; `None` for one that is open.
+    pub ticket_id: Option<&'a str>,
+    /// Whose it is.
+    pub user_id: &'a str,
+    /// In which role.
+    pub role: &'a str,
+    /// When the user's session ends.
+    pub expires_at: Timestamp,
+    /// How many connections the user may have.
+    pub max_per_user: u32,
+    /// How many there may be in all.
+    pub max_total: u32,
+}
+
 impl Database {
-    /// Registers a connection, within the limits per user and in all.
+    /// Registers a connection, within the limits per user and in all, and once for each ticket.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn add_connection(
-        &self,
-        connection_id: &str,
-        user_id: &str,
-        role: &str,
-        expires_at: Timestamp,
-        max_per_user: u32,
-        max_total: u32,
-    ) -> Result<Registration, Error> {
-        let request = json!({
-            "connection_id": connection_id, "user_id": user_id, "role": role, "expires_at": expires_at,
-            "max_per_user": max_per_user, "max_total": max_total,
-        });
-        self.call("add_connection", request).await
+    pub async fn add_connection(&self, connection: &NewConnection<'_>) -> Result<Registration, Error> {
+        self.call("add_connection", connection).await
     }
 
     /// Forgets connections.

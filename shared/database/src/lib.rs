@@ -8,11 +8,11 @@
 //! | `limiter` | `limiter.sql` |
 //! | `orders` | `orders.sql`, `tickets.sql`, `failures.sql` |
 //! | `contacts` | `contacts.sql` |
-//! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql` |
+//! | `runs` | `runs.sql`, `listing.sql`, `outcomes.sql`, `publications.sql`, `system.sql` |
 //! | `refunds` | `refunds.sql` |
 //! | `products` | `products.sql` |
 //! | `gate` | `gate.sql` |
-//! | `reports` | `reports.sql`, `failures.sql` |
+//! | `reports`, `history` | `reports.sql`, `failures.sql` |
 //! | `connections` | `connections.sql` |
 //! | `upkeep` | `upkeep.sql` |
 //!
@@ -26,6 +26,7 @@ mod connections;
 mod contacts;
 mod error;
 mod gate;
+mod history;
 mod limiter;
 mod orders;
 mod products;
@@ -35,14 +36,15 @@ mod runs;
 mod upkeep;
 
 pub use client::Database;
-pub use connections::Registration;
+pub use connections::{NewConnection, Registration};
 pub use contacts::Forgotten;
 pub use error::Error;
+pub use history::{OrderFacts, OrderFailure, OrderHistory, OrderIssue, OrderLine, TicketChange, TicketFacts};
 pub use limiter::{Ask, IDLE_RESERVE, Lane, Limits, Observed, Slots};
 pub use orders::{Awaited, Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded, ToReconcile, Upserted, Upserts};
 pub use refunds::RefundRecord;
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
-    Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage,
+    Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Published, Pulse, RecordedPage,
     RunSettings, Snapshot, Started,
 };

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use domain::frames::Publication;
 use domain::listing::{Completed, Listing};
+use domain::problem::{SystemState, Thresholds};
 use domain::run::NotStarted;
 use domain::{Issue, OrderId, Problem, Run, RunId, RunKind, RunState};
 use jiff::Timestamp;
@@ -230,6 +231,26 @@ pub struct Begun {
     pub connection_ids: Vec<String>,
 }
 
+/// A publication that was made.
+#[derive(Debug, Clone, Copy)]
+pub struct Published<'a> {
+    /// The run.
+    pub run_id: &'a RunId,
+    /// The last number that it used.
+    pub seq: u64,
+    /// The run's state that it told.
+    pub state: RunState,
+    /// Whether its frames reached somebody; `None` if nobody was there.
+    pub reached: Option<bool>,
+}
+
+impl Published<'_> {
+    fn request(&self, next: bool) -> Value {
+        let Self { run_id, seq, state, reached } = self;
+        json!({ "run_id": run_id, "seq": seq, "state": state, "next": next, "reached": reached })
+    }
+}
+
 fn milliseconds<'de, D: serde::Deserializer<'de>>(number: D) -> Result<Duration, D::Error> {
     u64::deserialize(number).map(Duration::from_millis)
 }
@@ -248,14 +269,19 @@ pub struct Snapshot {
     /// For how many milliseconds no rate limit grant has arrived in time; `None` if the last one did.
     #[serde(default)]
     pub limiter_late_ms: Option<u64>,
+    /// What keeps the whole system from working.
+    #[serde(default)]
+    pub system: SystemState,
 }
 
 impl Snapshot {
-    /// What an admin should know beside the run.
+    /// What an admin should know beside the run; others get less.
     #[must_use]
-    pub fn problems(&self) -> Vec<Problem> {
-        let late = self.limiter_late_ms.map(Duration::from_millis);
-        late.and_then(Problem::database_too_slow).into_iter().collect()
+    pub fn problems(&self, thresholds: &Thresholds, for_admin: bool) -> Vec<Problem> {
+        let late_for = self.limiter_late_ms.map(Duration::from_millis);
+        let mut problems = self.system.problems(late_for, self.run.as_ref(), thresholds);
+        problems.retain(|problem| for_admin || !problem.is_for_admins());
+        problems
     }
 }
 
@@ -430,27 +456,24 @@ impl Database {
         self.call("begin_publication", json!({})).await
     }
 
-    /// Confirms that a publication was published, and begins the next one if something is new by now. `seq` is the last number
-    /// that it used.
+    /// Confirms that a publication was published, and begins the next one if something is new by now.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn confirm_and_begin(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<Begun, Error> {
-        let request = json!({ "run_id": run_id, "seq": seq, "state": state, "next": true });
-        self.call("confirm_publication", request).await
+    pub async fn confirm_and_begin(&self, published: &Published<'_>) -> Result<Begun, Error> {
+        self.call("confirm_publication", published.request(true)).await
     }
 
     /// Confirms that a publication was published. Whether to ask for another.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<bool, Error> {
+    pub async fn confirm_publication(&self, published: &Published<'_>) -> Result<bool, Error> {
         #[derive(Deserialize)]
         struct Answer {
             publication_due: bool,
         }
-        let request = json!({ "run_id": run_id, "seq": seq, "state": state });
-        Ok(self.call::<Answer>("confirm_publication", request).await?.publication_due)
+        Ok(self.call::<Answer>("confirm_publication", published.request(false)).await?.publication_due)
     }
 
     /// Gives up a publication that couldn't be made, and what followed if its confirmation's answer was lost, so that another can

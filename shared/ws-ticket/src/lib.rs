@@ -2,7 +2,8 @@
 //!
 //! A browser can't send headers with a WebSocket, and a Supabase token in a URL would end up in logs. So a signed-in
 //! caller gets a ticket over the HTTP API, which is valid for one minute and only for connecting, and puts that in the URL.
-//! It is a JWT (HS256) with an audience of its own, so that neither kind of token passes for the other.
+//! It is a JWT (HS256) with an audience of its own, so that neither kind of token passes for the other. It has an id (`jti`): whoever
+//! registers the connection notes it, so that a ticket that was read from a log opens nothing any more.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 use caller::{Caller, Role};
@@ -10,6 +11,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation, erro
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use uuid::Uuid;
 
 /// How long a ticket is valid, in seconds.
 pub const LIFETIME_SECONDS: i64 = 60;
@@ -29,6 +31,15 @@ pub struct SocketTicket {
     pub ticket: String,
     /// When it expires, in seconds since the Unix epoch.
     pub expires_at: i64,
+}
+
+/// Whose a good ticket is, and which one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Whose it is.
+    pub caller: Caller,
+    /// Its id, which no other ticket has.
+    pub ticket_id: String,
 }
 
 /// Why a ticket can't be made or isn't accepted.
@@ -53,6 +64,7 @@ pub enum SocketTicketError {
 
 #[derive(Serialize, Deserialize)]
 struct Claims {
+    jti: String,
     aud: String,
     sub: String,
     role: String,
@@ -70,6 +82,7 @@ struct Claims {
 pub fn make(secret: &SecretString, caller: &Caller, location_id: &str) -> Result<SocketTicket, SocketTicketError> {
     let now = now();
     let claims = Claims {
+        jti: Uuid::new_v4().to_string(),
         aud: AUDIENCE.to_owned(),
         sub: caller.user_id.clone(),
         role: caller.role.to_string(),
@@ -84,11 +97,11 @@ pub fn make(secret: &SecretString, caller: &Caller, location_id: &str) -> Result
     Ok(SocketTicket { ticket, expires_at: claims.exp })
 }
 
-/// Whose ticket this is, if it is a good one for `location_id`.
+/// Whose ticket this is, if it is a good one for `location_id`. Whether it was used isn't known here.
 ///
 /// # Errors
 /// [`SocketTicketError`], but never [`SocketTicketError::Signing`].
-pub fn verify(secret: &SecretString, ticket: &str, location_id: &str) -> Result<Caller, SocketTicketError> {
+pub fn verify(secret: &SecretString, ticket: &str, location_id: &str) -> Result<Holder, SocketTicketError> {
     let mut validation = Validation::new(Algorithm::HS256);
     validation.leeway = LEEWAY_SECONDS;
     validation.set_audience(&[AUDIENCE]);
@@ -99,15 +112,15 @@ pub fn verify(secret: &SecretString, ticket: &str, location_id: &str) -> Result<
         ErrorKind::ExpiredSignature => SocketTicketError::Expired,
         _ => SocketTicketError::NotForUs,
     })?;
-    let Claims { sub, role, location_id: location, uexp, .. } = claims.claims;
-    if location != location_id || sub.is_empty() {
+    let Claims { jti, sub, role, location_id: location, uexp, .. } = claims.claims;
+    if location != location_id || sub.is_empty() || jti.is_empty() {
         return Err(SocketTicketError::NotForUs);
     }
     if uexp <= now() {
         return Err(SocketTicketError::Expired);
     }
     let role: Role = role.parse().map_err(|_| SocketTicketError::NotForUs)?;
-    Ok(Caller { user_id: sub, role, expires_at: uexp })
+    Ok(Holder { caller: Caller { user_id: sub, role, expires_at: uexp }, ticket_id: jti })
 }
 
 fn bytes(secret: &SecretString) -> Result<&[u8], SocketTicketError> {
@@ -142,7 +155,18 @@ mod tests {
         let ticket = make(&secret("invented"), &caller, "loc").unwrap();
         assert!((58..=60).contains(&(ticket.expires_at - now())));
         assert!(ticket.ticket.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte)));
-        assert_eq!(verify(&secret("invented"), &ticket.ticket, "loc").unwrap(), caller);
+        assert_eq!(verify(&secret("invented"), &ticket.ticket, "loc").unwrap().caller, caller);
+    }
+
+    #[test]
+    fn each_ticket_has_an_id_of_its_own() {
+        let id = || {
+            let ticket = make(&secret("invented"), &caller(3600), "loc").unwrap().ticket;
+            let [first, again] = [(); 2].map(|()| verify(&secret("invented"), &ticket, "loc").unwrap().ticket_id);
+            assert_eq!(first, again);
+            first
+        };
+        assert_ne!(id(), id());
     }
 
     #[test]
@@ -166,7 +190,7 @@ mod tests {
     #[test]
     fn other_tokens_of_the_same_secret_are_no_tickets() {
         let claims = serde_json::json!({
-            "aud": AUDIENCE, "sub": "u", "role": "admin", "location_id": "loc",
+            "jti": "t1", "aud": AUDIENCE, "sub": "u", "role": "admin", "location_id": "loc",
             "uexp": now() + 100, "iat": now(), "exp": now() + 50,
         });
         let with = |field: &str, value: serde_json::Value| {
@@ -179,6 +203,8 @@ mod tests {
         assert!(matches!(with("role", "owner".into()), Err(SocketTicketError::NotForUs)));
         assert!(matches!(with("exp", (now() - 30).into()), Err(SocketTicketError::Expired)));
         assert!(matches!(with("sub", "".into()), Err(SocketTicketError::NotForUs)));
+        assert!(matches!(with("jti", "".into()), Err(SocketTicketError::NotForUs)));
+        assert!(matches!(with("jti", serde_json::Value::Null), Err(SocketTicketError::NotForUs)));
         let other = verify(&secret("invented"), &signed(&claims, Algorithm::HS512), "loc");
         assert!(matches!(other, Err(SocketTicketError::NotForUs)));
     }

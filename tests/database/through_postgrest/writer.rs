@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use database::{
     Ask, Database, DispatchLimits, DueOrder, Error, Failure, Lane, Limits, NewRun, Notice, Observed, OrderUpsert,
-    PageOrder, PageRecord, RunSettings, ToReconcile,
+    PageOrder, PageRecord, Published, RunSettings, ToReconcile,
 };
 use domain::listing::{Closed, Listing, Page, Step};
 use domain::outcome::UpsertResult;
@@ -244,7 +244,8 @@ impl Writer {
             let first = publication.seq_first;
             self.evening.hear(|heard| heard.numbers.extend(first..first + domain::frames::FRAMES_PER_PUBLICATION));
             let (run, seq) = (&publication.run, publication.announce().seq);
-            begun = self.database.confirm_and_begin(&run.run_id, seq, run.state).await?;
+            let published = Published { run_id: &run.run_id, seq, state: run.state, reached: None };
+            begun = self.database.confirm_and_begin(&published).await?;
         }
         Ok(())
     }

@@ -215,7 +215,9 @@ async fn a_ticket_opens_the_socket() {
     let ticket = ws_ticket::make(&SecretString::from(SECRET), &caller, "loc").unwrap().ticket;
     let answer = authorizer.answer(socket_event(&ticket, &json!({}))).await.unwrap();
     assert_eq!(answer["principalId"], "user-1");
-    assert_eq!(answer["context"], caller.to_context());
+    let mut context = caller.to_context();
+    context["ticketId"] = ws_ticket::verify(&SecretString::from(SECRET), &ticket, "loc").unwrap().ticket_id.into();
+    assert_eq!(answer["context"], context);
     assert_eq!(answer["policyDocument"]["Statement"][0]["Effect"], "Allow");
     assert_eq!(answer["policyDocument"]["Statement"][0]["Resource"], ARN);
     for ticket in ["", "rubbish", &ws_ticket::make(&SecretString::from(SECRET), &caller, "other").unwrap().ticket] {

@@ -40,6 +40,7 @@ async fn world() -> (MockServer, Socket) {
             Queue::new(queues::client(&config), format!("{url}/000000000000/runs")),
             Duration::from_secs(30),
         ),
+        thresholds: runs::setup::thresholds(&env).unwrap(),
     };
     (server, socket)
 }
@@ -55,7 +56,9 @@ async fn posts(server: &MockServer, status: u16) {
 }
 
 fn event(route: &str, body: &str) -> Event {
-    let authorizer = json!({"userId": "u1", "role": "admin", "expiresAt": "4102444800", "principalId": "u1"});
+    let authorizer = json!({
+        "userId": "u1", "role": "admin", "expiresAt": "4102444800", "principalId": "u1", "ticketId": "t1",
+    });
     let context = json!({"routeKey": route, "connectionId": "c1", "authorizer": authorizer});
     serde_json::from_value(json!({"requestContext": context, "body": body, "isBase64Encoded": false})).unwrap()
 }
@@ -78,7 +81,7 @@ async fn connecting_registers_the_caller() {
         (&request["connection_id"], &request["user_id"], &request["role"]),
         (&json!("c1"), &json!("u1"), &json!("admin"))
     );
-    assert_eq!(request["expires_at"], "2100-01-01T00:00:00Z");
+    assert_eq!((&request["expires_at"], &request["ticket_id"]), (&json!("2100-01-01T00:00:00Z"), &json!("t1")));
 }
 
 #[tokio::test]
@@ -126,6 +129,14 @@ async fn who_may_not_connect() {
     server.reset().await;
     function(&server, "add_connection", json!({"accepted": false, "reason": "too_many_connections"})).await;
     assert_eq!(socket.handle(event("$connect", "")).await.unwrap().status_code, 429);
+    server.reset().await;
+    function(&server, "add_connection", json!({"accepted": false, "reason": "ticket_used"})).await;
+    assert_eq!(socket.handle(event("$connect", "")).await.unwrap().status_code, 403);
+    server.reset().await;
+    function(&server, "add_connection", json!({"accepted": true, "reason": null})).await;
+    let mut without = event("$connect", "");
+    without.request_context.authorizer.as_object_mut().unwrap().remove("ticketId");
+    assert_eq!(socket.handle(without).await.unwrap().status_code, 403, "it couldn't be told from a used one");
 }
 
 #[tokio::test]
@@ -141,6 +152,31 @@ async fn status_is_answered_with_the_snapshot() {
     assert_eq!(frames[0]["data"]["status"], "Idle");
     assert_eq!(sent(&server, "/sync_snapshot").await[0]["request"]["next_seq"], true);
     assert_eq!(sent(&server, "/add_connection").await.len(), 1, "registered anew");
+}
+
+#[tokio::test]
+async fn a_snapshot_tells_an_admin_of_every_problem_and_a_member_of_those_that_are_no_hole() {
+    let (server, socket) = world().await;
+    function(&server, "add_connection", json!({"accepted": true, "reason": null})).await;
+    let system = json!({
+        "ghl_refused_ms": 1000, "frames_failed_ms": null, "known_ms": 5000, "completed_ms": null, "daily_remaining": null,
+        "open_tables": [{"table": "ghl_qr_orders", "reads": true, "writes": false}],
+    });
+    let snapshot = json!({"seq": 7, "run": null, "needs_pulse": false, "pulse": null, "system": system});
+    function(&server, "sync_snapshot", snapshot).await;
+    posts(&server, 200).await;
+    for role in ["admin", "member"] {
+        let mut asked = event("$default", r#"{"action":"status"}"#);
+        asked.request_context.authorizer["role"] = json!(role);
+        socket.handle(asked).await.unwrap();
+    }
+    let codes = |frame: &Value| {
+        let problems = frame["data"]["problems"].as_array().unwrap().iter();
+        problems.map(|problem| problem["code"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let frames = sent(&server, "/c1").await;
+    assert_eq!(codes(&frames[0]), ["ghl_unauthorized", "tables_open"]);
+    assert_eq!(codes(&frames[1]), ["ghl_unauthorized"]);
 }
 
 #[tokio::test]

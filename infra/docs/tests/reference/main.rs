@@ -5,7 +5,7 @@
 //! | `routes` | the routes of both APIs, and which need no session |
 //! | `errors` | the stable words of errors, and their status |
 //! | `settings` | parameters, variables, defaults, and what sets what |
-//! | `frames` | the fields of frames |
+//! | `frames`, `problems` | the fields of frames; the problems that a status tells |
 //! | `messages` | queues and the fields of their messages |
 //! | `links` | every link in every page of the project |
 //! | `source`, `defaults`, `template` | what is read of the code and of `template.yaml`, as text |
@@ -18,6 +18,7 @@ mod errors;
 mod frames;
 mod links;
 mod messages;
+mod problems;
 mod routes;
 mod settings;
 mod source;

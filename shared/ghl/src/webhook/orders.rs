@@ -30,7 +30,13 @@ pub enum NotUsable {
     /// There is no order id where one belongs.
     #[error("The body names no order: expected _id, or order.line_items[].meta.order_id, or customData.order_id")]
     NoOrder,
+    /// More orders than anybody buys at once.
+    #[error("The body names more than {MOST_ORDERS} orders")]
+    TooManyOrders,
 }
+
+/// How many orders a webhook may name: each of them costs a message and a call to GHL. A purchase is one, its upsells a few.
+const MOST_ORDERS: usize = 50;
 
 /// How old an event may be: GHL's own retries may carry the first attempt's time stamp for an hour.
 const OLDEST: SignedDuration = SignedDuration::from_hours(2);
@@ -78,9 +84,13 @@ fn workflow(body: &Value, ours: &LocationId) -> Result<Vec<OrderId>, NotUsable> 
     let custom = body.get("customData").and_then(|data| json::text(data, "order_id"));
     let mut ids: Vec<OrderId> = Vec::new();
     for id in in_lines.chain(custom).filter_map(|id| OrderId::try_new(id).ok()).filter(OrderId::is_object_id) {
-        if !ids.contains(&id) {
-            ids.push(id);
+        if ids.contains(&id) {
+            continue;
         }
+        if ids.len() == MOST_ORDERS {
+            return Err(NotUsable::TooManyOrders);
+        }
+        ids.push(id);
     }
     if ids.is_empty() { Err(NotUsable::NoOrder) } else { Ok(ids) }
 }
@@ -138,6 +148,23 @@ mod tests {
     }
 
     #[test]
+    fn a_body_names_fifty_orders_at_most() {
+        let body = |count: usize| {
+            let id = |n: usize| format!("66{n:022}");
+            // Each twice: what is named again isn't one more.
+            let lines: Vec<_> = (0..2 * count).map(|n| json!({"meta": {"order_id": id(n % count)}})).collect();
+            json!({"location": {"id": "loc"}, "order": {"line_items": lines}, "customData": {"order_id": id(0)}})
+        };
+        let read_ids = |count| match read(&body(count)) {
+            Ok(Hint::Orders(ids)) => Ok(ids.len()),
+            other => Err(other),
+        };
+        assert_eq!(read_ids(MOST_ORDERS), Ok(50));
+        assert_eq!(read_ids(MOST_ORDERS + 1), Err(Err(NotUsable::TooManyOrders)));
+        assert_eq!(read_ids(3_000), Err(Err(NotUsable::TooManyOrders)));
+    }
+
+    #[test]
     fn what_is_no_object_is_refused() {
         for body in [&b""[..], b"[]", b"null", b"{", b"\"x\"", b"\xff"] {
             let read = order_ids(body, &LocationId::try_new("loc").unwrap(), Timestamp::UNIX_EPOCH);
@@ -174,7 +201,7 @@ mod tests {
             let Ok(Hint::Orders(ids)) = order_ids(input, &ours, now) else { return };
             let text = String::from_utf8_lossy(input);
             assert!(text.contains("loc"), "orders of nobody knows which location");
-            assert!(!ids.is_empty() && ids.len() <= input.len() / 24 + 1);
+            assert!(!ids.is_empty() && ids.len() <= MOST_ORDERS.min(input.len() / 24 + 1));
             for (place, id) in ids.iter().enumerate() {
                 assert!(id.as_str().bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)), "{id}");
                 assert!(!ids[..place].contains(id), "{id} twice");

@@ -1,0 +1,104 @@
+-- What keeps the whole system from working, or will do so soon: the facts. What becomes a problem, and in which words, is decided in
+-- shared/domain/src/problem.rs.
+
+-- The facts of a location, as part of a snapshot: every dashboard asks for them again and again, so nothing here reads more than some rows.
+-- -> {ghl_refused_ms, frames_failed_ms, known_ms, completed_ms, daily_remaining, open_tables}
+-- The times tell how long ago it was: since GHL refused the access token and has accepted it no more; since frames reached nobody; since
+-- this location is known; since a full or incremental run completed. `daily_remaining` is null if GHL hasn't said so for six hours.
+-- Locks nothing.
+create or replace function sync_internal.system_state(p_location text) returns jsonb
+language sql volatile
+as $$
+  select jsonb_build_object(
+    'ghl_refused_ms', sync_internal.since_ms(l.ghl_refused_at),
+    'frames_failed_ms', sync_internal.since_ms(l.frames_failed_at),
+    'known_ms', sync_internal.since_ms(l.created_at),
+    'completed_ms', sync_internal.since_ms((
+      select r.ended_at from public.sync_runs r
+      where r.location_id = p_location and r.kind in ('full', 'incremental') and r.state in ('Delay', 'Completed')
+      order by r.started_at desc limit 1)),
+    'daily_remaining', (
+      select m.daily_remaining from public.sync_limiter m
+      where m.location_id = p_location and m.daily_observed_at > clock_timestamp() - interval '6 hours'),
+    'open_tables', sync_internal.open_tables())
+  from public.sync_locations l where l.location_id = p_location
+$$;
+
+revoke all on function sync_internal.system_state(text) from public, anon, authenticated;
+grant execute on function sync_internal.system_state(text) to service_role;
+
+-- The tables with buyers and tickets that the public key opens, for tools: nothing to do with a location.
+-- request: {} -> {tables: [{table, reads, writes}]}; none if both are closed.
+-- Locks nothing.
+create or replace function public.open_tables(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+begin
+  return jsonb_build_object('tables', sync_internal.open_tables());
+end
+$$;
+
+revoke all on function public.open_tables(jsonb) from public, anon, authenticated;
+grant execute on function public.open_tables(jsonb) to service_role;
+
+-- Of the original app's two tables those that somebody can read or write who has nothing but the public key, or has only signed up:
+-- by rights that row level security doesn't limit, or by a policy. A policy that lets nobody in (`false`) opens nothing; one that lets
+-- some of the signed-in users in was somebody's decision, one that lets in all of them (`true`) lets in whoever signs up.
+create or replace function sync_internal.open_tables() returns jsonb
+language sql volatile
+as $$
+  select coalesce(jsonb_agg(
+    jsonb_build_object('table', t.name, 'reads', t.reads, 'writes', t.writes) order by t.name), '[]')
+  from (
+    select c.relname as name, bool_or(way.command = 'r') as reads, bool_or(way.command <> 'r') as writes
+    from pg_class c
+    cross join pg_roles k
+    cross join (values ('r'::"char", 'select'), ('a', 'insert'), ('w', 'update'), ('d', 'delete')) as way (command, privilege)
+    where c.oid in (to_regclass('public.ghl_qr_orders'), to_regclass('public.ghl_qr_tickets'))
+      and k.rolname in ('anon', 'authenticated')
+      and case when way.command = 'd' then has_table_privilege(k.oid, c.oid, way.privilege)
+        else has_any_column_privilege(k.oid, c.oid, way.privilege) end
+      and (not c.relrowsecurity or exists (
+        select from pg_policy p
+        cross join lateral coalesce(pg_get_expr(
+          case when way.command = 'a' then coalesce(p.polwithcheck, p.polqual)
+            else coalesce(p.polqual, p.polwithcheck) end, p.polrelid), 'true') as condition
+        where p.polrelid = c.oid and p.polpermissive and p.polcmd in (way.command, '*')
+          and (0::oid = any (p.polroles) or k.oid = any (p.polroles))
+          and case k.rolname when 'anon' then condition <> 'false' else condition = 'true' end))
+    group by c.relname
+  ) as t
+$$;
+
+revoke all on function sync_internal.open_tables() from public, anon, authenticated;
+grant execute on function sync_internal.open_tables() to service_role;
+
+-- Notes that GHL refuses the access token. Locks the location's row.
+create or replace function sync_internal.note_ghl_refused(p_location text) returns void
+language sql
+as $$
+  update public.sync_locations set ghl_refused_at = clock_timestamp() where location_id = p_location
+$$;
+
+revoke all on function sync_internal.note_ghl_refused(text) from public, anon, authenticated;
+grant execute on function sync_internal.note_ghl_refused(text) to service_role;
+
+-- Notes that GHL accepted the access token for what was read at p_at. Locks the location's row, and only if there is something to note.
+create or replace function sync_internal.note_ghl_answered(p_location text, p_at timestamptz) returns void
+language sql
+as $$
+  update public.sync_locations set ghl_refused_at = null where location_id = p_location and ghl_refused_at < p_at
+$$;
+
+revoke all on function sync_internal.note_ghl_answered(text, timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.note_ghl_answered(text, timestamptz) to service_role;
+
+-- Whole milliseconds since a moment; null without one.
+create or replace function sync_internal.since_ms(p_at timestamptz) returns bigint
+language sql volatile
+as $$
+  select case when p_at is not null then greatest(floor(extract(epoch from clock_timestamp() - p_at) * 1000), 0)::bigint end
+$$;
+
+revoke all on function sync_internal.since_ms(timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.since_ms(timestamptz) to service_role;
