@@ -1,4 +1,6 @@
-//! Who may see and do what.
+//! Who may see and do what, and for how long the page listens.
+
+use std::time::{Duration, Instant};
 
 use crate::{chrome::with_page, page::A_MOMENT, site::Site};
 
@@ -48,6 +50,24 @@ async fn a_session_that_is_refused_leads_back_to_the_sign_in() {
     with_page(&site, &url, async |page| {
         page.until("sign-in", A_MOMENT, async || page.is_shown("sign-in").await).await;
         page.until_text("notice", "Sign in again", A_MOMENT).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_page_connects_when_it_is_opened_and_disconnects_when_it_is_left() {
+    let site = Site::running();
+    with_page(&site, &site.member_url(), async |page| {
+        page.until_connection("live").await;
+        let newest = "select connection_id from sync_connections order by connected_at desc limit 1";
+        let connection = site.value(newest).await;
+        page.browser.client().goto("about:blank").await.unwrap();
+        let gone = format!("select not exists (select from sync_connections where connection_id = '{connection}')");
+        let begun = Instant::now();
+        while site.value(&gone).await != "true" {
+            assert!(begun.elapsed() < A_MOMENT, "{connection} is still registered");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     })
     .await;
 }

@@ -187,7 +187,11 @@ async fn what_is_silent_goes_alone_and_fails_the_third_time() {
     pass(&database, 4_999).await;
     assert_eq!(run(&database, &run_id).await["run"]["failed"], 0);
     pass(&database, 1).await;
-    assert!(ids(&dispatch(&database, &run_id).await, "order_ids").is_empty());
+    let given_up = dispatch(&database, &run_id).await;
+    assert!(ids(&given_up, "order_ids").is_empty());
+    let told: Vec<_> = given_up["given_up"].as_array().unwrap().iter().map(|order| order["code"].clone()).collect();
+    assert_eq!(told, ["no_outcome"; 3], "whoever dispatches is told: {given_up}");
+    assert_eq!(dispatch(&database, &run_id).await["given_up"], json!([]), "once");
     let ended = run(&database, &run_id).await;
     assert_eq!((&ended["run"]["failed"], &ended["run"]["state"]), (&json!(3), &json!("Delay")), "{ended}");
     assert_eq!(ended["failures"][0]["code"], "no_outcome", "{ended}");

@@ -9,6 +9,7 @@
 //! | `clock` | a database whose clock stands until a test moves it |
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
 //! | `catalogues` | the schema files and the migrations make the same database |
+//! | `indexes` | what is looked up by a column finds it without reading the table |
 //! | `migrating` | `cargo xtask migrate`: what it applies, records and refuses |
 //! | `limiter` | grants and their ids, the lanes, 429, calls of others |
 //! | `limiter_bounds` | its bounds, whatever workers do at the same time |
@@ -58,6 +59,7 @@ mod growth;
 mod harness;
 mod histories;
 mod identity;
+mod indexes;
 mod interleavings;
 mod limiter;
 mod limiter_bounds;

@@ -194,11 +194,11 @@ async fn who_does_not_go_on_is_told_whether_to_ask() {
     let first = begin(&database).await;
     page_asks(&database, &run_id, "a").await;
     let answer = database.call("confirm_publication", confirmation(&first, false)).await;
-    assert_eq!(answer, json!({"publication_due": true}));
+    assert_eq!(answer, json!({"publication_due": true, "ended": false}));
     let second = begin(&database).await;
     assert_eq!(shown(&second, "listed"), 1);
     let answer = database.call("confirm_publication", confirmation(&second, false)).await;
-    assert_eq!(answer, json!({"publication_due": false}));
+    assert_eq!(answer, json!({"publication_due": false, "ended": false}));
 }
 
 #[tokio::test]
@@ -340,4 +340,44 @@ async fn a_dead_pulse_ends_a_run_only_if_no_newer_one_works() {
     let other = start(&database, "full").await;
     let unknown = json!({"run_id": other, "state": "Error", "code": "pulse_failed", "message": "", "dead_pulse": null});
     assert_eq!(database.call("end_run", unknown).await["ended"], true, "no sign of life");
+}
+
+/// Whether each confirmation was the one that told the end of a run.
+#[tokio::test]
+async fn the_end_of_a_run_is_told_by_one_publication() {
+    let database = with_stopped_clock().await;
+    let run_id = start(&database, "full").await;
+    let beginning = begin(&database).await;
+    page(&database, &run_id, &[], true).await;
+    let end = confirm(&database, &beginning).await;
+    assert_eq!((&end["ended"], shown(&end, "state")), (&json!(false), &json!("Delay")));
+    assert_eq!(confirm(&database, &end).await["ended"], true);
+    assert_eq!(confirm(&database, &end).await["ended"], false, "the same once more");
+    pass(&database, 200).await;
+    pulse(&database, &run_id, 1, 1).await;
+    let completed = begin(&database).await;
+    assert_eq!(shown(&completed, "state"), "Completed");
+    assert_eq!(database.call("confirm_publication", confirmation(&completed, false)).await["ended"], false);
+
+    // Of an end that wasn't told when the next run began, its last words tell.
+    let second = start(&database, "full").await;
+    database.call("cancel_run", json!({})).await;
+    start(&database, "full").await;
+    let last_words = begin(&database).await;
+    assert_eq!((shown(&last_words, "run_id"), shown(&last_words, "state")), (&json!(second), &json!("Cancelled")));
+    assert_eq!(confirm(&database, &last_words).await["ended"], true);
+    assert_eq!(confirm(&database, &last_words).await["ended"], false);
+}
+
+#[tokio::test]
+async fn who_gives_a_publication_up_learns_whether_it_was_confirmed() {
+    let database = with_stopped_clock().await;
+    start(&database, "full").await;
+    let begun = begin(&database).await;
+    let seq_first = begun["publication"]["seq_first"].clone();
+    let give_up =
+        async || database.call("give_up_publication", json!({"seq_first": seq_first})).await["confirmed"].clone();
+    assert_eq!(give_up().await, false);
+    confirm(&database, &begun).await;
+    assert_eq!(give_up().await, true);
 }

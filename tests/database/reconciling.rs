@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::TestDatabase;
-use crate::orders::{assert_in_step, line, order, reconcile, run, start, sync, tickets, upsert, with};
+use crate::orders::{assert_in_step, line, order, page, reconcile, run, start, sync, tickets, upsert, with};
 
 /// The order's next version, with these lines.
 fn version(number: u32, lines: &[Value]) -> Value {
@@ -277,4 +277,72 @@ async fn a_thousand_orders_in_one_call() {
         (&state["synced"], &state["tickets_total"], &state["state"]),
         (&json!(1000), &json!(3000), &json!("Delay"))
     );
+}
+
+/// The example of the original's documentation: ids that aren't GHL's, and tickets numbered in the order of the lines, whatever their
+/// ids and labels sort as.
+#[tokio::test]
+async fn tickets_are_numbered_in_the_order_of_the_lines() {
+    let database = TestDatabase::new().await;
+    let lines = [line("z", "late", "VIP", 2), line("a", "early", "Regular", 3)];
+    sync(&database, order("order_abc123", &lines)).await;
+    let numbered = async |id: &str| {
+        let query =
+            format!("select ticket_id, ticket_type from ghl_qr_tickets where order_id = '{id}' order by ticket_id");
+        let rows = database.rows(&query).await;
+        rows.iter()
+            .map(|row| format!("{} {}", row["ticket_id"], row["ticket_type"].as_str().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(numbered("order_abc123").await, ["1 VIP", "2 VIP", "3 Regular", "4 Regular", "5 Regular"]);
+
+    // Several orders in one call, lines without a price's id, and a line that grows.
+    let unnamed = |label: &str, quantity| line("p", "", label, quantity);
+    upsert(&database, order("o2", &[unnamed("B", 1), unnamed("A", 2)])).await;
+    upsert(&database, order("o1", &[line("z", "1", "Z", 1), line("a", "1", "A", 1)])).await;
+    let orders = json!([{"order_id": "o2"}, {"order_id": "o1"}]);
+    database.call("reconcile_tickets", json!({"orders": orders})).await;
+    assert_eq!(numbered("o1").await, ["6 Z", "7 A"]);
+    assert_eq!(numbered("o2").await, ["8 B", "9 A", "10 A"]);
+    sync(
+        &database,
+        with(
+            order("o1", &[line("z", "1", "Z", 2), line("a", "1", "A", 1)]),
+            json!({
+                "source_updated_at": "2026-03-01T09:30:00Z",
+            }),
+        ),
+    )
+    .await;
+    assert_eq!(numbered("o1").await, ["6 Z", "7 A", "11 Z"], "a number once given stays");
+    assert_in_step(&database).await;
+}
+
+/// Who is told so logs it; the same message again, and another one about the same, isn't.
+#[tokio::test]
+async fn an_order_is_brought_in_step_by_one_call() {
+    let database = TestDatabase::new().await;
+    let tell =
+        async |orders: Value| database.call("reconcile_tickets", json!({"orders": orders})).await["first"].clone();
+    let lines = [line("p1", "vip", "VIP", 2)];
+    upsert(&database, version(0, &lines)).await;
+    assert_eq!(tell(json!([{"order_id": "o1"}])).await, json!(["o1"]), "it was due");
+    assert_eq!(tell(json!([{"order_id": "o1"}])).await, json!([]));
+    database.execute("delete from ghl_qr_tickets where ticket_id = 1").await;
+    assert_eq!(tell(json!([{"order_id": "o1"}])).await, json!(["o1"]), "a ticket was missing");
+
+    let run_id = start(&database, "full").await;
+    page(&database, &run_id, &[("o1", "2026-03-01T09:00:00Z"), ("o2", "2026-03-01T09:00:00Z")], true).await;
+    let of_run = |id: &str| json!({"order_id": id, "run_id": run_id, "change": "unchanged", "attempts": 1});
+    assert_eq!(tell(json!([of_run("o1")])).await, json!(["o1"]), "its run waits for it");
+    assert_eq!(tell(json!([of_run("o1")])).await, json!([]), "no more");
+    assert_eq!(tell(json!([of_run("unknown")])).await, json!([]));
+
+    let failed = async |run_id: Value| {
+        let failure = json!({"order_id": "o2", "run_id": run_id, "cause": "run", "class": "permanent", "code": "x", "reason": "-", "attempts": 1});
+        database.call("record_failures", json!({"failures": [failure]})).await["first"].clone()
+    };
+    assert_eq!(failed(json!(run_id)).await, json!(["o2"]));
+    assert_eq!(failed(json!(run_id)).await, json!([]), "the first outcome stands");
+    assert_eq!(failed(Value::Null).await, json!(["o2"]), "outside of a run each failure is one");
 }

@@ -74,20 +74,23 @@ async fn connections_are_capped_per_user_and_in_all() {
         "expires_at": expires, "max_per_user": 2, "max_total": 3})
     };
     let soon = "2099-01-01T00:00:00Z";
-    for (id, user, expires, accepted) in [
-        ("1", "ada", soon, true),
-        ("2", "ada", soon, true),
-        ("3", "ada", soon, false),
-        ("2", "ada", soon, true),
-        ("4", "bob", "2020-01-01T00:00:00Z", true),
-        ("5", "bob", soon, true),
-        ("6", "cleo", soon, false),
+    for (id, user, expires, accepted, added) in [
+        ("1", "ada", soon, true, json!(true)),
+        ("2", "ada", soon, true, json!(true)),
+        ("3", "ada", soon, false, Value::Null),
+        ("2", "ada", soon, true, json!(false)),
+        ("4", "bob", "2020-01-01T00:00:00Z", true, json!(true)),
+        ("5", "bob", soon, true, json!(true)),
+        ("6", "cleo", soon, false, Value::Null),
     ] {
-        assert_eq!(database.call("add_connection", add(id, user, expires)).await["accepted"], accepted, "{id}");
+        let answer = database.call("add_connection", add(id, user, expires)).await;
+        assert_eq!((&answer["accepted"], &answer["added"]), (&json!(accepted), &added), "{id}");
     }
     let open = format!("select sync_internal.open_connections('{LOCATION}')");
     assert_eq!(database.value(&open).await, json!(["1", "2", "5"]));
-    database.call("remove_connections", json!({"connection_ids": ["1", "gone"]})).await;
+    let remove = json!({"connection_ids": ["1", "gone"]});
+    assert_eq!(database.call("remove_connections", remove.clone()).await["removed"], json!(["1"]));
+    assert_eq!(database.call("remove_connections", remove).await["removed"], json!([]), "told once");
     assert_eq!(database.value(&open).await, json!(["2", "5"]));
 }
 

@@ -69,7 +69,10 @@ async fn a_refused_token_stops_the_run_in_words_an_admin_can_act_on() {
     let mut dashboard = Dashboard::open(&world, As::Admin).await;
     let run_id = world.api.start(SYNC).await;
     let told = dashboard.until_told(&run_id, "Error", A_SMALL_RUN).await;
-    assert_eq!(told["data"]["errorCode"], "ghl_unauthorized", "{told}");
+    assert_eq!(
+        (&told["data"]["errorCode"], &told["data"]["syncInProgress"]),
+        (&json!("ghl_unauthorized"), &json!(false))
+    );
     assert!(told["data"]["error"].as_str().unwrap().contains("access token"), "{told}");
     assert_adds_up(&world.database.run(&run_id).await);
     let detail = world.api.run(&run_id).await;

@@ -70,6 +70,20 @@ async fn a_full_run_is_told_alike_by_frames_documents_and_database() {
     assert!(counters["requests"]["list"].as_u64() <= Some(3), "{counters}");
 }
 
+/// One after the other they would take half a minute and more.
+#[tokio::test]
+async fn orders_are_fetched_side_by_side() {
+    let world = World::with_orders(20).await;
+    world.ghl.fail(json!({ "endpoint": "detail", "fault": { "kind": "delay", "ms": 1500 } })).await;
+    let run = world.complete(SYNC, A_RUN).await;
+    let took = format!(
+        "select extract(epoch from ended_at - started_at) as seconds from sync_runs where run_id = '{}'",
+        run["run_id"].as_str().unwrap()
+    );
+    let seconds = world.database.rows(&took).await[0]["seconds"].as_f64().unwrap();
+    assert!(run["synced"].as_u64() > Some(20) && seconds < 15.0, "{seconds} s: {run}");
+}
+
 /// The frames of a run in the order the design promises.
 fn assert_story(frames: &[Value]) {
     let told: Vec<(&str, &str)> = frames
@@ -83,6 +97,7 @@ fn assert_story(frames: &[Value]) {
         [("sync_status", "Delay"), ("sync_complete", ""), ("sync_status", "Completed")],
         "{told:?}"
     );
+    assert_first_and_last(&frames[0]["data"], &frames[end]["data"]);
     let middle = &told[1..end];
     assert!(middle.iter().all(|(event, _)| ["sync_progress", "sync_ticket_progress"].contains(event)), "{told:?}");
     // The listing, and each time when the rate limit has let a part of the orders through.
@@ -106,6 +121,23 @@ fn assert_story(frames: &[Value]) {
     assert!(complete["message"].is_string(), "{complete}");
     assert_eq!((&last["syncInProgress"], &last["delay_in_sec"]), (&json!(false), &json!(0)));
     assert!(frames[end]["data"]["delay_in_sec"].as_i64() > Some(0), "{}", frames[end]);
+}
+
+/// What the original's first and last status say, in its fields.
+fn assert_first_and_last(first: &Value, last: &Value) {
+    let time = |value: &Value| {
+        let text = value.as_str().unwrap_or_else(|| panic!("{value} is no time"));
+        let form: String = text.chars().map(|letter| if letter.is_ascii_digit() { '0' } else { letter }).collect();
+        assert_eq!(form, "0000-00-00T00:00:00.000Z", "{text}");
+        text.to_owned()
+    };
+    let began = time(&first["startTime"]);
+    assert_eq!((&first["syncInProgress"], &first["endTime"]), (&json!(true), &Value::Null), "{first}");
+    assert_eq!((&first["syncedOrders"], &first["delay_in_sec"]), (&json!(0), &json!(0)), "{first}");
+    assert_eq!((&last["syncInProgress"], &last["startTime"]), (&json!(false), &first["startTime"]), "{last}");
+    assert!(time(&last["endTime"]) > began, "{last}");
+    assert_eq!(last["syncedOrders"], last["totalOrders"], "all went well: {last}");
+    assert!(last["delay_in_sec"].as_i64().is_some_and(|left| (25..=30).contains(&left)), "{last}");
 }
 
 /// Nothing of a buyer stands in what dashboards are told.

@@ -11,7 +11,7 @@
 //! | `webhooks`, `flood`, `products`, `refunds`, `order_cases`, `gate` | orders on their way to tickets, and tickets at the gate |
 //! | `forgetting` | what stays of a person who is forgotten |
 //! | `doors`, `socket`, `forgeries`, `tricks`, `rotation`, `original` | who gets in, by which door and with which key |
-//! | `metrics`, `startup`, `operating` | what operators see and do |
+//! | `metrics`, `lines`, `startup`, `operating` | what operators see and do |
 //! | `blips`, `distance` | a database that is away for a while, restored, or far away |
 //! | `neighbours` | a second stack in the same account |
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic)]
@@ -27,6 +27,7 @@ mod forgetting;
 mod full;
 mod gate;
 mod incremental;
+mod lines;
 mod metrics;
 mod neighbours;
 mod operating;

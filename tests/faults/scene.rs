@@ -1,5 +1,6 @@
 //! One case: a run is started, harm is done, and then everything must be right.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -7,6 +8,7 @@ use tests::{
     accounts::{assert_every_account_agrees, assert_tickets},
     api::As,
     dashboard::Dashboard,
+    output::Output,
     waiting::until,
     world::World,
 };
@@ -102,6 +104,7 @@ pub(crate) async fn play(case: &Case) -> Shown {
         harm::cloud(&world, fault).await;
     }
     harm::lose_answers(&world, case.lost).await;
+    let output = Output::from_now();
     let run_id = start(&world, case).await;
     await_moment(&world, &run_id, case.at).await;
     do_harm(&mut world, &run_id, case.harm).await;
@@ -124,6 +127,7 @@ pub(crate) async fn play(case: &Case) -> Shown {
     harm::until_lost(&world, &format!("{}: calls of what is lost", case.name), PATIENCE).await;
     let told = last_status(&mut dashboard, &run_id).await;
     assert_every_account_agrees(&world, &run_id, &told).await;
+    assert_told_once(&output, &run_id, &state, case.harm).await;
 
     harm::heal(&world).await;
     assert_nothing_lost(&world).await;
@@ -159,6 +163,33 @@ async fn last_status(dashboard: &mut Dashboard, run_id: &str) -> Value {
     let frames = dashboard.of_run(run_id);
     let last = frames.iter().rfind(|frame| frame["event"] == "sync_status");
     last.unwrap_or_else(|| panic!("no status of {run_id}: {frames:?}"))["data"].clone()
+}
+
+/// The log tells the end of a run, and each of its orders, once. Whoever is killed, or has no database to ask, may leave a line out.
+async fn assert_told_once(output: &Output, run_id: &str, state: &str, harm: Harm) {
+    let is_left_out = matches!(harm, Harm::Outage { .. } | Harm::Hang { .. } | Harm::CrashPostgres | Harm::Kill(_));
+    let is_told = state != "Cancelled" && !is_left_out;
+    let told = until("the line about the end", PATIENCE, async || {
+        let told = told(output, run_id);
+        if is_told && !told.contains_key("end") { Err(output.text()) } else { Ok(told) }
+    })
+    .await;
+    let more: Vec<_> = told.iter().filter(|(what, times)| **times > 1 && (*what == "end" || !is_left_out)).collect();
+    assert!(more.is_empty(), "told more than once: {more:?}");
+}
+
+/// How often the log tells the end of a run, and of each of its orders what became of it.
+fn told(output: &Output, run_id: &str) -> BTreeMap<String, usize> {
+    let mut told = BTreeMap::new();
+    for line in output.read().1.into_iter().filter(|line| line["run_id"] == run_id) {
+        let what = match line["event"].as_str() {
+            Some("run_succeeded" | "run_failed") => "end".to_owned(),
+            Some(event @ ("order_synced" | "order_failed")) => format!("{event} {}", line["order_id"]),
+            _ => continue,
+        };
+        *told.entry(what).or_default() += 1;
+    }
+    told
 }
 
 /// With the fault gone, one more run brings everything in step, and no message is stuck.

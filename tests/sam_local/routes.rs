@@ -70,6 +70,10 @@ impl Scene {
                 let status = self.ask(As::Member, &method, path).await.ok();
                 assert!(status["syncInProgress"].is_boolean() && status["runId"].is_string(), "{status}");
             }
+            "GET /api/qrapp/valid-orders" => {
+                let (answer, location) = self.door.led_by(As::Member, path).await;
+                assert!(answer.status == 302 && location.contains("/valid_order_list.json?"), "{answer:?}");
+            }
             "GET /api/qrapp/runs" => {
                 let runs = self.ask(As::Member, &method, "/api/qrapp/runs?limit=1").await.ok();
                 assert_eq!(runs["runs"].as_array().map(Vec::len), Some(1), "{runs}");

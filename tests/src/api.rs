@@ -4,7 +4,7 @@ use std::{fs::OpenOptions, io::Write as _, time::Duration};
 
 use reqwest::{
     Method, RequestBuilder,
-    header::{HeaderMap, RETRY_AFTER},
+    header::{HeaderMap, LOCATION, RETRY_AFTER},
 };
 use serde_json::{Value, json};
 use tokio::time::sleep;
@@ -65,6 +65,17 @@ impl Api {
     /// Sends a GET.
     pub async fn get(&self, who: As, path: &str) -> Answer {
         Answer::to(self.request(who, Method::GET, path)).await
+    }
+
+    /// Sends a GET and follows no redirect; the answer, and where it leads.
+    pub async fn led_by(&self, who: As, path: &str) -> (Answer, String) {
+        let staying = reqwest::redirect::Policy::none();
+        let http = reqwest::Client::builder().timeout(crate::AN_ANSWER).redirect(staying).build().expect("a client");
+        let (admin_token, member_token) = (self.admin_token.clone(), self.member_token.clone());
+        let staying = Self { http, base: self.base.clone(), admin_token, member_token };
+        let answer = staying.get(who, path).await;
+        let location = answer.headers.get(LOCATION).map(|location| location.to_str().unwrap().to_owned());
+        (answer, location.unwrap_or_default())
     }
 
     /// Sends a POST without a body.

@@ -33,6 +33,13 @@ impl<'a> Cloud<'a> {
         Some(answer.json().await.expect("a JSON document"))
     }
 
+    /// Removes a published document.
+    pub async fn remove_document(&self, name: &str) {
+        let url = format!("{}/{}/{name}", self.stack.aws_endpoint_url, self.stack.bucket);
+        let answer = self.call("s3", Method::DELETE, &url, &[], Vec::new()).await;
+        assert!(answer.status().is_success(), "{url}: {}", answer.status());
+    }
+
     /// Invokes a function as a schedule does; whatever it answers, it must not fail.
     pub async fn invoke(&self, function: &str, event: Value) -> Value {
         self.try_invoke(function, event).await.unwrap_or_else(|| panic!("{function} failed"))

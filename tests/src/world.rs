@@ -76,6 +76,11 @@ impl World {
         assert!(answer.expect("the local Supabase answers").status().is_success());
     }
 
+    /// The next answer of a SQL function gets lost, after the function has committed.
+    pub async fn lose_answer(&self, function: &str) {
+        self.order_of_supabase(json!({ "loseAnswers": { format!("/rpc/{function}"): 1 } })).await;
+    }
+
     /// Its AWS account.
     pub fn cloud(&self) -> Cloud<'_> {
         Cloud::of(&self.stack)

@@ -8,6 +8,7 @@ use domain::{Cause, FailureClass, OrderId, RunId};
 use queues::Subject;
 use queues::batch::{BatchItemFailures, SqsEvent, SqsMessage, failures, measure_age};
 use runs::Announcements;
+use telemetry::events::{self, OrderFailed};
 use telemetry::metrics::{self, Metric};
 
 const REASON: &str = "It failed five times because a part of the system could not be reached. Look at the logs of that time, then retry it.";
@@ -62,7 +63,8 @@ impl DeadLetters {
                     .end_run_of_dead_pulse(&run_id, pulse, self.pulse_lost_after, "pulse_failed", &message)
                     .await?;
                 if ended.ended {
-                    tracing::error!(message_id, run_id = %run_id, pulse, "A run's pulse failed permanently; the run ends with an error");
+                    // Whoever publishes the end logs it.
+                    tracing::warn!(message_id, run_id = %run_id, pulse, "A run's pulse failed permanently");
                 } else {
                     tracing::warn!(message_id, run_id = %run_id, pulse, "A pulse failed permanently; its run has ended or goes on with a newer one");
                 }
@@ -106,12 +108,25 @@ impl DeadLetters {
             }
         };
         let recorded = self.database.record_failures(std::slice::from_ref(&failure)).await?;
-        let run_id = failure.run_id.as_ref().map(RunId::as_str);
-        let Failure { order_id, code, .. } = &failure;
-        tracing::error!(message_id, order_id = %order_id, run_id, code, "A message failed permanently");
+        let is_first = recorded.first.contains(&failure.order_id);
+        tracing::error_span!("dead_letter", message_id).in_scope(|| tell(&failure, is_first));
         metrics::count(Metric::FailuresRecorded, 1);
-        metrics::count(Metric::OrdersFailed, usize::from(*code != UNREADABLE));
+        metrics::count(Metric::OrdersFailed, usize::from(failure.code != UNREADABLE));
         Ok(recorded.publication_due)
+    }
+}
+
+/// Logs what was recorded. What went wrong each time stands in the lines of these tries.
+fn tell(failure: &Failure, is_first: bool) {
+    let Failure { order_id, cause, class, code, reason, attempts, .. } = failure;
+    let (order_id, run_id) = (order_id.as_str(), failure.run_id.as_ref().map(RunId::as_str));
+    if *code == UNREADABLE {
+        tracing::error!(order_id, code, "A message failed permanently");
+    } else if is_first {
+        let (cause, class, attempts) = (cause.as_str(), class.as_str(), *attempts);
+        events::order_failed(OrderFailed { order_id, run_id, cause, class, code, attempts, reason, error: None });
+    } else {
+        tracing::warn!(order_id, run_id, code, "A message failed permanently; its run knows how its order came out");
     }
 }
 

@@ -11,6 +11,7 @@ use orders::prepare::Rules;
 use orders::{FetchError, FetchOrder, Fetched, Fetcher, Products, Purpose, prepare};
 use queues::{OrderMessage, Queue};
 use serde_json::json;
+use telemetry::events::{self, OrderFailed};
 use telemetry::metrics::{self, Metric};
 use tokio::time::timeout;
 use tracing::Span;
@@ -48,7 +49,10 @@ impl OrderSync {
         // A caller's mistake (4xx) doesn't count as a failed order.
         let failed = answer.as_ref().is_err_and(|error| error.status().is_server_error());
         metrics::count(Metric::OrdersFailed, usize::from(failed));
-        answer
+        answer.map_err(|error| {
+            tell_failure(&order_id, &error);
+            error.logged()
+        })
     }
 
     async fn sync(&self, order_id: &OrderId, force: Option<&Force>) -> Result<Response, ApiError> {
@@ -89,6 +93,8 @@ impl OrderSync {
         let reconciled = self.database.reconcile_tickets(&[due]).await.map_err(no_database)?;
         let tickets = reconciled.orders.into_iter().next();
         let changed = tickets.as_ref().is_some_and(Reconciled::changed);
+        events::tickets_added(order_id.as_str(), None, tickets.as_ref().map_or(0, |tickets| tickets.added));
+        events::order_synced(order_id.as_str(), None);
         metrics::count(Metric::OrdersSynced, 1);
         metrics::count(Metric::OrdersUnchanged, usize::from(change != Change::Written && !changed));
         issues.extend(tickets.iter().flat_map(|tickets| tickets.issues.clone()));
@@ -146,6 +152,27 @@ fn counts(tickets: Option<&Reconciled>) -> serde_json::Value {
             })
         },
     )
+}
+
+/// Logs an order that can't be synced.
+fn tell_failure(order_id: &OrderId, error: &ApiError) {
+    let class = match error.code() {
+        "ghl_unauthorized" => FailureClass::Auth,
+        "order_refused" | "internal" => FailureClass::Permanent,
+        _ if error.status().is_client_error() => FailureClass::Permanent,
+        _ => FailureClass::Transient,
+    };
+    let causes = std::error::Error::source(error).map(telemetry::chain);
+    events::order_failed(OrderFailed {
+        order_id: order_id.as_str(),
+        run_id: None,
+        cause: Cause::Single.as_str(),
+        class: class.as_str(),
+        code: error.code(),
+        attempts: 1,
+        reason: error.message(),
+        error: causes.as_deref(),
+    });
 }
 
 fn no_database(error: database::Error) -> ApiError {

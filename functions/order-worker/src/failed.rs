@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use database::{Awaited, Database, Failure};
+use database::{Awaited, Database, Failure, Recorded};
 use domain::failure::Pace;
 use domain::{Cause, FailureClass, RunId, failure};
 use jiff::Timestamp;
 use orders::FetchError;
 use queues::{OrderMessage, Queue};
 use runs::Announcements;
+use telemetry::events::{self, OrderFailed};
 use telemetry::metrics::{self, Metric};
 
 use crate::batch::Task;
@@ -35,6 +36,51 @@ impl NotStored {
     /// GHL doesn't know the order.
     fn is_not_found(&self) -> bool {
         matches!(self, Self::Failed(FetchError::Ghl(error)) if error.is_not_found())
+    }
+
+    /// What went wrong, with its causes, where the reason doesn't say all of it.
+    fn chain(&self) -> Option<String> {
+        match self {
+            Self::Failed(error) => Some(telemetry::chain(error)),
+            Self::Products(error) => Some(telemetry::chain(error.as_ref())),
+            Self::NotStarted(_) | Self::Refused(_) | Self::NoDatabase => None,
+        }
+    }
+}
+
+/// An order that isn't tried again.
+struct GivenUp {
+    task: Task,
+    class: FailureClass,
+    code: &'static str,
+    reason: String,
+    error: Option<String>,
+}
+
+impl GivenUp {
+    fn failure(&self) -> Failure {
+        let OrderMessage { order_id, run_id, cause, attempt, .. } = &self.task.message;
+        let (order_id, run_id, reason) = (order_id.clone(), run_id.clone(), self.reason.clone());
+        Failure { order_id, run_id, cause: *cause, class: self.class, code: self.code, reason, attempts: *attempt }
+    }
+
+    /// Whether it wasn't logged before: the database says so, or has kept an earlier try from its answer.
+    fn is_told_by(&self, recorded: &Recorded) -> bool {
+        recorded.first.contains(&self.task.message.order_id) || self.task.message.waiting_since.is_some()
+    }
+
+    fn tell(&self) {
+        let OrderMessage { order_id, run_id, cause, attempt, .. } = &self.task.message;
+        events::order_failed(OrderFailed {
+            order_id: order_id.as_str(),
+            run_id: run_id.as_ref().map(RunId::as_str),
+            cause: cause.as_str(),
+            class: self.class.as_str(),
+            code: self.code,
+            attempts: *attempt,
+            reason: &self.reason,
+            error: self.error.as_deref(),
+        });
     }
 }
 
@@ -145,13 +191,10 @@ impl Retries {
                     waiting.push(task);
                 }
                 NextStep::GiveUp { class, code, reason, stops_run } => {
-                    let OrderMessage { order_id, run_id, attempt, .. } = &task.message;
-                    let of_run = run_id.as_ref().map(RunId::as_str);
-                    tracing::warn!(order_id = %order_id, run_id = of_run, class = class.as_str(), code, attempts = attempt, reason, "An order could not be synced");
-                    if let (true, Some(run_id)) = (stops_run, run_id) {
+                    if let (true, Some(run_id)) = (stops_run, &task.message.run_id) {
                         stopping.get_or_insert_with(|| (run_id.clone(), code, reason.clone()));
                     }
-                    given_up.push((task, class, code, reason));
+                    given_up.push(GivenUp { error: problem.chain(), task, class, code, reason });
                 }
             }
         }
@@ -167,39 +210,25 @@ impl Retries {
         }
         if let Some((run_id, code, reason)) = &stopping {
             match database.end_run(run_id, code, reason).await {
-                Ok(ended) => {
-                    if ended.ended {
-                        tracing::error!(run_id = %run_id, code, reason, "A run ends with an error");
-                    }
-                    announcements.ask(database, ended.publication_due).await;
-                }
+                // Whoever publishes the end logs it.
+                Ok(ended) => announcements.ask(database, ended.publication_due).await,
                 Err(error) => {
                     tracing::error!(run_id = %run_id, error = telemetry::chain(&error), "A run could not be ended")
                 }
             }
         }
-        let failures: Vec<_> = given_up
-            .iter()
-            .map(|(task, class, code, reason)| Failure {
-                order_id: task.message.order_id.clone(),
-                run_id: task.message.run_id.clone(),
-                cause: task.message.cause,
-                class: *class,
-                code,
-                reason: reason.clone(),
-                attempts: task.message.attempt,
-            })
-            .collect();
+        let failures: Vec<_> = given_up.iter().map(GivenUp::failure).collect();
         if !failures.is_empty() {
             match database.record_failures(&failures).await {
                 Ok(recorded) => {
                     metrics::count(Metric::OrdersFailed, failures.len());
                     metrics::count(Metric::FailuresRecorded, failures.len());
+                    given_up.iter().filter(|order| order.is_told_by(&recorded)).for_each(GivenUp::tell);
                     announcements.ask(database, recorded.publication_due).await;
                 }
                 Err(error) => {
                     tracing::error!(error = telemetry::chain(&error), "Failures could not be recorded");
-                    let tasks = given_up.into_iter().map(|(task, ..)| task);
+                    let tasks = given_up.into_iter().map(|order| order.task);
                     match error.class() {
                         // What it refuses, a dead letter may still tell of.
                         FailureClass::Permanent => hand_back.extend(tasks.flat_map(|task| task.message_ids)),
@@ -288,6 +317,29 @@ mod tests {
         }
         let step = next_step(&refused(404), Cause::Run, 1, 0.0, Pace::default());
         assert!(matches!(step, NextStep::GiveUp { .. }), "a missing migration won't go away: {step:?}");
+    }
+
+    #[test]
+    fn a_failure_is_told_by_whom_the_database_names_or_has_kept_waiting() {
+        let order_id = domain::OrderId::try_new("a").unwrap();
+        let location_id = domain::LocationId::try_new("loc").unwrap();
+        let told = |first: &[&domain::OrderId], waits: bool| {
+            let message = OrderMessage::new(location_id.clone(), order_id.clone(), Cause::Run);
+            let waiting_since = waits.then_some(Timestamp::UNIX_EPOCH);
+            let task = Task {
+                message: OrderMessage { waiting_since, ..message },
+                sent_at: None,
+                received_at: None,
+                message_ids: Vec::new(),
+                is_first_try: true,
+            };
+            let (class, reason) = (FailureClass::Permanent, String::new());
+            let order = GivenUp { task, class, code: "order_not_found", reason, error: None };
+            let first = first.iter().map(|id| (*id).clone()).collect();
+            order.is_told_by(&Recorded { orders: Vec::new(), first, publication_due: false })
+        };
+        assert!(told(&[&order_id], false) && told(&[], true));
+        assert!(!told(&[], false), "its run knows already");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use aws_config::SdkConfig;
-use database::{Begun, Database};
+use database::{Begun, Confirmed, Database};
 use domain::frames::{Announcement, Frame, Publication};
 use domain::{Run, RunState};
 use jiff::SignedDuration;
@@ -12,6 +12,7 @@ use push::Pusher;
 use runs::Announcements;
 use settings::{Env, SettingsError};
 use status_store::{PutOutcome, StatusStore};
+use telemetry::events::{self, RunEnded};
 use telemetry::metrics::{self, Metric};
 
 /// Where progress is published.
@@ -73,8 +74,15 @@ impl Publisher {
                 Ok(Some(next)) => begun = next,
                 Ok(None) => return,
                 Err(NotPublished) => {
-                    if let Err(error) = database.give_up_publication(publication.seq_first).await {
-                        tracing::warn!(error = telemetry::chain(&error), "A failed publication could not be given up");
+                    match database.give_up_publication(publication.seq_first).await {
+                        // Only the answer to its confirmation was lost: nobody else will tell of this end.
+                        Ok(confirmed) => tell_end(&publication.run, confirmed && tells_end(&publication.run)),
+                        Err(error) => {
+                            tracing::warn!(
+                                error = telemetry::chain(&error),
+                                "A failed publication could not be given up"
+                            );
+                        }
                     }
                     return;
                 }
@@ -127,19 +135,19 @@ impl Publisher {
             return Err(NotPublished);
         }
         let confirmed = if goes_on {
-            database.confirm_and_begin(run_id, seq, state).await.map(Some)
+            database.confirm_and_begin(run_id, seq, state).await.map(|next| (next.ended, Some(next)))
         } else {
-            let due = database.confirm_publication(run_id, seq, state).await;
-            if let Ok(due) = due {
-                announcements.ask(database, due).await;
+            let confirmed = database.confirm_publication(run_id, seq, state).await;
+            if let Ok(Confirmed { publication_due, .. }) = confirmed {
+                announcements.ask(database, publication_due).await;
             }
-            due.map(|_| None)
+            confirmed.map(|confirmed| (confirmed.ended, None))
         };
-        let next = confirmed.map_err(|error| {
+        let (ended, next) = confirmed.map_err(|error| {
             tracing::warn!(run_id = %run_id, error = telemetry::chain(&error), "A publication could not be confirmed");
             NotPublished
         })?;
-        measure_end(&publication.run);
+        tell_end(&publication.run, ended);
         Ok(next)
     }
 
@@ -179,10 +187,13 @@ impl Publisher {
                 "Live updates unavailable: frames could not be posted"
             );
         }
-        if !report.gone.is_empty()
-            && let Err(error) = database.remove_connections(&report.gone).await
-        {
-            tracing::warn!(error = telemetry::chain(&error), "Closed connections could not be removed");
+        if !report.gone.is_empty() {
+            match database.remove_connections(&report.gone).await {
+                Ok(removed) => removed.iter().for_each(|connection_id| events::disconnected(connection_id)),
+                Err(error) => {
+                    tracing::warn!(error = telemetry::chain(&error), "Closed connections could not be removed");
+                }
+            }
         }
         report.is_working()
     }
@@ -199,18 +210,41 @@ fn ended_lately(run: &Run) -> bool {
 #[derive(Debug)]
 struct NotPublished;
 
-/// Records a run's duration, and whether it failed, with the first publication of its end. That happens once, except for the rare
-/// run whose end is published twice because the first publication wasn't confirmed in time.
-fn measure_end(run: &Run) {
-    let end_was_announced = run.announced_state.is_some_and(|state| state != RunState::Syncing);
+/// Whether nobody was told of a run's end when this was read of it.
+fn tells_end(run: &Run) -> bool {
+    run.state != RunState::Syncing && run.announced_state.is_none_or(|state| state == RunState::Syncing)
+}
+
+/// Logs how a run came out, and records its duration and whether it failed: for `ended`, the one publication that has told its end.
+fn tell_end(run: &Run, ended: bool) {
     let state = match run.state {
         RunState::Delay | RunState::Completed => RunState::Completed,
         state => state,
     };
-    if let (false, Some(ended_at), true) = (end_was_announced, run.ended_at, state.is_final()) {
-        let seconds = ended_at.duration_since(run.started_at).as_secs_f64();
-        metrics::value_by(Metric::RunSeconds, &[run.kind.as_str(), state.as_str()], seconds);
-        metrics::count(Metric::FailuresRecorded, usize::from(state == RunState::Error));
+    let (true, Some(ended_at), true) = (ended, run.ended_at, state.is_final()) else { return };
+    let duration = ended_at.duration_since(run.started_at);
+    metrics::value_by(Metric::RunSeconds, &[run.kind.as_str(), state.as_str()], duration.as_secs_f64());
+    metrics::count(Metric::FailuresRecorded, usize::from(state == RunState::Error));
+    let told = RunEnded {
+        run_id: run.run_id.as_str(),
+        kind: run.kind.as_str(),
+        synced: run.synced,
+        failed: run.failed,
+        skipped: run.skipped,
+        unchanged: run.unchanged,
+        not_attempted: run.not_attempted,
+        tickets: run.tickets_total,
+        tickets_added: run.tickets_added,
+        duration_ms: u64::try_from(duration.as_millis()).unwrap_or(0),
+    };
+    match state {
+        RunState::Completed => events::run_succeeded(told),
+        RunState::Error => {
+            let (code, message) = (run.error_code.as_deref(), run.error_message.as_deref());
+            events::run_failed(told, code.unwrap_or_default(), message.unwrap_or_default());
+        }
+        // Whoever cancelled it has said so.
+        _ => {}
     }
 }
 
@@ -389,20 +423,50 @@ mod tests {
     }
 
     /// How often a run in this state is measured as `Completed`, as `Error`, and as a failure.
-    async fn measured(state: &str, announced: Option<&str>) -> (u64, u64, u64) {
+    async fn measured(state: &str, ended: bool) -> (u64, u64, u64) {
         let counted = metrics::Collector::default();
-        counted.scope(async { measure_end(&run(state, announced)) }).await;
+        counted.scope(async { tell_end(&run(state, None), ended) }).await;
         let of = |state: &str| counted.counted(Metric::RunSeconds, &["full", state]);
         (of("Completed"), of("Error"), counted.counted(Metric::FailuresRecorded, &[]))
     }
 
     #[tokio::test]
     async fn a_run_is_measured_when_its_end_is_first_told() {
-        assert_eq!(measured("Syncing", None).await, (0, 0, 0));
-        assert_eq!(measured("Delay", Some("Syncing")).await, (1, 0, 0));
-        assert_eq!(measured("Completed", Some("Delay")).await, (0, 0, 0));
-        assert_eq!(measured("Completed", None).await, (1, 0, 0), "a cool-down that nobody was told of");
-        assert_eq!(measured("Error", Some("Syncing")).await, (0, 1, 1));
-        assert_eq!(measured("Error", Some("Error")).await, (0, 0, 0));
+        assert_eq!(measured("Syncing", true).await, (0, 0, 0));
+        assert_eq!(measured("Delay", true).await, (1, 0, 0));
+        assert_eq!(measured("Completed", false).await, (0, 0, 0));
+        assert_eq!(measured("Completed", true).await, (1, 0, 0), "a cool-down that nobody was told of");
+        assert_eq!(measured("Error", true).await, (0, 1, 1));
+        assert_eq!(measured("Error", false).await, (0, 0, 0));
+    }
+
+    /// How often a publication of an ended run measures it, by what the database answers to its confirmation and to giving it up.
+    async fn told(announced: Option<&str>, confirmation: ResponseTemplate, confirmed: bool) -> u64 {
+        let stage = Stage::new().await;
+        let begun = json!({
+            "publication": {"location_id": "loc", "seq_first": 1, "run": run_json("Delay", announced)},
+            "wait_ms": 0, "connection_ids": [],
+        });
+        stage.answers("begin_publication", json!({}), begun).await;
+        let confirming = Mock::given(path("/rest/v1/rpc/confirm_publication"));
+        confirming.respond_with(confirmation).mount(&stage.server).await;
+        stage.answers("give_up_publication", json!({"seq_first": 1}), json!({"confirmed": confirmed})).await;
+        let counted = metrics::Collector::default();
+        counted.scope(stage.publish()).await;
+        counted.counted(Metric::RunSeconds, &["full", "Completed"])
+    }
+
+    #[tokio::test]
+    async fn the_end_is_told_by_the_publication_that_the_database_names() {
+        let answered = |ended: bool| {
+            let next = json!({"publication": null, "wait_ms": 0, "connection_ids": [], "ended": ended});
+            ResponseTemplate::new(200).set_body_json(next)
+        };
+        let lost = || ResponseTemplate::new(503);
+        assert_eq!(told(Some("Syncing"), answered(true), false).await, 1);
+        assert_eq!(told(Some("Syncing"), answered(false), false).await, 0, "another has told it meanwhile");
+        assert_eq!(told(Some("Syncing"), lost(), true).await, 1, "it was confirmed, and nobody heard");
+        assert_eq!(told(Some("Syncing"), lost(), false).await, 0, "the next one will tell it");
+        assert_eq!(told(Some("Delay"), lost(), true).await, 0, "it was told before");
     }
 }

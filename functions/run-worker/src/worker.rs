@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use orders::{FetchError, Fetcher};
 use queues::{MOST_TOGETHER, OrderMessage, OrdersMessage, Queue, QueueError, TicketMessage};
 use runs::{Announcements, Pulses};
+use telemetry::events::{self, OrderFailed};
 
 use crate::publish::Publisher;
 
@@ -69,6 +70,19 @@ impl RunWorker {
         run: &Run,
         dispatch: Dispatch,
     ) -> Result<Option<Duration>, lambda_runtime::Error> {
+        for given_up in &dispatch.given_up {
+            let database::GivenUp { order_id, class, code, reason, attempts } = given_up;
+            events::order_failed(OrderFailed {
+                order_id: order_id.as_str(),
+                run_id: Some(run.run_id.as_str()),
+                cause: cause(run.kind).as_str(),
+                class: class.as_str(),
+                code,
+                attempts: *attempts,
+                reason,
+                error: None,
+            });
+        }
         if dispatch.budget_exhausted {
             let error = FetchError::DailyBudget;
             self.end(run, error.code(), &error.order_reason()).await?;
@@ -92,11 +106,7 @@ impl RunWorker {
 
     /// Sends dispatched orders, as many together as share calls.
     async fn send(&self, run: &Run, dispatch: Dispatch, calls_at: Option<Timestamp>) -> Result<(), QueueError> {
-        let cause = match run.kind {
-            RunKind::ValidList => Cause::ValidList,
-            RunKind::Retry => Cause::Retry,
-            RunKind::Full | RunKind::Incremental => Cause::Run,
-        };
+        let cause = cause(run.kind);
         let dispatched_at = dispatch.dispatched_at.unwrap_or_default();
         let message = |order_ids| OrdersMessage {
             location_id: self.database.location_id().clone(),
@@ -130,11 +140,19 @@ impl RunWorker {
         Ok(self.tickets.send_all(&messages).await?)
     }
 
-    /// Ends a run early; `message` is for an admin, and says what to do.
+    /// Ends a run early; `message` is for an admin, and says what to do. Whoever publishes the end logs it.
     pub(crate) async fn end(&self, run: &Run, code: &str, message: &str) -> Result<(), lambda_runtime::Error> {
-        tracing::error!(run_id = %run.run_id, code, reason = message, "A run ends with an error");
         let ended = self.database.end_run(&run.run_id, code, message).await?;
         self.announcements.ask(&self.database, ended.publication_due).await;
         Ok(())
+    }
+}
+
+/// Why a run looks at an order.
+const fn cause(kind: RunKind) -> Cause {
+    match kind {
+        RunKind::ValidList => Cause::ValidList,
+        RunKind::Retry => Cause::Retry,
+        RunKind::Full | RunKind::Incremental => Cause::Run,
     }
 }

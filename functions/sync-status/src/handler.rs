@@ -1,7 +1,10 @@
 //! The routes that a dashboard reads, and an admin's retries and forgetting. Reading the status also finds a run that lost its pulse, and resends it.
 
+use std::time::Duration;
+
 use database::{Database, NewRun, ReportList, RunSettings};
 use domain::{OrderId, RunId, RunKind, frames};
+use http_api::header::{self, HeaderValue};
 use http_api::{ApiError, Caller, Method, Request, Response, Role, StatusCode, json, request, started};
 use runs::{Announcements, Pulses};
 use serde::Deserialize;
@@ -19,13 +22,18 @@ pub(crate) struct SyncStatus {
     pub(crate) settings: RunSettings,
     pub(crate) pulses: Pulses,
     pub(crate) announcements: Announcements,
-    /// The published status, for when the database can't be reached.
+    /// The published status, for when the database can't be reached, and the list of valid orders.
     pub(crate) store: StatusStore,
     pub(crate) ws_ticket_secret: Secret,
 }
 
 /// The most orders that one retry may name: their ids take about 300 kB.
 const MAX_RETRY: usize = 10_000;
+
+/// How long the address of the list of valid orders can be used: long enough to follow it, and too short to hand it on.
+const ADDRESS_VALID_FOR: Duration = Duration::from_secs(60);
+/// How long callers are asked to wait when the documents can't be reached.
+const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// The body of a retry; none retries every failed order.
 #[derive(Debug, Default, Deserialize)]
@@ -42,6 +50,7 @@ impl SyncStatus {
         let parts: Vec<_> = path.trim_start_matches("/api/qrapp/").split('/').collect();
         match (request.method(), parts.as_slice()) {
             (&Method::GET, ["sync-status"]) => self.status().await,
+            (&Method::GET, ["valid-orders"]) => self.valid_orders().await,
             (&Method::GET, ["runs"]) => self.list(&request).await,
             (&Method::GET, ["runs", run_id]) => self.run(run_id, &request).await,
             (&Method::GET, ["failures"]) => self.failures(&request).await,
@@ -70,6 +79,22 @@ impl SyncStatus {
             }
         };
         json(StatusCode::OK, &frames::answer(snapshot.run.as_ref(), snapshot.seq, &snapshot.problems()))
+    }
+
+    /// Leads to the list of valid orders: a million ids are more than a function may answer.
+    async fn valid_orders(&self) -> Result<Response, ApiError> {
+        let address = self.store.address_of_valid_orders(ADDRESS_VALID_FOR).await;
+        let address = address.map_err(|error| documents_unavailable().caused_by(error))?;
+        let Some(address) = address else {
+            let message =
+                "There is no list of valid orders yet: start a full sync, or POST /api/ghl/orders for the list alone";
+            return Err(ApiError::not_found("no_valid_orders", message));
+        };
+        let location = HeaderValue::from_str(&address).map_err(ApiError::internal)?;
+        let mut answer = Response::default();
+        *answer.status_mut() = StatusCode::FOUND;
+        answer.headers_mut().insert(header::LOCATION, location);
+        Ok(answer)
     }
 
     async fn list(&self, request: &Request) -> Result<Response, ApiError> {
@@ -122,6 +147,12 @@ impl SyncStatus {
         let expires_at = jiff::Timestamp::from_second(ticket.expires_at).map_err(ApiError::internal)?;
         json(StatusCode::OK, &json!({ "ticket": ticket.ticket, "expiresAt": frames::utc_ms(expires_at) }))
     }
+}
+
+/// 503: the bucket of the documents can't be reached.
+fn documents_unavailable() -> ApiError {
+    let message = "The published documents can't be reached at the moment, please try again";
+    ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "documents_unavailable", message).retry_after(RETRY_AFTER)
 }
 
 fn parse_ids(ids: &[String]) -> Result<Vec<OrderId>, ApiError> {

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_work};
 use queues::{MOST_TOGETHER, OneOrMore, Queue, TicketMessage, TicketWork, earlier};
 use runs::Announcements;
+use telemetry::events::{self, OrderFailed};
 use telemetry::metrics::{self, Metric};
 
 /// The function's state.
@@ -24,12 +25,21 @@ pub(crate) struct Tickets {
 struct Task {
     message: TicketMessage,
     message_ids: Vec<String>,
+    /// Whether each of them was received before.
+    again: bool,
 }
 
 impl Task {
     fn order(&self) -> ToReconcile {
         let TicketMessage { order_id, run_id, change, attempt, .. } = self.message.clone();
         ToReconcile { order_id, run_id, change, attempts: attempt }
+    }
+
+    /// Whether its order is logged though the database had nothing to do: an earlier try had no answer, so nobody has said it; or a
+    /// webhook's order was unchanged, which leaves no trace, and this message comes for the first time.
+    fn is_told_by_itself(&self) -> bool {
+        let TicketMessage { run_id, change, waiting_since, .. } = &self.message;
+        waiting_since.is_some() || (run_id.is_none() && *change != Change::Written && !self.again)
     }
 }
 
@@ -105,6 +115,7 @@ impl Tickets {
         let orders: Vec<_> = tasks.iter().map(Task::order).collect();
         let recorded = self.database.reconcile_tickets(&orders).await?;
         count(&orders, &recorded);
+        tell(tasks, &recorded);
         self.announcements.ask(&self.database, recorded.publication_due).await;
         Ok(())
     }
@@ -113,9 +124,9 @@ impl Tickets {
     async fn reconcile_one(&self, task: &Task) -> Result<(), database::Error> {
         let Err(error) = self.reconcile(std::slice::from_ref(task)).await else { return Ok(()) };
         let TicketMessage { order_id, run_id, cause, attempt, .. } = task.message.clone();
-        let of_run = run_id.as_ref().map(RunId::as_str);
-        tracing::error!(order_id = %order_id, run_id = of_run, error = telemetry::chain(&error), "The tickets of an order could not be reconciled");
         if error.class() != FailureClass::Permanent {
+            let (of_run, error_and_causes) = (run_id.as_ref().map(RunId::as_str), telemetry::chain(&error));
+            tracing::error!(order_id = %order_id, run_id = of_run, error = error_and_causes, "The tickets of an order could not be reconciled now");
             return Err(error);
         }
         let failure = Failure {
@@ -132,6 +143,9 @@ impl Tickets {
         })?;
         metrics::count(Metric::OrdersFailed, 1);
         metrics::count(Metric::FailuresRecorded, 1);
+        if recorded.first.contains(&failure.order_id) || task.message.waiting_since.is_some() {
+            tell_failure(&failure, &telemetry::chain(&error));
+        }
         self.announcements.ask(&self.database, recorded.publication_due).await;
         Ok(())
     }
@@ -145,6 +159,27 @@ fn count(orders: &[ToReconcile], recorded: &Recorded) {
     };
     metrics::count(Metric::OrdersSynced, orders.len());
     metrics::count(Metric::OrdersUnchanged, orders.iter().filter(|order| !changed(order)).count());
+}
+
+/// Logs each order that is in step now, and the tickets that were made.
+fn tell(tasks: &[Task], recorded: &Recorded) {
+    for done in &recorded.orders {
+        let of_order: Vec<_> = tasks.iter().filter(|task| task.message.order_id == done.order_id).collect();
+        let run_id = of_order.iter().find_map(|task| task.message.run_id.as_ref()).map(RunId::as_str);
+        events::tickets_added(done.order_id.as_str(), run_id, done.added);
+        if recorded.first.contains(&done.order_id) || of_order.iter().any(|task| task.is_told_by_itself()) {
+            events::order_synced(done.order_id.as_str(), run_id);
+        }
+    }
+}
+
+/// Logs an order whose tickets the database refuses.
+fn tell_failure(failure: &Failure, error: &str) {
+    let Failure { order_id, cause, class, code, reason, attempts, .. } = failure;
+    let (order_id, run_id, attempts) = (order_id.as_str(), failure.run_id.as_ref().map(RunId::as_str), *attempts);
+    events::tickets_failed(order_id, run_id, attempts, error);
+    let (cause, class) = (cause.as_str(), class.as_str());
+    events::order_failed(OrderFailed { order_id, run_id, cause, class, code, attempts, reason, error: None });
 }
 
 /// The orders of a batch, each as if it had come alone, those that did first: a webhook's don't wait for a run's. And the orders
@@ -169,7 +204,7 @@ fn each(received: Vec<Received<TicketWork>>) -> (Vec<Received<TicketMessage>>, V
 /// The tasks of a batch, one per order and run, and the messages for another location.
 fn tasks(received: Vec<Received<TicketMessage>>, ours: &LocationId) -> (Vec<Task>, Vec<String>) {
     let (mut tasks, mut refused): (Vec<Task>, Vec<String>) = (Vec::new(), Vec::new());
-    for Received { message_id, message, .. } in received {
+    for Received { message_id, message, again, .. } in received {
         if message.location_id != *ours {
             tracing::warn!(message_id, order_id = %message.order_id, "{OTHER_LOCATION}");
             refused.push(message_id);
@@ -180,9 +215,10 @@ fn tasks(received: Vec<Received<TicketMessage>>, ours: &LocationId) -> (Vec<Task
         match tasks.iter_mut().find(same) {
             Some(task) => {
                 task.message_ids.push(message_id);
+                task.again &= again;
                 task.message.waiting_since = earlier(task.message.waiting_since, message.waiting_since);
             }
-            None => tasks.push(Task { message, message_ids: vec![message_id] }),
+            None => tasks.push(Task { message, message_ids: vec![message_id], again }),
         }
     }
     (tasks, refused)
@@ -224,6 +260,25 @@ mod tests {
         counted.scope(async { count(&orders, &recorded) }).await;
         let of = |metric| counted.counted(metric, &[]);
         assert_eq!((of(Metric::OrdersSynced), of(Metric::OrdersUnchanged)), (4, 2));
+    }
+
+    #[test]
+    fn an_unchanged_order_is_told_by_the_first_message_and_what_was_not_answered_by_the_next() {
+        let task = |change, run_id: Option<&str>, again, waits: bool| {
+            let order_id = OrderId::try_new("a").unwrap();
+            let message = OrderMessage::new(LocationId::try_new("loc").unwrap(), order_id, Cause::Webhook);
+            let message = TicketMessage {
+                run_id: run_id.map(|id| RunId::try_new(id).unwrap()),
+                waiting_since: waits.then_some(Timestamp::UNIX_EPOCH),
+                ..message.into_ticket_message(change)
+            };
+            Task { message, message_ids: vec!["1".to_owned()], again }.is_told_by_itself()
+        };
+        assert!(task(Change::Unchanged, None, false, false) && task(Change::Stale, None, false, false));
+        assert!(!task(Change::Unchanged, None, true, false), "delivered again");
+        assert!(!task(Change::Unchanged, Some("r"), false, false), "its run knows");
+        assert!(!task(Change::Written, None, false, false), "the database knows");
+        assert!(task(Change::Written, Some("r"), true, true));
     }
 
     #[test]

@@ -10,6 +10,7 @@ use push::Pusher;
 use runs::Pulses;
 use serde_json::{Value, json};
 use settings::{Env, SettingsError};
+use telemetry::events;
 use tokio::time::timeout;
 
 use crate::event::{Answer, Event, Message};
@@ -127,6 +128,9 @@ impl Socket {
             .await
             .map_err(|error| no_database(&error))?;
         if registration.accepted {
+            if registration.added {
+                events::connected(connection_id);
+            }
             return Ok(());
         }
         let reason = registration.reason.unwrap_or_default();
@@ -171,8 +175,11 @@ impl Socket {
 
     /// A connection that stays registered by mistake is found closed when the next frame is posted.
     async fn forget(&self, connection_id: &str) {
-        if let Err(error) = self.database.remove_connections(&[connection_id.to_owned()]).await {
-            tracing::warn!(error = telemetry::chain(&error), "A closed connection could not be removed");
+        match self.database.remove_connections(&[connection_id.to_owned()]).await {
+            Ok(removed) => removed.iter().for_each(|connection_id| events::disconnected(connection_id)),
+            Err(error) => {
+                tracing::warn!(error = telemetry::chain(&error), "A closed connection could not be removed");
+            }
         }
     }
 }

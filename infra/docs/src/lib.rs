@@ -56,6 +56,22 @@ pub fn table(page: &str, heading: &str) -> Vec<Row> {
     rows
 }
 
+/// The rows of all tables of a page of the project, without their heads.
+#[must_use]
+pub fn rows(path: &str) -> Vec<Row> {
+    let page = text(path);
+    let mut rows = Vec::new();
+    // Of the table that is being read.
+    let mut lines = 0;
+    for line in page.lines() {
+        lines = if line.starts_with('|') { lines + 1 } else { 0 };
+        if lines > 2 {
+            rows.push(row(line));
+        }
+    }
+    rows
+}
+
 fn row(line: &str) -> Row {
     const ESCAPED: &str = "\u{0}";
     let line = line.replace("\\|", ESCAPED);

@@ -149,6 +149,9 @@ class Template(unittest.TestCase):
             # Without ListBucket S3 answers 403 instead of 404 for an object that isn't there yet.
             needed = {("s3:ListBucket", "${StatusBucket.Arn}")}
             needed.add(("s3:GetObject", "${StatusBucket.Arn}/sync_status.json"))
+            # It signs addresses by which others read the list.
+            if function == "SyncStatusFunction":
+                needed.add(("s3:GetObject", "${StatusBucket.Arn}/valid_order_list.json"))
             # Only one publishes.
             if function == "RunWorkerFunction":
                 needed |= {("s3:PutObject", "${StatusBucket.Arn}/" + name) for name in ("sync_status.json", "valid_order_list.json")}

@@ -1,7 +1,8 @@
 -- The dashboards that are open: where frames are sent, and how many a person and a location may have.
 
 -- Adds a dashboard, unless there are too many; what has expired doesn't count.
--- request: {location_id, connection_id, user_id, role, expires_at, max_per_user, max_total} -> {accepted, reason}
+-- request: {location_id, connection_id, user_id, role, expires_at, max_per_user, max_total} -> {accepted, reason, added}
+-- `added`: it wasn't known.
 -- Locks: the advisory lock 'connections', then the connection's row.
 create or replace function public.add_connection(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -12,6 +13,7 @@ declare
   v_user text := request ->> 'user_id';
   v_of_user int;
   v_total int;
+  v_added boolean;
 begin
   -- One at a time, or two could both take the last place.
   perform sync_internal.serialize('connections', v_location);
@@ -29,8 +31,10 @@ begin
   insert into public.sync_connections (location_id, connection_id, user_id, role, expires_at)
   values (v_location, v_connection, v_user, request ->> 'role', (request ->> 'expires_at')::timestamptz)
   on conflict (location_id, connection_id) do update
-  set user_id = excluded.user_id, role = excluded.role, expires_at = excluded.expires_at;
-  return jsonb_build_object('accepted', true, 'reason', null);
+  set user_id = excluded.user_id, role = excluded.role, expires_at = excluded.expires_at
+  -- A row that this statement has inserted was updated by nobody.
+  returning xmax = 0 into v_added;
+  return jsonb_build_object('accepted', true, 'reason', null, 'added', v_added);
 end
 $$;
 
@@ -38,7 +42,7 @@ revoke all on function public.add_connection(jsonb) from public, anon, authentic
 grant execute on function public.add_connection(jsonb) to service_role;
 
 -- Forgets dashboards that are gone.
--- request: {location_id, connection_ids} -> {}
+-- request: {location_id, connection_ids} -> {removed}: those that were known.
 -- Locks: the connections by connection_id.
 create or replace function public.remove_connections(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -53,7 +57,7 @@ begin
     where location_id = v_location and connection_id = any (v_ids) order by connection_id for update
   ) as locked;
   delete from public.sync_connections where location_id = v_location and connection_id = any (v_ids);
-  return '{}';
+  return jsonb_build_object('removed', to_jsonb(v_ids));
 end
 $$;
 

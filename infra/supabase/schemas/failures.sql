@@ -1,7 +1,8 @@
 -- Orders that failed for good: in a run they are its outcomes, outside of one they stand here until the next success.
 
 -- Records orders that failed for good; what has a run_id becomes an outcome of that run.
--- request: {location_id, failures: [{order_id, run_id?, cause, class, code, reason, attempts}]} -> {publication_due}
+-- request: {location_id, failures: [{order_id, run_id?, cause, class, code, reason, attempts}]} -> {first, publication_due}
+-- `first`: the orders of which this call was the first to say so; those outside of a run are always among them.
 -- Locks: failures by order_id, runs by run_id, their outcomes, the location's row. It skips memory that others have locked.
 create or replace function public.record_failures(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -9,6 +10,7 @@ as $$
 declare
   v_location text := sync_internal.location(request);
   v_failures jsonb := coalesce(nullif(request -> 'failures', 'null'), '[]');
+  v_first text[];
 begin
   insert into public.sync_failures as f (location_id, order_id, cause, class, code, reason, attempts)
   select distinct on (i.order_id) v_location, i.order_id, i.cause, i.class, i.code, i.reason, coalesce(i.attempts, 1)
@@ -23,10 +25,15 @@ begin
   perform sync_internal.forget_unread(v_location, array(
     select i ->> 'order_id' from jsonb_array_elements(v_failures) as i where i ->> 'code' = 'order_not_found'));
 
+  v_first := sync_internal.still_open(v_location, v_failures);
   perform sync_internal.record_outcomes(v_location, coalesce((
     select jsonb_agg(i || '{"outcome": "failed"}') from jsonb_array_elements(v_failures) as i
     where i ->> 'run_id' is not null), '[]'));
-  return jsonb_build_object('publication_due', sync_internal.ask_for_batch(v_location, v_failures));
+  return jsonb_build_object(
+    'first', (
+      select coalesce(jsonb_agg(distinct i ->> 'order_id'), '[]') from jsonb_array_elements(v_failures) as i
+      where i ->> 'run_id' is null or i ->> 'order_id' = any (v_first)),
+    'publication_due', sync_internal.ask_for_batch(v_location, v_failures));
 end
 $$;
 

@@ -345,9 +345,10 @@ grant execute on function sync_internal.is_comparing(public.sync_runs) to servic
 -- orders that were handed out and haven't asked for their calls yet; and so that at most max_outstanding are under way. What has
 -- been silent too long goes again, and alone, so that it can't harm others; after the third silence it has failed.
 -- request: {location_id, run_id, max_outstanding, resend_after_ms, limit, ahead_ms?, limits?: {max, window_ms, daily_reserve?}}
---   -> {order_ids, alone, dispatched_at_ms, in_ms, next_ms, outstanding, budget_exhausted}
+--   -> {order_ids, alone, dispatched_at_ms, in_ms, next_ms, outstanding, budget_exhausted, given_up}
 -- `alone` are those of order_ids that go alone. `in_ms`: when their calls will be free. `next_ms`: when the next calls will be free;
--- null if nothing is left to hand out, or nobody can tell. Without `limits`, the limiter isn't asked: so it was called by the version before.
+-- null if nothing is left to hand out, or nobody can tell. `given_up`: what has failed with this call, as its outcomes say it.
+-- Without `limits`, the limiter isn't asked: so it was called by the version before.
 -- Locks: the run, its outcomes that have been silent, the limiter's row, then the outcomes of the orders it hands out.
 create or replace function public.dispatch_orders(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -375,17 +376,19 @@ declare
   v_calls int[];
   v_answer jsonb;
   v_dispatched int;
+  v_given_up jsonb := '[]';
   v_left int;
 begin
   select run_id into v_run from public.sync_runs
   where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location and state = 'Syncing'
   for update;
   if found then
-    perform sync_internal.give_up_silent(v_location, v_run, v_now - v_resend_after);
+    v_given_up := sync_internal.fail_silent(v_location, v_run, v_now - v_resend_after);
     select run_id into v_run from public.sync_runs where run_id = v_run and state = 'Syncing';
   end if;
   if v_run is null then
-    return jsonb_build_object('order_ids', '[]'::jsonb, 'alone', '[]'::jsonb, 'outstanding', 0, 'budget_exhausted', false);
+    return jsonb_build_object('order_ids', '[]'::jsonb, 'alone', '[]'::jsonb, 'outstanding', 0, 'budget_exhausted', false,
+      'given_up', v_given_up);
   end if;
 
   select count(*) into v_outstanding from public.sync_outcomes
@@ -466,6 +469,7 @@ begin
     perform sync_internal.store_limiter(v_limiter);
   end if;
   return v_answer || jsonb_build_object(
+    'given_up', v_given_up,
     'dispatched_at_ms', floor(extract(epoch from v_now) * 1000)::bigint,
     'in_ms', case when v_free_at is not null then sync_internal.until_ms(v_now, v_free_at) end,
     'next_ms', case when v_next_at is not null then sync_internal.until_ms(v_now, v_next_at) end,
@@ -513,8 +517,8 @@ $$;
 revoke all on function sync_internal.worth_a_message(timestamptz[], int[], int, int, int, numeric, timestamptz) from public, anon, authenticated;
 grant execute on function sync_internal.worth_a_message(timestamptz[], int[], int, int, int, numeric, timestamptz) to service_role;
 
--- Records as failed what was sent three times and heard of never. The caller holds the run's row lock.
-create or replace function sync_internal.give_up_silent(p_location text, p_run uuid, p_since timestamptz) returns void
+-- Records as failed what was sent three times and heard of never. Returns these failures. The caller holds the run's row lock.
+create or replace function sync_internal.fail_silent(p_location text, p_run uuid, p_since timestamptz) returns jsonb
 language plpgsql
 as $$
 declare
@@ -532,11 +536,12 @@ begin
   if v_silent is not null then
     perform sync_internal.record_outcomes(p_location, v_silent);
   end if;
+  return coalesce(v_silent, '[]');
 end
 $$;
 
-revoke all on function sync_internal.give_up_silent(text, uuid, timestamptz) from public, anon, authenticated;
-grant execute on function sync_internal.give_up_silent(text, uuid, timestamptz) to service_role;
+revoke all on function sync_internal.fail_silent(text, uuid, timestamptz) from public, anon, authenticated;
+grant execute on function sync_internal.fail_silent(text, uuid, timestamptz) to service_role;
 
 -- Gives back orders for which there were no calls in time: they are dispatched again when there are. Only what hasn't been dispatched
 -- anew since.

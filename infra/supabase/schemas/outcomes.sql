@@ -17,6 +17,24 @@ $$;
 revoke all on function sync_internal.lock_runs(text, jsonb) from public, anon, authenticated;
 grant execute on function sync_internal.lock_runs(text, jsonb) to service_role;
 
+-- The orders of a batch whose run still waits for them: what is recorded of these next is the first word on them.
+-- Elements of `orders` have an order_id, and may have a run_id. Locks the runs by run_id.
+create or replace function sync_internal.still_open(p_location text, orders jsonb) returns text[]
+language plpgsql
+as $$
+begin
+  perform sync_internal.lock_runs(p_location, orders);
+  return array(
+    select distinct c.order_id
+    from jsonb_to_recordset(orders) as o (run_id uuid, order_id text)
+    join public.sync_runs r on r.run_id = o.run_id and r.location_id = p_location and r.state = 'Syncing'
+    join public.sync_outcomes c on c.run_id = o.run_id and c.order_id = o.order_id and c.outcome is null);
+end
+$$;
+
+revoke all on function sync_internal.still_open(text, jsonb) from public, anon, authenticated;
+grant execute on function sync_internal.still_open(text, jsonb) to service_role;
+
 -- Writes outcomes where none stands yet and counts exactly those. Elements of `outcomes`:
 -- {run_id, order_id, outcome, change, class, code, reason, attempts, found, tickets, added, reinstated, cancelled}.
 -- Locks the runs by run_id, then the outcomes.

@@ -62,7 +62,8 @@ grant execute on function public.begin_publication(jsonb) to service_role;
 -- Confirms that a publication was published, which is over with that. A late confirmation never lowers the number or the state.
 -- `next`: the caller goes on with the next publication, if something is new by now; otherwise it is told whether to ask for one.
 -- request: {location_id, run_id, seq, state, next?}
---   -> {publication: {location_id, seq_first, run}|null, wait_ms, connection_ids} | {publication_due}
+--   -> {publication: {location_id, seq_first, run}|null, wait_ms, connection_ids, ended} | {publication_due, ended}
+-- `ended`: this publication was the first that told the end of its run. Only one is.
 -- Locks: the run and the newest run by run_id, then the location's row.
 create or replace function public.confirm_publication(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -72,9 +73,11 @@ declare
   v_run uuid := (sync_internal.required(request, 'run_id'))::uuid;
   v_seq bigint := (sync_internal.required(request, 'seq'))::bigint;
   v_newest uuid := sync_internal.newest_run(v_location);
+  v_ended boolean;
 begin
   perform from public.sync_runs
   where location_id = v_location and run_id in (v_run, v_newest) order by run_id for update;
+  v_ended := sync_internal.tells_end(v_location, v_run, request ->> 'state');
   update public.sync_runs
   set published_seq = greatest(published_seq, v_seq),
     announced_state = case
@@ -91,28 +94,49 @@ begin
     and (publication_seq between v_seq - 3 and v_seq or last_words ->> 'run_id' = v_run::text);
 
   if coalesce((request ->> 'next')::boolean, false) then
-    return sync_internal.begin_publication(v_location, v_newest);
+    return sync_internal.begin_publication(v_location, v_newest) || jsonb_build_object('ended', v_ended);
   end if;
-  return jsonb_build_object('publication_due', sync_internal.ask_publication(v_location, v_newest));
+  return jsonb_build_object('publication_due', sync_internal.ask_publication(v_location, v_newest), 'ended', v_ended);
 end
 $$;
 
 revoke all on function public.confirm_publication(jsonb) from public, anon, authenticated;
 grant execute on function public.confirm_publication(jsonb) to service_role;
 
+-- Whether a publication that tells this state of a run is the first that tells of its end. Who starts the next run notes an end that
+-- nobody was told of as announced, and keeps it as the last words of the run. The caller holds the run's row lock.
+create or replace function sync_internal.tells_end(p_location text, p_run uuid, p_state text) returns boolean
+language sql volatile
+as $$
+  select p_state <> 'Syncing' and (
+    exists (
+      select from public.sync_runs r
+      where r.run_id = p_run and r.location_id = p_location and coalesce(r.announced_state, 'Syncing') = 'Syncing')
+    or exists (
+      select from public.sync_locations l
+      where l.location_id = p_location and l.last_words ->> 'run_id' = p_run::text
+        and coalesce(l.last_words ->> 'announced_state', 'Syncing') = 'Syncing'))
+$$;
+
+revoke all on function sync_internal.tells_end(text, uuid, text) from public, anon, authenticated;
+grant execute on function sync_internal.tells_end(text, uuid, text) to service_role;
+
 -- Gives up a publication that its publisher couldn't make, or the next one that a confirmation began whose answer was lost: who
 -- asks then needn't wait until it counts as lost.
--- request: {location_id, seq_first} -> {}
+-- request: {location_id, seq_first} -> {confirmed}; `confirmed`: it was made, and only the answer to its confirmation was lost.
 -- Locks: the location's row.
 create or replace function public.give_up_publication(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
 declare
   v_location text := sync_internal.location(request);
+  v_seq bigint := (sync_internal.required(request, 'seq_first'))::bigint;
 begin
   update public.sync_locations set publication_seq = null
-  where location_id = v_location and publication_seq >= (sync_internal.required(request, 'seq_first'))::bigint;
-  return '{}';
+  where location_id = v_location and publication_seq >= v_seq;
+  -- Each number is given once, and a publication has four.
+  return jsonb_build_object('confirmed', exists (
+    select from public.sync_runs where location_id = v_location and published_seq between v_seq and v_seq + 3));
 end
 $$;
 

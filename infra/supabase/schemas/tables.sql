@@ -54,6 +54,9 @@ create table public.ghl_qr_orders (
 create index ghl_qr_orders_tickets_due on public.ghl_qr_orders (tickets_due) where tickets_due is not null;
 -- The orders of a person, in their order.
 create index ghl_qr_orders_contact on public.ghl_qr_orders (contact_id, order_id) where contact_id is not null;
+-- What people and the original app look for.
+create index ghl_qr_orders_event on public.ghl_qr_orders (event_id);
+create index ghl_qr_orders_date_added on public.ghl_qr_orders (date_added);
 
 alter table public.ghl_qr_orders enable row level security;
 revoke all on public.ghl_qr_orders from public, anon, authenticated;
@@ -79,6 +82,7 @@ create table public.ghl_qr_tickets (
 
 -- Also serves every look-up by order.
 create unique index ghl_qr_tickets_identity on public.ghl_qr_tickets (order_id, product_id, price_id, ordinal);
+create index ghl_qr_tickets_status on public.ghl_qr_tickets (status);
 
 alter table public.ghl_qr_tickets enable row level security;
 revoke all on public.ghl_qr_tickets from public, anon, authenticated;

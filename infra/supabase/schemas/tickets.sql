@@ -5,7 +5,8 @@
 -- Tickets and the outcome `synced` in one transaction: a run never counts an order whose tickets weren't reconciled.
 -- Planned anew for each call: the plan that suits one order took 8 s for a thousand.
 -- request: {location_id, orders: [{order_id, run_id?, change: "written|unchanged|stale", attempts}]}
---   -> {orders: [{order_id, found, added, reinstated, cancelled, kept, relabelled, over_validated, issues}], publication_due}
+--   -> {orders: [{order_id, found, added, reinstated, cancelled, kept, relabelled, over_validated, issues}], first, publication_due}
+-- `first`: the orders that this call has brought in step or told their run of; repeated, it names none.
 -- Locks: orders by order_id, tickets by ticket_id, failures by order_id; runs with issues, all, the newest; the location's row.
 create or replace function public.reconcile_tickets(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off set plan_cache_mode = force_custom_plan
@@ -14,9 +15,15 @@ declare
   v_location text := sync_internal.location(request);
   v_orders jsonb := coalesce(nullif(request -> 'orders', 'null'), '[]');
   v_ids text[];
+  v_first text[];
   v_results jsonb;
 begin
   select coalesce(array_agg(distinct o ->> 'order_id'), '{}') into v_ids from jsonb_array_elements(v_orders) as o;
+  -- Under the lock that reconciling takes: of two calls at once, one finds the order due.
+  select coalesce(array_agg(locked.order_id) filter (where locked.tickets_due is not null), '{}') into v_first from (
+    select order_id, tickets_due from public.ghl_qr_orders
+    where order_id = any (v_ids) and location_id = v_location order by order_id for update
+  ) as locked;
 
   select coalesce(jsonb_agg(
     to_jsonb(r) - 'leftover' || jsonb_build_object('issues', sync_internal.ticket_issues(r.over_validated, r.leftover))
@@ -25,10 +32,15 @@ begin
   perform sync_internal.clear_failures(v_location, v_ids);
 
   if exists (select from jsonb_array_elements(v_orders) as o where o ->> 'run_id' is not null) then
+    v_first := v_first || sync_internal.still_open(v_location, v_orders);
     perform sync_internal.settle_reconciled(v_location, v_orders, v_results);
   end if;
   return jsonb_build_object(
     'orders', (select coalesce(jsonb_agg(r - 'tickets'), '[]') from jsonb_array_elements(v_results) as r),
+    'first', (
+      select coalesce(jsonb_agg(r -> 'order_id' order by r ->> 'order_id'), '[]') from jsonb_array_elements(v_results) as r
+      where r ->> 'order_id' = any (v_first)
+        or (r ->> 'added')::int + (r ->> 'reinstated')::int + (r ->> 'cancelled')::int > 0),
     'publication_due', sync_internal.ask_for_batch(v_location, v_orders));
 end
 $$;
@@ -167,14 +179,19 @@ begin
     where t.ticket_id = r.ticket_id and r.missing > 0 and r.nth <= r.missing
       and t.status = 'cancelled' and t.status_by = 'sync'
     returning t.order_id
+  ), lacking as materialized (
+    select p.*, sync_internal.line_position(o.lines, p.product_id, p.price_id, p.line_key) as position
+    from plan p join public.ghl_qr_orders o on o.order_id = p.order_id
+    where p.missing > p.reinstatable
   ), added_now as (
     insert into public.ghl_qr_tickets
       (order_id, ticket_type, status, product_id, price_id, ordinal, status_by, status_at, status_reason)
-    select p.order_id, p.label, 'live', p.product_id, p.price_id,
-      p.group_top + row_number() over (partition by p.order_id, p.product_id, p.price_id order by p.line_key, n),
+    -- In the order of the lines, in which ticket_id counts up.
+    select l.order_id, l.label, 'live', l.product_id, l.price_id,
+      l.group_top + row_number() over (partition by l.order_id, l.product_id, l.price_id order by l.position, n),
       'sync', clock_timestamp(), 'added'
-    from plan p cross join lateral generate_series(1, p.missing - p.reinstatable) as n
-    order by p.order_id, p.product_id, p.price_id, p.line_key, n
+    from lacking l cross join lateral generate_series(1, l.missing - l.reinstatable) as n
+    order by l.order_id, l.position, n
     returning order_id
   ), cleared as (
     update public.ghl_qr_orders set tickets_due = null where order_id = any (v_ids) and tickets_due is not null
@@ -204,6 +221,18 @@ $$;
 
 revoke all on function sync_internal.reconcile(text, text[]) from public, anon, authenticated;
 grant execute on function sync_internal.reconcile(text, text[]) to service_role;
+
+-- The place of a line on its order: that of its first item.
+create or replace function sync_internal.line_position(p_lines jsonb, p_product text, p_price text, p_key text) returns bigint
+language sql immutable
+as $$
+  select min(l.position) from jsonb_array_elements(p_lines) with ordinality as l (line, position)
+  where coalesce(l.line ->> 'product_id', '') = p_product and coalesce(l.line ->> 'price_id', '') = p_price
+    and (p_price <> '' or coalesce(l.line ->> 'ticket_type', 'General') = p_key)
+$$;
+
+revoke all on function sync_internal.line_position(jsonb, text, text, text) from public, anon, authenticated;
+grant execute on function sync_internal.line_position(jsonb, text, text, text) to service_role;
 
 -- Tickets of the original app have only a label. Once their order's lines are known they are adopted by its lines, up to
 -- each line's quantity: by the exact label first, then trimmed and case-folded; validated ones before live ones before

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{Database, Error};
 
@@ -13,6 +13,9 @@ pub struct Registration {
     pub accepted: bool,
     /// Why not.
     pub reason: Option<String>,
+    /// Whether it wasn't known.
+    #[serde(default)]
+    pub added: bool,
 }
 
 impl Database {
@@ -36,11 +39,17 @@ impl Database {
         self.call("add_connection", request).await
     }
 
-    /// Forgets connections.
+    /// Forgets connections. Those that were known.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn remove_connections(&self, connection_ids: &[String]) -> Result<(), Error> {
-        self.call::<Value>("remove_connections", json!({ "connection_ids": connection_ids })).await.map(drop)
+    pub async fn remove_connections(&self, connection_ids: &[String]) -> Result<Vec<String>, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            removed: Vec<String>,
+        }
+        let request = json!({ "connection_ids": connection_ids });
+        Ok(self.call::<Answer>("remove_connections", request).await?.removed)
     }
 }

@@ -43,6 +43,6 @@ pub use orders::{Awaited, Failure, Notice, OrderRow, OrderUpsert, Plan, Recorded
 pub use refunds::RefundRecord;
 pub use reports::{Drift, DriftRow, FailureRow, Failures, IssueRow, ReportList, RunDetail, Runs};
 pub use runs::{
-    Begun, Dispatch, DispatchLimits, DueOrder, EndedRun, NewRun, PageOrder, PageRecord, Pulse, RecordedPage,
-    RunSettings, Snapshot, Started,
+    Begun, Confirmed, Dispatch, DispatchLimits, DueOrder, EndedRun, GivenUp, NewRun, PageOrder, PageRecord, Pulse,
+    RecordedPage, RunSettings, Snapshot, Started,
 };

@@ -183,6 +183,9 @@ pub struct Recorded {
     /// One entry per order, where the call is about tickets.
     #[serde(default)]
     pub orders: Vec<Reconciled>,
+    /// The orders of which this call is the first to say what it says: told again, they aren't named again.
+    #[serde(default)]
+    pub first: Vec<OrderId>,
     /// Whether to ask for a publication.
     pub publication_due: bool,
 }

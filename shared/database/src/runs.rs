@@ -5,7 +5,7 @@ use std::time::Duration;
 use domain::frames::Publication;
 use domain::listing::{Completed, Listing};
 use domain::run::NotStarted;
-use domain::{Issue, OrderId, Problem, Run, RunId, RunKind, RunState};
+use domain::{FailureClass, Issue, OrderId, Problem, Run, RunId, RunKind, RunState};
 use jiff::Timestamp;
 use jiff::fmt::serde::timestamp::millisecond;
 use rust_decimal::Decimal;
@@ -195,6 +195,24 @@ pub struct Dispatch {
     /// The day's budget is used up but for the reserve: the run can't go on.
     #[serde(default)]
     pub budget_exhausted: bool,
+    /// Orders that nothing was heard of three times: this call has recorded them as failed.
+    #[serde(default)]
+    pub given_up: Vec<GivenUp>,
+}
+
+/// An order that the database has recorded as failed by itself.
+#[derive(Debug, Clone, Deserialize)]
+pub struct GivenUp {
+    /// Which order.
+    pub order_id: OrderId,
+    /// Its class.
+    pub class: FailureClass,
+    /// A stable code.
+    pub code: String,
+    /// A sentence for a person.
+    pub reason: String,
+    /// How often it was sent.
+    pub attempts: u32,
 }
 
 /// An order whose tickets are due.
@@ -228,6 +246,19 @@ pub struct Begun {
     pub wait: Duration,
     /// The connections to post to.
     pub connection_ids: Vec<String>,
+    /// Whether the publication that was confirmed with this call is the one that told the end of its run.
+    #[serde(default)]
+    pub ended: bool,
+}
+
+/// The answer to a confirmation that begins no other publication.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Confirmed {
+    /// Whether to ask for another.
+    pub publication_due: bool,
+    /// Whether this one is the one that told the end of its run.
+    #[serde(default)]
+    pub ended: bool,
 }
 
 fn milliseconds<'de, D: serde::Deserializer<'de>>(number: D) -> Result<Duration, D::Error> {
@@ -440,26 +471,26 @@ impl Database {
         self.call("confirm_publication", request).await
     }
 
-    /// Confirms that a publication was published. Whether to ask for another.
+    /// Confirms that a publication was published.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<bool, Error> {
-        #[derive(Deserialize)]
-        struct Answer {
-            publication_due: bool,
-        }
-        let request = json!({ "run_id": run_id, "seq": seq, "state": state });
-        Ok(self.call::<Answer>("confirm_publication", request).await?.publication_due)
+    pub async fn confirm_publication(&self, run_id: &RunId, seq: u64, state: RunState) -> Result<Confirmed, Error> {
+        self.call("confirm_publication", json!({ "run_id": run_id, "seq": seq, "state": state })).await
     }
 
     /// Gives up a publication that couldn't be made, and what followed if its confirmation's answer was lost, so that another can
-    /// begin at once.
+    /// begin at once. Whether it was confirmed before, and only the answer was lost.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn give_up_publication(&self, seq_first: u64) -> Result<(), Error> {
-        self.call::<Value>("give_up_publication", json!({ "seq_first": seq_first })).await.map(drop)
+    pub async fn give_up_publication(&self, seq_first: u64) -> Result<bool, Error> {
+        #[derive(Deserialize)]
+        struct Answer {
+            #[serde(default)]
+            confirmed: bool,
+        }
+        Ok(self.call::<Answer>("give_up_publication", json!({ "seq_first": seq_first })).await?.confirmed)
     }
 
     /// Raises the location's sequence numbers to a published one. Whether they were below it.

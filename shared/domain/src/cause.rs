@@ -24,6 +24,20 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// The word used in messages, rows and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Webhook => "webhook",
+            Self::Run => "run",
+            Self::ValidList => "valid_list",
+            Self::Retry => "retry",
+            Self::Single => "single",
+            Self::Due => "due",
+            Self::DeadLetter => "dead_letter",
+        }
+    }
+
     /// Whether it is a run's work, which webhooks go before.
     #[must_use]
     pub const fn is_bulk(self) -> bool {
@@ -51,7 +65,7 @@ mod tests {
             (DeadLetter, "dead_letter"),
         ];
         for (cause, word) in words {
-            assert_eq!(serde_json::to_value(cause).unwrap(), word);
+            assert_eq!((serde_json::to_value(cause).unwrap(), cause.as_str()), (word.into(), word));
             let read = serde_json::from_value::<Cause>(word.into());
             assert_eq!(read.ok(), (cause != DeadLetter).then_some(cause), "{word}");
         }

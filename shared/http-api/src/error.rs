@@ -18,6 +18,7 @@ pub struct ApiError {
     message: Cow<'static, str>,
     extra: Map<String, Value>,
     retry_after: Option<Duration>,
+    is_logged: bool,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
@@ -25,7 +26,15 @@ pub struct ApiError {
 impl ApiError {
     /// An error of a function's own; `code` is a stable code in snake case that programs may rely on.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { status, code, message: message.into(), extra: Map::new(), retry_after: None, source: None }
+        Self {
+            status,
+            code,
+            message: message.into(),
+            extra: Map::new(),
+            retry_after: None,
+            is_logged: false,
+            source: None,
+        }
     }
 
     /// 400: the request can't be understood.
@@ -162,6 +171,22 @@ impl ApiError {
     pub fn caused_by(mut self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         self.source = Some(source.into());
         self
+    }
+
+    /// The function has logged it in words of its own, so that nobody does it again.
+    #[must_use]
+    pub fn logged(mut self) -> Self {
+        self.is_logged = true;
+        self
+    }
+
+    pub(crate) const fn is_logged(&self) -> bool {
+        self.is_logged
+    }
+
+    /// The words for a person.
+    pub fn message(&self) -> &str {
+        &self.message
     }
 
     /// The answer's status.

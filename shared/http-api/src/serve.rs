@@ -42,7 +42,7 @@ async fn in_time(
 }
 
 /// The answer to one request: what the handler makes, or the documented error body if it fails or panics. Failures of
-/// ours are logged here, and nowhere else, with their causes; only a panic has been logged already, by the panic hook.
+/// ours are logged here, with their causes, unless the function has done that ([`ApiError::logged`]) or, for a panic, the panic hook.
 pub async fn respond(handling: impl Future<Output = Result<Response, ApiError>>, request_id: &str) -> Response {
     let Ok(handled) = AssertUnwindSafe(handling).catch_unwind().await else {
         return ApiError::internal("the handler panicked").into_response(request_id);
@@ -50,7 +50,9 @@ pub async fn respond(handling: impl Future<Output = Result<Response, ApiError>>,
     match handled {
         Ok(response) => with_security_headers(response),
         Err(error) => {
-            if error.status().is_server_error() {
+            if error.is_logged() {
+                // Once is enough.
+            } else if error.status().is_server_error() {
                 tracing::error!(
                     status = error.status().as_u16(),
                     code = error.code(),

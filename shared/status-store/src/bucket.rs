@@ -1,7 +1,11 @@
 //! Reading and writing objects, and how that fails.
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
+use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
+use aws_sdk_s3::presigning::PresigningConfig;
 use aws_sdk_s3::{Client, error::ProvideErrorMetadata, primitives::ByteStream};
 use serde_json::Value;
 use thiserror::Error;
@@ -25,7 +29,7 @@ pub enum StatusStoreError {
         bucket: String,
         /// The object.
         object: &'static str,
-        /// What was tried: `read` or `written`.
+        /// What was tried: `read`, `written` or `addressed`.
         operation: &'static str,
         /// What S3 answered.
         #[source]
@@ -56,7 +60,7 @@ pub(crate) struct Current {
 /// An S3 client. Where `AWS_ENDPOINT_URL` is set (a local cloud), buckets are addressed by path, not by host name.
 pub fn client(config: &SdkConfig) -> Client {
     let local = config.endpoint_url().is_some();
-    Client::from_conf(aws_sdk_s3::config::Builder::from(config).force_path_style(local).build())
+    Client::from_conf(Builder::from(config).force_path_style(local).build())
 }
 
 impl Bucket {
@@ -80,6 +84,27 @@ impl Bucket {
         let etag = answer.e_tag;
         let body = answer.body.collect().await.map_err(|error| self.error(object, "read", error))?;
         Ok(Some(Current { etag, status: serde_json::from_slice(&body.into_bytes()).ok() }))
+    }
+
+    /// Whether an object is there.
+    pub(crate) async fn has(&self, object: &'static str) -> Result<bool, StatusStoreError> {
+        match self.client.head_object().bucket(&self.name).key(object).send().await {
+            Ok(_) => Ok(true),
+            // As for reading. Its answer has no body, so only the status tells.
+            Err(error) if error.raw_response().is_some_and(|answer| answer.status().as_u16() == 404) => Ok(false),
+            Err(error) => Err(self.error(object, "read", error)),
+        }
+    }
+
+    /// An address by which whoever has it can read an object for so long; signed here, without a call.
+    pub(crate) async fn address(&self, object: &'static str, expires_in: Duration) -> Result<String, StatusStoreError> {
+        let for_so_long =
+            PresigningConfig::expires_in(expires_in).map_err(|error| self.error(object, "addressed", error))?;
+        // Without the header by which the SDK would check what it reads: who follows the address sends none.
+        let plain = Builder::new().response_checksum_validation(ResponseChecksumValidation::WhenRequired);
+        let get = self.client.get_object().bucket(&self.name).key(object).customize().config_override(plain);
+        let signed = get.presigned(for_so_long).await.map_err(|error| self.error(object, "addressed", error))?;
+        Ok(signed.uri().to_owned())
     }
 
     pub(crate) fn error(

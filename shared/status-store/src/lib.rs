@@ -77,6 +77,17 @@ impl StatusStore {
         Ok(self.bucket.read(STATUS_OBJECT).await?.and_then(|current| current.status))
     }
 
+    /// An address by which whoever has it can read the list of valid orders for `expires_in`; `None` if there is no list yet.
+    ///
+    /// # Errors
+    /// [`StatusStoreError::S3`] if S3 can't be reached.
+    pub async fn address_of_valid_orders(&self, expires_in: Duration) -> Result<Option<String>, StatusStoreError> {
+        if !self.bucket.has(VALID_ORDERS_OBJECT).await? {
+            return Ok(None);
+        }
+        self.bucket.address(VALID_ORDERS_OBJECT, expires_in).await.map(Some)
+    }
+
     /// Begins a new list of valid orders.
     #[must_use]
     pub fn valid_orders(&self) -> ValidOrders<'_> {

@@ -3,7 +3,8 @@ use std::sync::{Arc, Mutex};
 use aws_config::{BehaviorVersion, Region, SdkConfig, retry::RetryConfig};
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 use serde_json::json;
-use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate, matchers::any};
+use wiremock::matchers::{any, method};
+use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use super::*;
 
@@ -216,4 +217,26 @@ async fn a_list_is_written_at_once_or_in_parts_and_replaces_the_old_one_when_it_
     assert_eq!(listed(400_000, false).await, 3);
     assert_eq!(listed(12_345, true).await, 0);
     assert_eq!(listed(1_000_000, true).await, 6);
+}
+
+#[tokio::test]
+async fn the_list_is_reached_by_an_address_that_is_signed_for_a_minute_and_nothing_else() {
+    let minute = Duration::from_secs(60);
+    let server = MockServer::start().await;
+    let is_there = |status| Mock::given(method("HEAD")).respond_with(ResponseTemplate::new(status));
+    is_there(404).mount(&server).await;
+    assert_eq!(store(&server).address_of_valid_orders(minute).await.unwrap(), None);
+    server.reset().await;
+    is_there(503).mount(&server).await;
+    assert!(store(&server).address_of_valid_orders(minute).await.is_err());
+    server.reset().await;
+    is_there(200).mount(&server).await;
+    let address = store(&server).address_of_valid_orders(minute).await.unwrap().unwrap();
+    let (place, query) = address.split_once('?').unwrap();
+    assert_eq!(place, format!("{}/bucket/valid_order_list.json", server.uri()), "addressed by path");
+    let parts: Vec<_> = query.split('&').collect();
+    // Whoever follows it sends no header but the host's.
+    for part in ["X-Amz-Expires=60", "X-Amz-SignedHeaders=host", "x-id=GetObject"] {
+        assert!(parts.contains(&part), "{part} isn't in {address}");
+    }
 }

@@ -5,10 +5,12 @@
 //! | `line` | one JSON object per log line, with the fields of its spans at its top level |
 //! | `invocation` | [`invocation`]: the span with the request's id, and the metrics printed at its end |
 //! | [`metrics`] | what is counted, by name; a table of all metrics |
+//! | [`events`] | what happens to orders, runs and dashboards, in the original app's words; a table of all such lines |
 //! | `emf` | what was counted as documents of the embedded metric format |
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod emf;
+pub mod events;
 mod invocation;
 mod line;
 pub mod metrics;

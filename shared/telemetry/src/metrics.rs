@@ -15,7 +15,7 @@
 //! | `GhlDailyRemaining` | Count | | calls left of GHL's daily budget, at each request for slots, once GHL has reported it |
 //! | `LimiterWaitMs` | Milliseconds | | for each fetched order, how long it waited in its invocation for a slot |
 //! | `LimiterTooLate` | Count | | once a minute per worker, while every rate limit grant has arrived too late for a minute or more |
-//! | `RunSeconds` | Seconds | `Kind`, `State` | duration of a run, once (rarely twice), when its end is published |
+//! | `RunSeconds` | Seconds | `Kind`, `State` | duration of a run, once, when its end is published |
 //! | `OldestMessageSeconds` | Seconds | `Queue` | age of the oldest message of a batch, deliberate delays included |
 //! | `FramesSent` | Count | | frames that were posted to dashboards' connections |
 //! | `FramesFailed` | Count | | frames that could not be posted; closed connections don't count |

@@ -68,3 +68,55 @@ fn the_page_has_the_fields_of_every_frame() {
         .collect();
     assert_eq!(documented, made);
 }
+
+/// What the original's clients read, with the types that it declares; more may stand beside it.
+#[test]
+fn every_frame_has_the_fields_of_the_original_with_their_types() {
+    let boolean = |value: &Value| value.is_boolean();
+    let number = |value: &Value| value.is_number();
+    let text = |value: &Value| value.is_string();
+    let time = |value: &Value| value.is_null() || value.as_str().is_some_and(|time| time.ends_with('Z'));
+    let state = |value: &Value| {
+        let original = ["Syncing", "Delay", "Completed", "Error"];
+        // Before the first run, and a run that was cancelled.
+        let more = ["Idle", "Cancelled"];
+        value.as_str().is_some_and(|state| original.contains(&state) || more.contains(&state))
+    };
+    type Field<'a> = (&'a str, &'a dyn Fn(&Value) -> bool);
+    let originals: [(&str, &[Field<'_>]); 4] = [
+        (
+            "sync_status",
+            &[
+                ("syncInProgress", &boolean),
+                ("startTime", &time),
+                ("endTime", &time),
+                ("totalOrders", &number),
+                ("syncedOrders", &number),
+                ("status", &state),
+                ("delay_in_sec", &number),
+            ],
+        ),
+        (
+            "sync_progress",
+            &[
+                ("syncInProgress", &boolean),
+                ("totalOrders", &number),
+                ("syncedOrders", &number),
+                ("totalTickets", &number),
+                ("status", &text),
+            ],
+        ),
+        ("sync_ticket_progress", &[("totalTicketsChecked", &number), ("totalTicketTypes", &number), ("status", &text)]),
+        ("sync_complete", &[("message", &text)]),
+    ];
+    let mut seen = BTreeSet::new();
+    for frame in frames() {
+        let event = frame["event"].as_str().unwrap();
+        let (name, fields) = originals.iter().find(|(name, _)| *name == event).unwrap_or_else(|| panic!("{frame}"));
+        for (field, is_right) in *fields {
+            assert!(frame["data"].get(*field).is_some_and(is_right), "{field} of {frame}");
+        }
+        seen.insert(*name);
+    }
+    assert_eq!(seen.len(), originals.len(), "{seen:?}");
+}
