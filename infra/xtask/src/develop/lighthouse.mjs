@@ -18,7 +18,9 @@ const { default: puppeteer } = await load("puppeteer-core/lib/esm/puppeteer/pupp
 
 const RUNS = 3;
 const CATEGORIES = ["performance", "accessibility", "best-practices"];
-const TIMES = { "first-contentful-paint": "first paint", "largest-contentful-paint": "largest paint", "total-blocking-time": "blocked", "cumulative-layout-shift": "shift", "speed-index": "speed index", "total-byte-weight": "weight" };
+const TIMES = { "first-contentful-paint": "first paint", "largest-contentful-paint": "largest paint", "total-blocking-time": "blocked", "cumulative-layout-shift": "shift", "speed-index": "speed index" };
+/** Tells what an audit only counts. */
+const CAUSES = { "cumulative-layout-shift": "layout-shifts", "total-blocking-time": "long-tasks" };
 
 const per100 = (category) => Math.round(category.score * 100);
 
@@ -35,15 +37,20 @@ async function judge(page, name) {
   writeFileSync(join(process.argv[2], `${name.replaceAll(" ", "-")}.html`), generateReport(lhr, "html"));
   const categories = CATEGORIES.map((id) => lhr.categories[id]);
   console.log(`${name.padEnd(12)}${categories.map((category) => `${category.title} ${per100(category)}`).join("   ")}`);
-  console.log(`            ${Object.entries(TIMES).map(([id, words]) => `${words} ${lhr.audits[id].displayValue}`).join("   ")}`);
+  const times = Object.entries(TIMES).map(([id, words]) => `${words} ${lhr.audits[id].displayValue}`);
+  const sent = `${Math.round(lhr.audits["total-byte-weight"].numericValue / 1000)} kB`;
+  // How fast this machine was meanwhile: below a thousand, what it was busy with is counted as the page's.
+  console.log(`            ${[...times, sent, `machine ${Math.round(lhr.environment.benchmarkIndex)}`].join("   ")}`);
   for (const category of categories) {
     for (const { id, weight } of category.auditRefs) {
       const audit = lhr.audits[id];
       if (weight === 0 || audit.score === null || audit.score >= 0.995) continue;
       console.log(`            ${category.id}: ${id} ${audit.score} ${audit.displayValue ?? ""}: ${audit.title}`);
-      for (const item of audit.details?.items?.slice(0, 5) ?? []) {
-        const where = item.node?.selector ?? item.url ?? item.source ?? item.sourceLocation?.url ?? "";
-        console.log(`              ${where} ${item.description ?? item.node?.explanation ?? ""}`);
+      const details = lhr.audits[CAUSES[id] ?? id]?.details;
+      for (const item of details?.items?.slice(0, 5) ?? []) {
+        const where = item.node?.selector ?? item.url ?? item.source ?? item.sourceLocation?.url;
+        const what = item.description ?? item.node?.explanation ?? item.duration ?? item.score ?? "";
+        if (where) console.log(`              ${where} ${what}`);
       }
     }
   }

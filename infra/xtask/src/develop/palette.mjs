@@ -1,4 +1,4 @@
-// Makes the pictures of a folder small: `node palette.mjs <folder>`. A page has few colours, but for the edges of its letters; the 256
+// Makes the pictures of a folder small: `node palette.mjs <folder>`. A page has few colours, but for the edges of its letters; the 128
 // most frequent stand for all, each other one by the nearest of them. That is a third of what Chromium writes.
 
 import { readFileSync, readdirSync, writeFileSync } from "node:fs";
@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { deflateSync, inflateSync } from "node:zlib";
 
 const SIGNATURE = Buffer.from("89504e470d0a1a0a", "hex");
-const COLOURS = 256;
+const COLOURS = 128;
 /** The kinds of pixels that Chromium writes, by their bytes. */
 const BYTES = { 2: 3, 6: 4 };
 const PALETTE = 3;
