@@ -156,6 +156,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             let place = Place::local()?;
             setup::for_stack(&place)?;
             setup::for_sam(&place)?;
+            setup::for_checkov(&place)?;
             Ok(ExitCode::SUCCESS)
         }
     }

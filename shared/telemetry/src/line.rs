@@ -57,7 +57,7 @@ fn object(json: &str) -> Map<String, Value> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
 
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     /// What is logged meanwhile.
-    fn logged(doing: impl FnOnce()) -> Vec<Value> {
+    pub(crate) fn logged(doing: impl FnOnce()) -> Vec<Value> {
         let lines = Lines::default();
         let writer = lines.clone();
         let subscriber = tracing_subscriber::fmt()

@@ -23,6 +23,8 @@
 //! | `WebhooksAccepted` | Count | | webhooks whose orders were queued |
 //! | `WebhooksRefused` | Count | `Reason` | `unverified` (signature or secret), `form` (size, JSON, location, time, no order), `unavailable` (our failure: GHL sends it again) |
 //! | `FailuresRecorded` | Count | | permanent failures that were recorded: orders, unreadable messages, runs |
+//! | `HoursSinceSync` | None | | at each watch: hours since a full or incremental run completed, or since the location is known if none has; 0 while a run makes progress |
+//! | `HoursSinceFullSync` | None | | the same of full runs |
 //! | `GateAdmitted` | Count | | tickets admitted; not again where a scan gets its answer again |
 //! | `GateRefused` | Count | | scans that were refused: validated before, cancelled, unknown, or of a used `scanId` |
 //!
@@ -58,6 +60,8 @@ pub enum Metric {
     WebhooksAccepted,
     WebhooksRefused,
     FailuresRecorded,
+    HoursSinceSync,
+    HoursSinceFullSync,
     GateAdmitted,
     GateRefused,
 }
@@ -69,6 +73,8 @@ impl Metric {
         match self {
             Self::LimiterWaitMs => "Milliseconds",
             Self::RunSeconds | Self::OldestMessageSeconds => "Seconds",
+            // CloudWatch knows no hours.
+            Self::HoursSinceSync | Self::HoursSinceFullSync => "None",
             _ => "Count",
         }
     }
@@ -181,7 +187,7 @@ mod tests {
         assert!(collector.take().is_empty());
     }
 
-    const ALL: [Metric; 19] = [
+    const ALL: [Metric; 21] = [
         Metric::OrdersSynced,
         Metric::OrdersUnchanged,
         Metric::OrdersSkipped,
@@ -199,6 +205,8 @@ mod tests {
         Metric::WebhooksAccepted,
         Metric::WebhooksRefused,
         Metric::FailuresRecorded,
+        Metric::HoursSinceSync,
+        Metric::HoursSinceFullSync,
         Metric::GateAdmitted,
         Metric::GateRefused,
     ];
