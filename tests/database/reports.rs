@@ -191,7 +191,9 @@ async fn hours_since_runs_completed() {
     database.execute(&format!("insert into sync_locations (location_id, created_at) values ({known})")).await;
     near(hours().await, [3.0, 3.0]);
     let run = async |kind: &str, state: &str, begun: &str, ended: &str, progress: &str| {
-        let ago = |hours: &str| if hours.is_empty() { "null".to_owned() } else { format!("now() - interval '{hours} hours'") };
+        let ago = |hours: &str| {
+            if hours.is_empty() { "null".to_owned() } else { format!("now() - interval '{hours} hours'") }
+        };
         let values = format!("'{LOCATION}', '{kind}', '{state}', {}, {}, {}", ago(begun), ago(ended), ago(progress));
         let columns = "location_id, kind, state, started_at, ended_at, last_progress_at";
         database.execute(&format!("insert into sync_runs ({columns}) values ({values})")).await;

@@ -10,6 +10,7 @@ import sys
 import unittest
 from dataclasses import dataclass
 
+import test_template
 from alarms import ALARM, INSUFFICIENT, OK, Alarm, Samples
 from test_template import TEMPLATE, text, transformed
 from samtranslator.yaml_helper import yaml_parse
@@ -303,11 +304,20 @@ class Alarms(unittest.TestCase):
             seen = [key for key, _, _ in alarm.stats().values() if key in day.of]
             self.assertEqual(bool(seen), name not in only_failures, name)
 
+    def test_what_is_injected_is_what_functions_and_aws_send(self):
+        rules = test_template.Alarms()
+        rules.setUpClass()
+        for samples in [ordinary(DAY), first_day(), one_long_run(), *map(with_failure, FAILURES)]:
+            for namespace, metric, dimensions in samples.of:
+                # Requests in general go to no route in particular.
+                if ("Resource", "/") not in dimensions and ("Resource", "/api/qrapp/runs") not in dimensions:
+                    rules.check("injected", namespace, metric, dict(dimensions))
+
     def test_each_alarm_has_a_failure_that_it_tells_and_the_page_has_the_table(self):
         self.assertEqual({failure.alarm for failure in FAILURES}, set(self.alarms))
         made = table()
         print(f"\n{made}", file=sys.stderr)
-        self.assertIn(made, PAGE.read_text(), "infra/docs/alarms.md has another table: python test_alarms.py write")
+        self.assertTrue(made in PAGE.read_text(), "infra/docs/alarms.md has another table: python test_alarms.py write")
 
 
 class Evaluator(unittest.TestCase):

@@ -62,7 +62,8 @@ mod tests {
                 block_on(in_process(&first, lambda_id, gateway_id, async { tracing::info!("Done") }));
             }
         });
-        let told = |line: &serde_json::Value| ["request_id", "lambda_request_id", "cold_start"].map(|f| line[f].clone());
+        let told =
+            |line: &serde_json::Value| ["request_id", "lambda_request_id", "cold_start"].map(|f| line[f].clone());
         let expected = serde_json::json!([["g-1", "l-1", true], ["l-2", null, false], ["l-3", null, false]]);
         assert_eq!(serde_json::json!(lines.iter().map(told).collect::<Vec<_>>()), expected);
     }
