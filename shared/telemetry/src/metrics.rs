@@ -12,6 +12,7 @@
 //! | `OrdersFailed` | Count | | orders that failed permanently (those that a cancelled run did not try are on its row only) |
 //! | `GhlCalls` | Count | `Status` | calls to GHL: `200`, `404`, `429`, `502`, ... or `no_answer` |
 //! | `GhlThrottled` | Count | | calls that GHL answered with 429; there should be none |
+//! | `GhlTokenRefused` | Count | | lists of orders or products that GHL refused with 401 or 403: the token is wrong or lacks a scope that is needed. Not counted: one order that is refused, and transactions, which runs do without |
 //! | `GhlDailyRemaining` | Count | | calls left of GHL's daily budget, at each request for slots, once GHL has reported it |
 //! | `LimiterWaitMs` | Milliseconds | | for each fetched order, how long it waited in its invocation for a slot |
 //! | `LimiterTooLate` | Count | | once a minute per worker, while every rate limit grant has arrived too late for a minute or more |
@@ -49,6 +50,7 @@ pub enum Metric {
     OrdersFailed,
     GhlCalls,
     GhlThrottled,
+    GhlTokenRefused,
     GhlDailyRemaining,
     LimiterWaitMs,
     LimiterTooLate,
@@ -187,13 +189,14 @@ mod tests {
         assert!(collector.take().is_empty());
     }
 
-    const ALL: [Metric; 21] = [
+    const ALL: [Metric; 22] = [
         Metric::OrdersSynced,
         Metric::OrdersUnchanged,
         Metric::OrdersSkipped,
         Metric::OrdersFailed,
         Metric::GhlCalls,
         Metric::GhlThrottled,
+        Metric::GhlTokenRefused,
         Metric::GhlDailyRemaining,
         Metric::LimiterWaitMs,
         Metric::LimiterTooLate,
