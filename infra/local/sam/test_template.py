@@ -407,10 +407,13 @@ class Alarms(unittest.TestCase):
     def named(self, alarm: dict) -> str:
         return alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
 
-    def test_the_readme_counts_what_alarms_cost(self):
+    def test_the_costs_count_the_alarms(self):
         looked_at = sum(len([m for m in alarm.get("Metrics", []) if "MetricStat" in m]) or 1 for alarm in self.alarms.values())
         row = f"{len(self.alarms)} alarms over {looked_at} metrics, 0.10 each | {looked_at / 10:.2f} |"
-        self.assertIn(row, (TEMPLATE.parent / "README.md").read_text())
+        page = (TEMPLATE.parent / "infra/docs/costs.md").read_text()
+        self.assertIn(row, page)
+        costs = [float(cost) for cost in re.findall(r"\| ([0-9.]+) \|$", page, re.MULTILINE)]
+        self.assertAlmostEqual(sum(costs), float(re.search(r"\*\*sum\*\* \| \| \*\*([0-9.]+)\*\*", page).group(1)))
 
     def test_the_runbook_has_a_chapter_for_each_alarm_and_no_other(self):
         names = {self.named(alarm) for alarm in self.alarms.values()}
