@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::TestDatabase;
+use crate::harness::{LOCATION, TestDatabase};
 use crate::orders::{line, order, page, reconcile, start, sync, upsert, with};
 
 const STAMP: &str = "2026-03-01T09:00:00Z";
@@ -173,4 +173,47 @@ async fn pages(database: &TestDatabase, run_id: &str, mut request: Value) -> [Ve
 
 fn rows_of(report: &Value, list: &str) -> Value {
     if list == "drift" { report["drift"]["list"].clone() } else { report[list].clone() }
+}
+
+#[tokio::test]
+async fn hours_since_runs_completed() {
+    let database = TestDatabase::new().await;
+    let hours = async || {
+        let told = database.call("hours_since_sync", json!({})).await;
+        ["sync", "full_sync"].map(|which| told[which].as_f64().unwrap())
+    };
+    let near = |[sync, full]: [f64; 2], expected: [f64; 2]| {
+        assert!((sync - expected[0]).abs() < 0.01 && (full - expected[1]).abs() < 0.01, "{sync} {full}: {expected:?}");
+    };
+    near(hours().await, [0.0, 0.0]);
+    // The first day: nothing has completed yet, and it counts from when the location became known.
+    database.execute("update sync_locations set created_at = now() - interval '3 hours'").await;
+    near(hours().await, [3.0, 3.0]);
+    let run = async |kind: &str, state: &str, begun: &str, ended: &str, progress: &str| {
+        let ago = |hours: &str| {
+            if hours.is_empty() { "null".to_owned() } else { format!("now() - interval '{hours} hours'") }
+        };
+        let values = format!("'{LOCATION}', '{kind}', '{state}', {}, {}, {}", ago(begun), ago(ended), ago(progress));
+        let columns = "location_id, kind, state, started_at, ended_at, last_progress_at";
+        database.execute(&format!("insert into sync_runs ({columns}) values ({values})")).await;
+    };
+    // One long full run stands for now as long as it gets on.
+    run("full", "Syncing", "2", "", "0.1").await;
+    near(hours().await, [0.0, 0.0]);
+    database.execute("update sync_runs set last_progress_at = now() - interval '31 minutes'").await;
+    near(hours().await, [3.0, 3.0]);
+    database.execute("update sync_runs set state = 'Completed', ended_at = now() - interval '1.5 hours'").await;
+    near(hours().await, [1.5, 1.5]);
+    // What wasn't a sync, or none that completed, counts for nothing.
+    run("full", "Error", "1.2", "1.1", "1.1").await;
+    run("full", "Cancelled", "1.1", "1", "1").await;
+    run("incremental", "Skipped", "0.9", "0.9", "0.9").await;
+    run("valid_list", "Completed", "0.8", "0.7", "0.7").await;
+    run("retry", "Completed", "0.7", "0.6", "0.6").await;
+    near(hours().await, [1.5, 1.5]);
+    run("incremental", "Delay", "0.5", "0.4", "0.4").await;
+    near(hours().await, [0.4, 1.5]);
+    // No other run completes beside it, but it is no full one.
+    run("retry", "Syncing", "0.2", "", "0").await;
+    near(hours().await, [0.0, 1.5]);
 }

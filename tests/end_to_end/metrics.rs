@@ -103,6 +103,7 @@ async fn metrics_agree_with_the_row_and_with_ghl_and_every_line_names_its_reques
     for line in metrics.iter().chain(&lines) {
         assert!(line["request_id"].as_str().is_some_and(|id| !id.is_empty()), "{line}");
     }
+    assert!(lines.iter().all(|line| line["cold_start"].is_boolean()), "{lines:?}");
     let dispatched = lines.iter().find(|line| line["message"] == "Orders were dispatched").expect("a pulse's line");
     assert_eq!(dispatched["run_id"], first["run_id"], "{dispatched}");
     assert!(lines.iter().any(|line| line["message"] == "A webhook was refused"), "{lines:?}");

@@ -101,6 +101,7 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
             "key is accepted",
             "SQL functions are there",
             "us-east-1",
+            "API Gateway has no role for CloudWatch",
         ],
     );
     assert!(!right.text.contains("WRONG"), "{}", right.text);
@@ -177,6 +178,7 @@ async fn secrets_are_written_once_confirmed_and_read_by_nobody() {
     let location = format!("LocationId={}", world.location_id);
     let token_name = format!("GhlAccessTokenParameter={prefix}/ghl-access-token");
     written.says(true, &["5 parameter(s)", "sam deploy", &location, &token_name, "SupabaseJwtSecretParameter="]);
+    written.says(true, &["AlarmEmail=", "before the link in Amazon's mail"]);
     assert_eq!(stored(names[0]).await.as_ref(), Some(&keys.ghl_token));
     assert_eq!(stored(names[1]).await.as_ref(), Some(&world.service_key));
     assert_eq!(stored(names[2]).await.as_ref(), Some(&keys.jwt_secret));

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use tests::{
     api::As,
     dashboard::Dashboard,
+    output::Output,
     waiting::{A_MOMENT, A_SMALL_RUN, until},
     world::{World, assert_adds_up},
 };
@@ -72,9 +73,10 @@ async fn a_dashboard_that_looks_revives_a_run_and_the_run_finds_forgotten_ticket
 }
 
 #[tokio::test]
-async fn the_watch_revives_a_run_that_lost_its_pulse() {
+async fn the_watch_revives_a_run_that_lost_its_pulse_and_tells_how_long_ago_runs_completed() {
     let world = World::with_orders(4).await;
     let run_id = lost_run(&world).await;
+    let output = Output::from_now();
     world.cloud().invoke("run-worker", json!({ "schedule": "watch" })).await;
     let row = world.until_ended(&run_id, A_SMALL_RUN).await;
     assert_adds_up(&row);
@@ -83,4 +85,12 @@ async fn the_watch_revives_a_run_that_lost_its_pulse() {
         if status["status"] == "Completed" { Ok(()) } else { Err(status.to_string()) }
     })
     .await;
+    // The watch looked while it was under way.
+    let told = until("the watch's metrics", A_MOMENT, async || {
+        let (metrics, lines) = output.read();
+        metrics.into_iter().find(|document| !document["HoursSinceSync"].is_null()).ok_or_else(|| format!("{lines:?}"))
+    })
+    .await;
+    assert!(told["HoursSinceSync"][0].as_f64().is_some_and(|hours| hours < 0.01), "{told}");
+    assert!(told["HoursSinceFullSync"][0].as_f64().is_some_and(|hours| hours >= 0.0), "{told}");
 }

@@ -6,6 +6,7 @@ use database::NewRun;
 use domain::RunKind;
 use domain::run::NotStarted;
 use serde::Deserialize;
+use telemetry::metrics::{self, Metric};
 
 use crate::worker::RunWorker;
 
@@ -57,9 +58,13 @@ impl RunWorker {
         Ok(())
     }
 
-    /// Resends a lost pulse and orders whose tickets are due, and removes rows that have expired.
+    /// Resends a lost pulse and orders whose tickets are due, tells how long ago runs completed, and removes rows that have expired.
     async fn watch(&self) -> Result<(), lambda_runtime::Error> {
         self.pulses.snapshot(&self.database, false).await?;
+        // Before what may take long: an alarm goes off if nobody tells.
+        let hours = self.database.hours_since_sync().await?;
+        metrics::value(Metric::HoursSinceSync, hours.sync);
+        metrics::value(Metric::HoursSinceFullSync, hours.full_sync);
         self.hand_over_due().await?;
         Ok(self.database.purge(PURGE_LIMIT).await?)
     }

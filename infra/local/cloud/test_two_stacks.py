@@ -1,7 +1,8 @@
 """Two stacks of `template.yaml` in one account and region, such as production and staging. Run by `cargo xtask test mends`.
 
 A local cloud of its own, with functions that only note who was invoked by what: nothing in the template has a name that a second
-stack can't have too, and each stack's doors and queues reach its own functions, though both share the account's ten executions.
+stack can't have too, and each stack's doors and queues reach its own functions, though both share the account's ten executions. And one
+stack with everything switched on that is off by default.
 """
 
 import unittest
@@ -44,6 +45,29 @@ class TwoStacks(OwnCloud):
         self.wait_for("the work of both", lambda: len(self.noted()) >= len(expected))
         self.assertEqual(set(self.noted()), expected)
         self.assertEqual(len(self.noted()), len(expected), "something was done twice")
+
+    def test_what_is_off_by_default_can_be_switched_on(self):
+        certificate = "arn:aws:acm:us-east-1:000000000000:certificate/an-invented-one"
+        switches = {"HttpDomain": "tickets.example.com", "WebSocketDomain": "live.tickets.example.com", "CertificateArn": certificate,
+                    "AlarmEmail": "night@example.com", "NoticeEmail": "day@example.com", "WebSocketAccessLogs": "true",
+                    "SchedulesEnabled": "true", "WatchEnabled": "true"}
+        described = self.deploy(STACKS[0], {"DOES": "note", "NOTES": str(self.notes)}, **switches)
+        cloud = deploy.Cloud(self.endpoint)
+        (stack,) = cloud.cloudformation.describe_stacks(StackName=STACKS[0])["Stacks"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+        self.assertEqual(outputs["WebhookUrl"], "https://tickets.example.com/api/ghl/webhook-qr")
+        self.assertEqual(outputs["WebSocketUrl"], "wss://live.tickets.example.com")
+        self.assertTrue(outputs["HttpDomainTarget"] and outputs["WebSocketDomainTarget"], outputs)
+        for function, variable, address in [
+            ("DashboardFunction", "WEBSOCKET_URL", "wss://live.tickets.example.com"),
+            ("RunWorkerFunction", "WEBSOCKET_ENDPOINT", "https://live.tickets.example.com"),
+        ]:
+            configuration = cloud.functions.get_function_configuration(FunctionName=described["functions"][function])
+            self.assertEqual(configuration["Environment"]["Variables"][variable], address)
+        kinds = [kind for kind, _ in self.names(STACKS[0])]
+        self.assertEqual([kinds.count(f"AWS::{kind}") for kind in ("SNS::Subscription", "ApiGatewayV2::ApiMapping")], [2, 2])
+        alarms = {name for kind, name in self.names(STACKS[0]) if kind == "AWS::CloudWatch::Alarm"}
+        self.assertIn(f"{STACKS[0]}-no-sync", alarms)
 
 
 if __name__ == "__main__":

@@ -24,6 +24,19 @@ WRITING_LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 WRITING_TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 # Concurrent executions of a new AWS account.
 SMALLEST_ACCOUNT = 10
+# What AWS sends, of what alarms and the dashboard look at.
+OF_AWS = {
+    "AWS/SQS": {"ApproximateAgeOfOldestMessage", "ApproximateNumberOfMessagesVisible", "ApproximateNumberOfMessagesNotVisible"},
+    "AWS/Lambda": {"Errors", "Throttles", "Duration", "RecursiveInvocationsDropped"},
+    "AWS/ApiGateway": {"Count", "5xx", "Latency"},
+}
+OF_A_ROUTE = {"ApiId", "Stage", "Method", "Resource"}
+# Values of dimensions that the documentation has no list of: statuses of HTTP, states and kinds of runs, queues.
+COUNTED_BY = {"Status", "State", "Kind", "Queue"}
+# People wait, or nothing is synced: somebody must get up. The rest is told to whoever looks by day.
+AT_NIGHT = {"oldest-message", "dead-letters", "worker-errors", "door-errors", "door-throttles", "recursion", "error-rate", "gate-errors",
+            "gate-latency", "no-sync", "ghl-unauthorized", "webhooks-unavailable"}
+BY_DAY = {"failures-recorded", "no-full-sync", "ghl-throttled", "daily-budget", "signature-failures"}
 READING_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -237,6 +250,8 @@ class Template(unittest.TestCase):
         self.assertEqual(len(stages), 2)
         for name, stage in stages.items():
             for limits in [stage["DefaultRouteSettings"], *stage.get("RouteSettings", {}).values()]:
+                # A route's own settings replace the default's, and the gate's alarms need its metrics.
+                self.assertEqual(limits.get("DetailedMetricsEnabled", False), text(stage["ApiId"]) == "${HttpApi}", name)
                 for limit in ("ThrottlingRateLimit", "ThrottlingBurstLimit"):
                     self.assertIn(self.by_default(limits[limit]), range(1, 1001), name)
         (of_http,) = [stage for stage in stages.values() if text(stage["ApiId"]) == "${HttpApi}"]
@@ -281,10 +296,48 @@ class Template(unittest.TestCase):
         for name, queue in queues.items():
             self.assertTrue(queue["SqsManagedSseEnabled"], name)
         for group in self.of_type("AWS::Logs::LogGroup").values():
-            self.assertIn("RetentionInDays", group)
+            self.assertEqual(group["RetentionInDays"], {"Ref": "LogRetentionDays"})
         for name, function in self.functions.items():
             self.assertEqual(function["LoggingConfig"], {"LogGroup": {"Ref": "LogGroup"}}, name)
             self.assertEqual(function["TracingConfig"], {"Mode": "Active"}, name)
+
+
+    def test_access_logs_tell_of_no_person(self):
+        stages = {text(stage["ApiId"]): stage["AccessLogSettings"] for stage in self.of_type("AWS::ApiGatewayV2::Stage").values()}
+        # The WebSocket API's needs a role of the account, which the template never makes.
+        (condition, of_socket, otherwise), = [stages["${WebSocketApi}"]["Fn::If"]]
+        self.assertEqual((condition, otherwise), ("LogsWebSocket", {"Ref": "AWS::NoValue"}))
+        self.assertEqual(self.parameter("WebSocketAccessLogs")["Default"], "false")
+        self.assertFalse(self.of_type("AWS::ApiGateway::Account"))
+        for log in (stages["${HttpApi}"], of_socket):
+            self.assertTrue(text(log["DestinationArn"]).endswith(":log-group:${AccessLogGroup}"))
+            line = json.loads(log["Format"])
+            self.assertLessEqual({"requestId", "routeKey", "status", "integrationError", "authorizerError"}, set(line))
+            for variable in line.values():
+                # Paths have ids of people in them, and query strings tickets of the socket.
+                self.assertNotRegex(variable, r"(?i)path|query|sourceIp|userAgent|claims|identity|domain", variable)
+        group = self.resources["AccessLogGroup"]["Properties"]
+        self.assertEqual(text(group["LogGroupName"]), "/aws/vendedlogs/${AWS::StackName}")
+
+    def test_a_domain_is_the_only_address_where_there_is_one(self):
+        for api, default in (("Http", "HttpApiApiGatewayDefaultStage"), ("WebSocket", "WebSocketApiliveStage")):
+            condition = f"Has{api}Domain"
+            for resource in (f"{api}DomainName", f"{api}Mapping"):
+                self.assertEqual(self.resources[resource]["Condition"], condition)
+            mapping = self.resources[f"{api}Mapping"]["Properties"]
+            self.assertEqual((mapping["ApiId"], mapping["Stage"]), ({"Ref": f"{api}Api"}, {"Ref": default}))
+            self.assertEqual(self.parameter(f"{api}Domain")["Default"], "")
+        (server,) = self.resources["HttpApi"]["Properties"]["Body"]["servers"]
+        switched = [server["x-amazon-apigateway-endpoint-configuration"]["disableExecuteApiEndpoint"],
+                    self.resources["WebSocketApi"]["Properties"]["DisableExecuteApiEndpoint"]]
+        self.assertEqual(switched, [{"Fn::If": [f"Has{api}Domain", True, False]} for api in ("Http", "WebSocket")])
+        # Frames are posted there too: the default address is closed to them as to browsers.
+        for name, function in self.functions.items():
+            for variable, scheme in (("WEBSOCKET_ENDPOINT", "https"), ("WEBSOCKET_URL", "wss")):
+                if variable in function["Environment"]["Variables"]:
+                    condition, own, default = function["Environment"]["Variables"][variable]["Fn::If"]
+                    self.assertEqual((condition, text(own)), ("HasWebSocketDomain", scheme + "://${WebSocketDomain}"), name)
+                    self.assertIn(".execute-api.", text(default), name)
 
 
 class Alarms(unittest.TestCase):
@@ -297,8 +350,9 @@ class Alarms(unittest.TestCase):
         body = cls.resources["OperationsDashboard"]["Properties"]["DashboardBody"]["Fn::Sub"]
         cls.dashboard = json.loads(body)
         source = (TEMPLATE.parent / "shared/telemetry/src/metrics.rs").read_text()
-        rows = re.findall(r"^//! \| `(\w+)` \| \w+ \| ([^|]*)\|", source, re.MULTILINE)
-        cls.own = {name: re.findall(r"`(\w+)`", dimensions) for name, dimensions in rows}
+        rows = re.findall(r"^//! \| `(\w+)` \| \w+ \| ([^|]*)\|(.*)$", source, re.MULTILINE)
+        cls.own = {name: re.findall(r"`(\w+)`", dimensions) for name, dimensions, _ in rows}
+        cls.counted = {name: counted for name, _, counted in rows}
         cls.runbook = (TEMPLATE.parent / "infra/docs/runbook.md").read_text()
 
     def check(self, where: str, namespace: str, metric: str, dimensions: dict):
@@ -306,7 +360,15 @@ class Alarms(unittest.TestCase):
             self.assertIn(metric, self.own, where)
             self.assertIn(set(dimensions), [{"LocationId"}, {"LocationId", *self.own[metric]}], f"{where}: {metric}")
             self.assertEqual(dimensions["LocationId"], "${LocationId}", where)
+            for name in set(dimensions) - {"LocationId"} - COUNTED_BY:
+                self.assertIn(f"`{dimensions[name]}`", self.counted[metric], where)
             return
+        self.assertIn(metric, OF_AWS[namespace], where)
+        if len(dimensions) > 1:
+            self.assertEqual(set(dimensions), OF_A_ROUTE, where)
+            route = self.resources["HttpApi"]["Properties"]["Body"]["paths"][dimensions["Resource"]]
+            self.assertIn(dimensions["Method"].lower(), route, where)
+            self.assertEqual(dimensions["Stage"], "$default", where)
         of = {"AWS/SQS": "QueueName", "AWS/Lambda": "FunctionName", "AWS/ApiGateway": "ApiId"}
         (named,) = re.fullmatch(r"\$\{(\w+)(?:[.]QueueName)?\}", dimensions[of[namespace]]).groups()
         self.assertIn(named, self.resources, where)
@@ -328,14 +390,36 @@ class Alarms(unittest.TestCase):
                 self.assertIn("${%s.QueueName}" % name, seen, "a queue that no alarm watches")
 
     def test_each_alarm_tells_its_beginning_and_its_end(self):
-        self.assertGreaterEqual(len(self.alarms), 13)
+        told = {"AlarmTopic": set(), "NoticeTopic": set()}
         for name, alarm in self.alarms.items():
-            for actions in ("AlarmActions", "OKActions"):
-                self.assertEqual(alarm[actions], [{"Ref": "AlarmTopic"}], name)
-            self.assertIn(alarm["TreatMissingData"], ("breaching", "notBreaching"), name)
+            (topic,) = alarm["AlarmActions"]
+            self.assertEqual(alarm["OKActions"], [topic], name)
+            # Where data that is missing is no good news, that is told as well.
+            self.assertEqual(alarm.get("InsufficientDataActions"), [topic] if alarm["TreatMissingData"] == "missing" else None, name)
+            told[topic["Ref"]].add(self.named(alarm))
+        self.assertEqual(told, {"AlarmTopic": AT_NIGHT, "NoticeTopic": BY_DAY})
+
+    def test_whoever_hears_of_alarms_hears_of_notices_unless_somebody_else_does(self):
+        subscriptions = {n: r for n, r in self.resources.items() if r["Type"] == "AWS::SNS::Subscription"}
+        self.assertEqual(subscriptions["AlarmSubscription"]["Properties"]["Endpoint"], {"Ref": "AlarmEmail"})
+        self.assertEqual(subscriptions["NoticeSubscription"]["Properties"]["Endpoint"],
+                         {"Fn::If": ["HasNoticeEmail", {"Ref": "NoticeEmail"}, {"Ref": "AlarmEmail"}]})
+        either = {"Fn::Or": [{"Condition": "HasAlarmEmail"}, {"Condition": "HasNoticeEmail"}]}
+        self.assertEqual(yaml_parse(TEMPLATE.read_text())["Conditions"]["SomebodyHearsNotices"], either)
+
+    def named(self, alarm: dict) -> str:
+        return alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+
+    def test_the_costs_count_the_alarms(self):
+        looked_at = sum(len([m for m in alarm.get("Metrics", []) if "MetricStat" in m]) or 1 for alarm in self.alarms.values())
+        row = f"{len(self.alarms)} alarms over {looked_at} metrics, 0.10 each | {looked_at / 10:.2f} |"
+        page = (TEMPLATE.parent / "infra/docs/costs.md").read_text()
+        self.assertIn(row, page)
+        costs = [float(cost) for cost in re.findall(r"\| ([0-9.]+) \|$", page, re.MULTILINE)]
+        self.assertAlmostEqual(sum(costs), float(re.search(r"\*\*sum\*\* \| \| \*\*([0-9.]+)\*\*", page).group(1)))
 
     def test_the_runbook_has_a_chapter_for_each_alarm_and_no_other(self):
-        names = {alarm["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-") for alarm in self.alarms.values()}
+        names = {self.named(alarm) for alarm in self.alarms.values()}
         _, _, chapters = self.runbook.partition("\n## Alarms\n")
         parts = re.split(r"^### ", chapters.split("\n## ")[0], flags=re.MULTILINE)[1:]
         self.assertEqual({part.split("\n")[0] for part in parts}, names)

@@ -1,4 +1,5 @@
--- The history of runs, page by page, what there is to report of a run (failures, skips, issues and drift), and of an order. Only reads.
+-- The history of runs, page by page, what there is to report of a run (failures, skips, issues and drift), and of an order, and how long
+-- ago runs completed. Only reads.
 
 -- The runs, newest first.
 -- request: {location_id, before?, limit} -> {runs, next}; `next` is the `before` of the following page.
@@ -309,3 +310,44 @@ $$;
 
 revoke all on function sync_internal.issues_of_order(text, text) from public, anon, authenticated;
 grant execute on function sync_internal.issues_of_order(text, text) to service_role;
+
+-- Hours since a run that lists completed, and since a full one did; since the location is known, if none has. A run that makes
+-- progress stands for now: while it lasts no other can complete. A full run that ends with an error was none.
+-- request: {location_id} -> {sync, full_sync}
+-- Locks nothing.
+create or replace function public.hours_since_sync(request jsonb) returns jsonb
+language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
+as $$
+declare
+  v_location text := sync_internal.location(request);
+  v_now timestamptz := clock_timestamp();
+  -- Of a location that nothing was called for yet nothing is late.
+  v_known timestamptz := coalesce((select created_at from public.sync_locations where location_id = v_location), v_now);
+  v_running text;
+  v_full timestamptz;
+  v_any timestamptz;
+begin
+  select kind into v_running from public.sync_runs
+  where location_id = v_location and state = 'Syncing'
+    and last_progress_at > v_now - make_interval(secs => lease_ms / 1000.0);
+  -- What began later is the newer, since one runs at a time.
+  select ended_at into v_full from public.sync_runs
+  where location_id = v_location and kind = 'full' and state in ('Delay', 'Completed')
+  order by started_at desc, run_id desc limit 1;
+  select ended_at into v_any from public.sync_runs
+  where location_id = v_location and kind in ('full', 'incremental') and state in ('Delay', 'Completed')
+  order by started_at desc, run_id desc limit 1;
+  if v_running is not null then
+    v_any := v_now;
+  end if;
+  if v_running = 'full' then
+    v_full := v_now;
+  end if;
+  return jsonb_build_object(
+    'sync', extract(epoch from v_now - greatest(v_any, v_known)) / 3600,
+    'full_sync', extract(epoch from v_now - greatest(v_full, v_known)) / 3600);
+end
+$$;
+
+revoke all on function public.hours_since_sync(jsonb) from public, anon, authenticated;
+grant execute on function public.hours_since_sync(jsonb) to service_role;

@@ -175,6 +175,7 @@ pub(crate) fn run() -> Result<ExitCode> {
             setup::for_stack(&place)?;
             setup::for_sam(&place)?;
             setup::for_lighthouse(&place)?;
+            setup::for_checkov(&place)?;
             Ok(ExitCode::SUCCESS)
         }
     }

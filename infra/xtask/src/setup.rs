@@ -61,6 +61,13 @@ pub(crate) fn for_sam(place: &Place) -> Result<()> {
     python_environment(place, "sam", "SAM")
 }
 
+/// What reads the template for what is unsafe; where its program is.
+pub(crate) fn for_checkov(place: &Place) -> Result<PathBuf> {
+    python()?;
+    python_environment(place, "checkov", "checkov")?;
+    Ok(place.tools("venv-checkov/bin/checkov"))
+}
+
 /// Python with the packages of the local cloud, boto3 among them.
 pub(crate) fn cloud_python(place: &Place) -> PathBuf {
     place.tools("venv-cloud/bin/python")

@@ -121,7 +121,24 @@ pub enum ReportList {
     Drift,
 }
 
+/// How long ago runs completed, in hours.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
+pub struct HoursSince {
+    /// A full or incremental run.
+    pub sync: f64,
+    /// A full run.
+    pub full_sync: f64,
+}
+
 impl Database {
+    /// How long ago runs completed, or the location became known if none has; 0 while one makes progress.
+    ///
+    /// # Errors
+    /// [`Error`].
+    pub async fn hours_since_sync(&self) -> Result<HoursSince, Error> {
+        self.call("hours_since_sync", json!({})).await
+    }
+
     /// Runs, newest first, before a cursor, at most `limit` (1 to 100).
     ///
     /// # Errors

@@ -195,7 +195,7 @@ impl Client {
             .header(reqwest::header::ACCEPT, "application/json");
         let sent_at = Instant::now();
         let sent = request.send().await;
-        count(sent.as_ref().ok().map(reqwest::Response::status));
+        count(call, sent.as_ref().ok().map(reqwest::Response::status));
         let mut response = sent.map_err(no_answer)?;
         let status = response.status();
         let rate = RateLimit::from_headers(response.headers(), status.as_u16(), jiff::Timestamp::now());
@@ -216,11 +216,17 @@ impl Client {
     }
 }
 
+/// What every token must be allowed to ask for. GHL may refuse a single order for good, and runs do without transactions.
+const NEEDED: [&str; 2] = ["list orders", "list products"];
+
 /// Each call once, by the status it was answered with.
-fn count(status: Option<StatusCode>) {
+fn count(call: &str, status: Option<StatusCode>) {
     metrics::count_by(Metric::GhlCalls, &[status.as_ref().map_or("no_answer", StatusCode::as_str)], 1);
     if status == Some(StatusCode::TOO_MANY_REQUESTS) {
         metrics::count(Metric::GhlThrottled, 1);
+    }
+    if matches!(status, Some(StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)) && NEEDED.contains(&call) {
+        metrics::count(Metric::GhlTokenRefused, 1);
     }
 }
 

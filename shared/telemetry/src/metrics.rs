@@ -12,6 +12,7 @@
 //! | `OrdersFailed` | Count | | orders that failed permanently (those that a cancelled run did not try are on its row only) |
 //! | `GhlCalls` | Count | `Status` | calls to GHL: `200`, `404`, `429`, `502`, ... or `no_answer` |
 //! | `GhlThrottled` | Count | | calls that GHL answered with 429; there should be none |
+//! | `GhlTokenRefused` | Count | | lists of orders or products that GHL refused with 401 or 403: the token is wrong or lacks a scope that is needed. Not counted: one order that is refused, and transactions, which runs do without |
 //! | `GhlDailyRemaining` | Count | | calls left of GHL's daily budget, at each request for slots, once GHL has reported it |
 //! | `LimiterWaitMs` | Milliseconds | | for each fetched order, how long it waited in its invocation for a slot |
 //! | `LimiterTooLate` | Count | | once a minute per worker, while every rate limit grant has arrived too late for a minute or more |
@@ -23,6 +24,8 @@
 //! | `WebhooksAccepted` | Count | | webhooks whose orders were queued |
 //! | `WebhooksRefused` | Count | `Reason` | `unverified` (signature or secret), `form` (size, JSON, location, time, no order), `unavailable` (our failure: GHL sends it again) |
 //! | `FailuresRecorded` | Count | | permanent failures that were recorded: orders, unreadable messages, runs |
+//! | `HoursSinceSync` | None | | at each watch: hours since a full or incremental run completed, or since the location is known if none has; 0 while a run makes progress |
+//! | `HoursSinceFullSync` | None | | the same of full runs |
 //! | `GateAdmitted` | Count | | tickets admitted; not again where a scan gets its answer again |
 //! | `GateRefused` | Count | | scans that were refused: validated before, cancelled, unknown, or of a used `scanId` |
 //!
@@ -47,6 +50,7 @@ pub enum Metric {
     OrdersFailed,
     GhlCalls,
     GhlThrottled,
+    GhlTokenRefused,
     GhlDailyRemaining,
     LimiterWaitMs,
     LimiterTooLate,
@@ -58,6 +62,8 @@ pub enum Metric {
     WebhooksAccepted,
     WebhooksRefused,
     FailuresRecorded,
+    HoursSinceSync,
+    HoursSinceFullSync,
     GateAdmitted,
     GateRefused,
 }
@@ -69,6 +75,8 @@ impl Metric {
         match self {
             Self::LimiterWaitMs => "Milliseconds",
             Self::RunSeconds | Self::OldestMessageSeconds => "Seconds",
+            // CloudWatch knows no hours.
+            Self::HoursSinceSync | Self::HoursSinceFullSync => "None",
             _ => "Count",
         }
     }
@@ -181,13 +189,14 @@ mod tests {
         assert!(collector.take().is_empty());
     }
 
-    const ALL: [Metric; 19] = [
+    const ALL: [Metric; 22] = [
         Metric::OrdersSynced,
         Metric::OrdersUnchanged,
         Metric::OrdersSkipped,
         Metric::OrdersFailed,
         Metric::GhlCalls,
         Metric::GhlThrottled,
+        Metric::GhlTokenRefused,
         Metric::GhlDailyRemaining,
         Metric::LimiterWaitMs,
         Metric::LimiterTooLate,
@@ -199,6 +208,8 @@ mod tests {
         Metric::WebhooksAccepted,
         Metric::WebhooksRefused,
         Metric::FailuresRecorded,
+        Metric::HoursSinceSync,
+        Metric::HoursSinceFullSync,
         Metric::GateAdmitted,
         Metric::GateRefused,
     ];

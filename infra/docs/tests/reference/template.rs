@@ -39,8 +39,11 @@ impl Template {
     pub(crate) fn http_routes(&self) -> Vec<HttpRoute> {
         let lines = self.section("Resources");
         let events = lines.iter().filter(|line| line.trim() == "Type: HttpApi").count();
-        let routes: Vec<_> =
-            lines.iter().filter(|line| line.contains("ApiId: !Ref HttpApi")).map(|line| route(line)).collect();
+        let routes: Vec<_> = lines
+            .iter()
+            .filter(|line| line.contains("ApiId: !Ref HttpApi, Method: "))
+            .map(|line| route(line))
+            .collect();
         assert_eq!(routes.len(), events, "each event of the HTTP API has its properties in one line");
         routes
     }

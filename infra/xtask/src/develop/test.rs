@@ -179,6 +179,7 @@ impl Runner {
             Suite::Sam => {
                 setup::for_stack(&self.place)?;
                 setup::for_sam(&self.place)?;
+                command.env("CHECKOV", setup::for_checkov(&self.place)?);
             }
             Suite::Contract => {
                 command.env("GHL_SDK", setup::for_contract(&self.place)?);

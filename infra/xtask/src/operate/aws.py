@@ -84,6 +84,11 @@ def concurrency(clients: Clients, _request: dict) -> dict:
     return {"limit": said["ConcurrentExecutions"], "unreserved": said["UnreservedConcurrentExecutions"]}
 
 
+def gateway_role(clients: Clients, _request: dict) -> dict:
+    """{"role": arn | null}: by which API Gateway writes the access logs of this account's WebSocket APIs in the region."""
+    return {"role": clients.client("apigateway").get_account().get("cloudwatchRoleArn") or None}
+
+
 def stack(clients: Clients, request: dict) -> dict:
     """{"parameters": {name: value}, "queues": {logical: url}} of the stack {"name"}."""
     name, cloudformation = request["name"], clients.client("cloudformation")
@@ -156,6 +161,7 @@ OPERATIONS = {
     "read_parameters": read_parameters,
     "write_parameters": write_parameters,
     "concurrency": concurrency,
+    "gateway_role": gateway_role,
     "stack": stack,
     "send": send,
     "waiting": waiting,

@@ -60,6 +60,11 @@ pub(crate) struct InHand {
 }
 
 #[derive(Deserialize)]
+struct GatewayRole {
+    role: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct Received {
     messages: Vec<InHand>,
 }
@@ -127,6 +132,11 @@ impl Aws {
     /// The account's concurrent executions in this region.
     pub(crate) fn concurrency(&self) -> Result<Concurrency> {
         self.ask("concurrency", json!({}))
+    }
+
+    /// The role by which API Gateway writes the access logs of WebSocket APIs in this region.
+    pub(crate) fn gateway_role(&self) -> Result<Option<String>> {
+        Ok(self.ask::<GatewayRole>("gateway_role", json!({}))?.role)
     }
 
     pub(crate) fn deployment(&self, stack: &str) -> Result<Deployment> {

@@ -89,6 +89,9 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
         }
     }
     let concurrency = found.is_ok().then(|| concurrency(&aws, options.reserve, &mut report)).flatten();
+    if found.is_ok() {
+        report.add("access logs", Ok(access_logs(aws.gateway_role())));
+    }
     let stored = found.as_ref().map(|(_, stored)| stored.clone()).unwrap_or_default();
     if options.from.is_none() {
         if !ask::somebody() {
@@ -148,6 +151,17 @@ fn concurrency(aws: &Aws, reserve: u32, report: &mut Report) -> Option<Concurren
     found.ok()
 }
 
+/// Which of the gateway's logs the account can have. Never wrong: the WebSocket API's are off unless somebody asks for them.
+fn access_logs(role: Result<Option<String>>) -> String {
+    match role {
+        Ok(Some(role)) => {
+            format!("the WebSocket API's too if you like (WebSocketAccessLogs=true): API Gateway has the role {role}")
+        }
+        Ok(None) => "of the HTTP API; API Gateway has no role for CloudWatch in this region, which WebSocketAccessLogs=true needs".to_owned(),
+        Err(error) => format!("of the HTTP API; whether WebSocketAccessLogs=true would do is unknown ({error:#})"),
+    }
+}
+
 /// The template's parameters about it.
 fn of_concurrency(concurrency: Option<Concurrency>, reserve: u32) -> Vec<String> {
     let mut overrides: Vec<_> = concurrency
@@ -194,4 +208,17 @@ fn prefix(given: &str) -> Result<String, String> {
     let well_formed =
         given.starts_with('/') && !given.ends_with('/') && !given.contains("//") && given.chars().all(allowed);
     if well_formed { Ok(given.to_owned()) } else { Err("it must be like /ghl-sync".to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_of_the_socket_are_offered_where_the_account_has_a_role_for_them() {
+        let role = "arn:aws:iam::123456789012:role/logs";
+        assert!(access_logs(Ok(Some(role.to_owned()))).contains(role));
+        assert!(access_logs(Ok(None)).contains("has no role for CloudWatch"));
+        assert!(access_logs(Err(anyhow::anyhow!("AWS doesn't allow it"))).contains("unknown (AWS doesn't allow it)"));
+    }
 }

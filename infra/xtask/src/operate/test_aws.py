@@ -1,6 +1,7 @@
 """How `aws.py` tells what AWS refuses, and that it repeats no value. Run by `cargo xtask test mends`."""
 
 import unittest
+from unittest import mock
 
 import aws
 from botocore import exceptions
@@ -38,6 +39,19 @@ class Described(unittest.TestCase):
         self.assertNotIn("pit-secret", aws.describe(error, "eu-central-1"))
         error = exceptions.ParamValidationError(report="Invalid value for parameter Value: pit-secret")
         self.assertNotIn("pit-secret", aws.describe(error, "eu-central-1"))
+
+
+class Gateway(unittest.TestCase):
+    def test_its_role_is_told_if_it_has_one(self):
+        for account, role in [
+            ({"cloudwatchRoleArn": "arn:aws:iam::1:role/logs", "throttleSettings": {}}, "arn:aws:iam::1:role/logs"),
+            ({"throttleSettings": {}}, None),
+            ({"cloudwatchRoleArn": ""}, None),
+        ]:
+            gateway = mock.Mock()
+            gateway.client.return_value.get_account.return_value = account
+            self.assertEqual(aws.gateway_role(gateway, {}), {"role": role})
+            gateway.client.assert_called_once_with("apigateway")
 
 
 class Queues:

@@ -144,6 +144,23 @@ async fn every_call_is_counted_by_its_answer() {
     assert_eq!(counted.counted(Metric::GhlThrottled, &[]), 2);
 }
 
+#[tokio::test]
+async fn a_refused_list_of_orders_or_products_counts_against_the_token_and_nothing_else_does() {
+    for (status, refusals) in [(401, 2), (403, 2), (404, 0), (429, 0), (500, 0)] {
+        let (counted, (_server, client)) = (metrics::Collector::default(), server(ResponseTemplate::new(status)).await);
+        let (token, id) = (token(), id());
+        let calls = async {
+            client.list_orders(&token, 0, 1, None).await.unwrap_err();
+            client.list_products(&token, 0, 1).await.unwrap_err();
+            client.order(&token, &id).await.unwrap_err();
+            client.list_transactions(&token, 0, 1, &TransactionsOf::All).await.unwrap_err();
+        };
+        counted.scope(calls).await;
+        assert_eq!(counted.counted(Metric::GhlTokenRefused, &[]), refusals, "{status}");
+        assert_eq!(counted.counted(Metric::GhlCalls, &[&status.to_string()]), 4, "{status}");
+    }
+}
+
 #[test]
 fn only_https_hosts_are_accepted() {
     let http = HttpClient::new().unwrap();

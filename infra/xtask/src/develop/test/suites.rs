@@ -21,7 +21,7 @@ pub(crate) enum Suite {
     /// Python's part: what is put right in the local cloud, each with a test that tells when it can go, AWS's refusals, and what
     /// hosted databases refuse in a SQL function
     Mends,
-    /// `sam validate --lint`, and what the transformed template allows
+    /// `sam validate --lint`, what the transformed template allows, in which failures its alarms go off, and what checkov finds
     Sam,
     /// The fake GHL against GHL's OpenAPI files, and called by GHL's own client
     Contract,
@@ -163,7 +163,7 @@ impl Suite {
                 &["test_mends", "test_limits", "test_faults", "test_aws", "test_two_stacks", "test_safeupdate"],
             ),
             Self::Sam => {
-                let mut command = unittest(place, "infra/local/sam", &["test_template"]);
+                let mut command = unittest(place, "infra/local/sam", &["test_template", "test_alarms", "test_checkov"]);
                 command.env("SAM", place.tools("venv-sam/bin/sam")).env("SAM_CLI_TELEMETRY", "0");
                 command
             }

@@ -106,6 +106,10 @@ impl ParameterPlan {
             "\nNext:\n  sam build && sam deploy --region {region} --parameter-overrides {}",
             [self.overrides(used), more.to_vec()].concat().join(" ")
         );
+        println!(
+            "\nAdd AlarmEmail=<whoever is on call>, and NoticeEmail=<who looks by day>. Nobody is told of an alarm before the link in \
+             Amazon's mail to the address was clicked."
+        );
     }
 
     /// The template's parameters that have no default, or another one here.
