@@ -49,7 +49,7 @@ async function judge(page, name) {
       const details = lhr.audits[CAUSES[id] ?? id]?.details;
       for (const item of details?.items?.slice(0, 5) ?? []) {
         const where = item.node?.selector ?? item.url ?? item.source ?? item.sourceLocation?.url;
-        const what = item.description ?? item.node?.explanation ?? item.duration ?? item.score ?? "";
+        const what = item.description ?? item.node?.explanation ?? item.duration?.toFixed(0) ?? item.score?.toFixed(3) ?? "";
         if (where) console.log(`              ${where} ${what}`);
       }
     }
