@@ -10,6 +10,7 @@
 //! | `migrations` | they apply to an empty and to the original app's dirty database, and twice |
 //! | `catalogues` | the schema files and the migrations make the same database |
 //! | `migrating` | `cargo xtask migrate`: what it applies, records and refuses |
+//! | `imposters` | nobody but the database gets its password from `cargo xtask migrate` |
 //! | `limiter` | grants and their ids, the lanes, 429, calls of others |
 //! | `limiter_bounds` | its bounds, whatever workers do at the same time |
 //! | `limiter_model` | that it grants what its model grants, after any history |
@@ -58,6 +59,7 @@ mod growth;
 mod harness;
 mod histories;
 mod identity;
+mod imposters;
 mod interleavings;
 mod limiter;
 mod limiter_bounds;

@@ -135,6 +135,47 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn what_the_public_key_reaches_is_told() {
+    let world = World::with_orders(4).await;
+    let claims = json!({ "iss": "supabase", "ref": "local", "role": "anon", "exp": now() + 600 });
+    let key = sign(&claims, Algorithm::HS256, &Keys::of_the_stack().jwt_secret);
+    let anonymous = [("SUPABASE_ANON_KEY", key.as_str())];
+    let closed = check(&world, &anonymous, "/ghl-sync").await;
+    closed.says(true, &["public key   it reaches nothing of ours", "PostgREST answers for"]);
+    check(&world, &[], "/ghl-sync").await.says(true, &["it reaches nothing of ours", "give SUPABASE_ANON_KEY"]);
+
+    let opened = async |opening: &str, closing: &str, succeeded: bool, words: &[&str]| {
+        world.database.execute(&format!("{opening}; notify pgrst, 'reload schema'")).await;
+        let said = check(&world, &anonymous, "/ghl-sync").await;
+        world.database.execute(&format!("{closing}; notify pgrst, 'reload schema'")).await;
+        said.says(succeeded, words);
+    };
+    opened(
+        "grant select on public.ghl_qr_orders to anon; alter table public.ghl_qr_orders disable row level security",
+        "revoke all on public.ghl_qr_orders from anon; alter table public.ghl_qr_orders enable row level security",
+        true,
+        &["OPEN   public key", "can read and write ghl_qr_orders", "cargo xtask migrate --last-step"],
+    )
+    .await;
+    // Row level security shows it no row, but it shouldn't be asked at all: only PostgREST tells.
+    opened(
+        "grant select on public.sync_runs to anon",
+        "revoke all on public.sync_runs from anon",
+        false,
+        &["WRONG  public key", "can use sync_runs"],
+    )
+    .await;
+    opened(
+        "grant execute on function public.get_run(jsonb) to anon",
+        "revoke all on function public.get_run(jsonb) from anon",
+        false,
+        &["WRONG  public key", "can use get_run"],
+    )
+    .await;
+    check(&world, &[("SUPABASE_ANON_KEY", "sb_publishable_invented")], "/ghl-sync").await.says(false, &["isn't accepted"]);
+}
+
+#[tokio::test]
 async fn a_missing_migration_is_named() {
     let world = World::with_orders(4).await;
     let rename = async |from: &str, to: &str| {

@@ -216,6 +216,17 @@ class Template(unittest.TestCase):
             self.assertFalse(taken(key), key)
         self.assertIn("everybody", parameter["ConstraintDescription"])
 
+    def test_keys_are_sent_by_https_or_to_this_machine(self):
+        for name in ("SupabaseUrl", "GhlApiBaseUrl"):
+            parameter = yaml_parse(TEMPLATE.read_text())["Parameters"][name]
+            taken = re.compile(parameter["AllowedPattern"]).fullmatch
+            for url in ("https://abc.supabase.co", "https://abc.supabase.co/", "http://127.0.0.1:8403", "http://localhost:8403"):
+                self.assertTrue(taken(url), url)
+            for url in ("http://abc.supabase.co", "http://127.0.0.1.example.co", "http://127.0.0.1:1@example.co", "https://a@b.co",
+                        "https://abc.supabase.co/rest/v1", "http://localhost.example.co", "abc.supabase.co", ""):
+                self.assertFalse(taken(url), url)
+            self.assertIn("https://", parameter["ConstraintDescription"])
+
     def test_every_route_but_the_open_ones_asks_who_calls(self):
         body = self.resources["HttpApi"]["Properties"]["Body"]
         routes = {
