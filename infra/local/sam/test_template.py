@@ -144,7 +144,7 @@ class Template(unittest.TestCase):
             return {("sqs:SendMessage", "${%s.Arn}" % value["Ref"])}
         if variable.endswith("_PARAMETER"):
             account = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}"
-            return {("ssm:GetParameter", account + ":parameter${%s}" % value["Ref"])}
+            return {("ssm:GetParameter", account + ":parameter" + text(value))}
         if variable == "STATUS_BUCKET":
             # Without ListBucket S3 answers 403 instead of 404 for an object that isn't there yet.
             needed = {("s3:ListBucket", "${StatusBucket.Arn}")}
@@ -191,6 +191,19 @@ class Template(unittest.TestCase):
         allowed = {name for name, function in self.functions.items() if function.get("RecursiveLoop") == "Allow"}
         # Lambda ends a chain at its 17th invocation of a function, unless that function allows it. Elsewhere it protects.
         self.assertEqual(allowed, in_a_loop)
+
+    def test_a_stack_reads_its_own_secrets_only(self):
+        named = set()
+        for name, function in self.functions.items():
+            for variable, value in function["Environment"]["Variables"].items():
+                if variable.endswith("_PARAMETER"):
+                    secret = variable.removesuffix("_PARAMETER").lower().replace("_", "-")
+                    self.assertEqual(text(value), "/ghl-sync/${AWS::StackName}/" + secret, name)
+                    named.add(secret)
+        self.assertEqual(len(named), 5)
+        # Nothing that is given, or forgotten, on a command line leads to another stack's.
+        parameters = yaml_parse(TEMPLATE.read_text())["Parameters"]
+        self.assertFalse([name for name, parameter in parameters.items() if "/ghl-sync" in str(parameter)])
 
     def test_no_secret_stands_in_the_template(self):
         # What is public by its nature, or the name of a parameter.

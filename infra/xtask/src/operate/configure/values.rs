@@ -40,8 +40,6 @@ pub(crate) struct Stored {
     pub(crate) variable: &'static str,
     /// The parameter's name, behind the prefix.
     pub(crate) name: &'static str,
-    /// The template's parameter that names it.
-    pub(crate) template: &'static str,
     /// Whether a random one may be made.
     pub(crate) random: bool,
     /// Whether the functions do without it.
@@ -59,7 +57,6 @@ pub(crate) const STORED: [Stored; 5] = [
     Stored {
         variable: TOKEN,
         name: "ghl-access-token",
-        template: "GhlAccessTokenParameter",
         random: false,
         optional: false,
         shortest: 1,
@@ -67,7 +64,6 @@ pub(crate) const STORED: [Stored; 5] = [
     Stored {
         variable: SERVICE_KEY,
         name: "supabase-service-role-key",
-        template: "SupabaseServiceRoleKeyParameter",
         random: false,
         optional: false,
         shortest: 1,
@@ -75,7 +71,6 @@ pub(crate) const STORED: [Stored; 5] = [
     Stored {
         variable: WEBHOOK_SECRET,
         name: "webhook-shared-secret",
-        template: "WebhookSharedSecretParameter",
         random: true,
         optional: false,
         shortest: SHORTEST_WEBHOOK_SECRET,
@@ -83,7 +78,6 @@ pub(crate) const STORED: [Stored; 5] = [
     Stored {
         variable: TICKET_SECRET,
         name: "ws-ticket-secret",
-        template: "WsTicketSecretParameter",
         random: true,
         optional: false,
         shortest: SHORTEST_TICKET_SECRET,
@@ -91,7 +85,6 @@ pub(crate) const STORED: [Stored; 5] = [
     Stored {
         variable: JWT_SECRET,
         name: "supabase-jwt-secret",
-        template: "SupabaseJwtSecretParameter",
         random: false,
         optional: true,
         shortest: 1,

@@ -1,0 +1,145 @@
+"""Deploys artifacts to a local cloud of the test's own: the first time, a newer one, and back to the older one. Run by `cargo xtask test mends`."""
+
+import contextlib
+import io
+import json
+import os
+import stat
+import tempfile
+import unittest
+from pathlib import Path
+from unittest import mock
+
+import artifact
+import boto3
+import deploy
+import ship
+from own_cloud import PARAMETERS, OwnCloud
+
+ADMIT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
+HERE = Path(__file__).resolve().parent
+
+
+class Shipped(OwnCloud):
+    def setUp(self):
+        super().setUp()
+        environment = {**ADMIT, "AWS_ENDPOINT_URL": self.endpoint, "SHIP_LOOK_EVERY_SECONDS": "0.1"}
+        patched = mock.patch.dict(os.environ, environment)
+        patched.start()
+        self.addCleanup(patched.stop)
+        quick = mock.patch.object(ship, "LOOK_EVERY_SECONDS", 0.1)
+        quick.start()
+        self.addCleanup(quick.stop)
+        self.aws = ship.Boto3(None)
+
+    def artifact(self, version: str) -> Path:
+        """Of functions that all answer, and differ by a comment."""
+        for name in artifact.BUILDS.findall((artifact.PROJECT / "template.yaml").read_text()):
+            self.program(name)
+            with (self.directory / "functions" / name / "bootstrap").open("a") as program:
+                program.write(f"# {version}\n")
+        out = self.directory / f"artifact-{version}"
+        # These programs are scripts.
+        with mock.patch.object(artifact.glibc, "too_new", return_value=[]):
+            artifact.make(self.directory / "functions", out, "x86_64", version, f"commit-{version}")
+        return out
+
+    def ship(self, directory: Path, agreed=lambda _: True, **parameters) -> tuple[dict, str]:
+        said = io.StringIO()
+        with contextlib.redirect_stdout(said):
+            outputs = ship.ship(self.aws, directory, "ghl-sync", None, parameters, agreed)
+        return outputs, said.getvalue()
+
+    def code(self) -> dict:
+        functions = deploy.Cloud(self.endpoint).describe("ghl-sync")["functions"]
+        client = boto3.client("lambda")
+        return {name: client.get_function_configuration(FunctionName=real)["CodeSha256"] for name, real in functions.items()}
+
+    def test_an_artifact_is_deployed_replaced_and_deployed_again(self):
+        first, second = self.artifact("0.1.0"), self.artifact("0.2.0")
+        with self.assertRaisesRegex(ship.Stopped, "Nothing was deployed"):
+            self.ship(first, lambda _: False, **PARAMETERS)
+        outputs, said = self.ship(first, **PARAMETERS)
+        self.assertEqual(outputs["Release"], "0.1.0 commit-0.1.0")
+        self.assertIn("HttpUrl", outputs)
+        self.assertIn("add GateFunction (AWS::Lambda::Function)", said)
+        before = self.code()
+        self.assertEqual(len(before), 12)
+
+        # Parameters that aren't given stay.
+        outputs, said = self.ship(second, LogLevel="debug")
+        self.assertEqual(outputs["Release"], "0.2.0 commit-0.2.0")
+        self.assertTrue(all(code != before[name] for name, code in self.code().items()))
+        stack = boto3.client("cloudformation").describe_stacks(StackName="ghl-sync")["Stacks"][0]
+        has = {p["ParameterKey"]: p["ParameterValue"] for p in stack["Parameters"]}
+        self.assertEqual((has["LocationId"], has["LogLevel"]), (PARAMETERS["LocationId"], "debug"))
+
+        # Back, in one command.
+        outputs, _ = self.ship(first)
+        self.assertEqual(outputs["Release"], "0.1.0 commit-0.1.0")
+        self.assertEqual(self.code(), before)
+
+    def test_what_is_wrong_deploys_nothing(self):
+        directory = self.artifact("0.1.0")
+        for parameters, words in [
+            ({**PARAMETERS, "LocationID": "a"}, "no parameter LocationID"),
+            ({**PARAMETERS, "Architecture": "arm64"}, "Architecture is the artifact's own: x86_64"),
+        ]:
+            with self.assertRaisesRegex(ship.Stopped, words):
+                self.ship(directory, **parameters)
+        manifest = json.loads((directory / "manifest.json").read_text())
+        (directory / manifest["functions"]["gate"]["file"]).write_bytes(b"another program")
+        with self.assertRaisesRegex(artifact.Damaged, "gate.* isn't what was built"):
+            self.ship(directory, **PARAMETERS)
+        self.assertIsNone(ship.described(self.aws, "ghl-sync"))
+
+
+class ByTheCli(unittest.TestCase):
+    """The program `aws`, of which there is a stand-in here: it prints what it was called with."""
+
+    def call(self, script: str, *arguments, **request):
+        temporary = tempfile.TemporaryDirectory()
+        self.addCleanup(temporary.cleanup)
+        directory = Path(temporary.name)
+        program = directory / "aws"
+        program.write_text("#!/bin/sh\n" + script)
+        program.chmod(program.stat().st_mode | stat.S_IXUSR)
+        with mock.patch.dict(os.environ, {"PATH": f"{directory}:{os.environ['PATH']}"}):
+            return ship.AwsCli("eu-central-1").call(*arguments, **request)
+
+    def test_a_call_is_written_as_the_cli_reads_it(self):
+        echo = 'printf "["; for word in "$@"; do printf "%s," "$(printf %s "$word" | sed \'s/"/\\\\"/g; s/^/"/; s/$/"/\')"; done; printf "0]"\n'
+        said = self.call(echo, "s3", "put_object", Path("/code.zip"), Bucket="b", Key="k")
+        self.assertEqual(said[:6], ["s3api", "put-object", "--output", "json", "--region", "eu-central-1"])
+        self.assertEqual((said[6], json.loads(said[7])), ("--cli-input-json", {"Bucket": "b", "Key": "k"}))
+        self.assertEqual(said[8:10], ["--body", "/code.zip"])
+        self.assertEqual(self.call("exit 0\n", "s3", "head_bucket", Bucket="b"), {})
+
+    def test_a_refusal_is_told_by_its_code(self):
+        script = 'echo "An error occurred (ValidationError) when calling the DescribeStacks operation: no such stack" >&2; exit 254\n'
+        with self.assertRaises(ship.Refused) as refused:
+            self.call(script, "cloudformation", "describe_stacks", StackName="x")
+        self.assertEqual((refused.exception.code, str(refused.exception)), ("ValidationError", "ValidationError: no such stack"))
+        with self.assertRaisesRegex(ship.Stopped, "Unable to locate credentials"):
+            self.call("echo 'Unable to locate credentials' >&2; exit 253\n", "sts", "get_caller_identity")
+
+
+class Parameters(unittest.TestCase):
+    def test_a_release_has_another_id_for_other_code_or_other_parameters(self):
+        template = "\nParameters:\n  LogLevel:\n  ReleaseId:\n  ArtifactBucket:\n  ArtifactPrefix:\n  Architecture:\nResources:\n"
+
+        def release(sha256: str, given: dict, before: dict | None = None) -> str:
+            manifest = {"architecture": "arm64", "template": {"sha256": sha256}}
+            stack = before and {"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in before.items()]}
+            parameters = ship.parameters_for(template, manifest, "bucket", given, stack)
+            return {p["ParameterKey"]: p.get("ParameterValue") for p in parameters}["ReleaseId"]
+
+        stands = {"LogLevel": "info", "ReleaseId": "x", "ArtifactBucket": "bucket", "ArtifactPrefix": "", "Architecture": "arm64"}
+        one = release("a", {"LogLevel": "info"})
+        self.assertEqual(one, release("a", {}, stands))
+        self.assertNotEqual(one, release("b", {"LogLevel": "info"}))
+        self.assertNotEqual(one, release("a", {"LogLevel": "debug"}, stands))
+
+
+if __name__ == "__main__":
+    unittest.main()
