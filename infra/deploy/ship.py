@@ -3,7 +3,8 @@
 Runs Python's own library and one client of AWS: the AWS CLI, which GitHub's machines bring, or boto3. So the job that may assume the
 deploying role runs nothing that the build has touched.
 
-    ship.py --artifact DIR --stack NAME [--bucket NAME] [--region NAME] [--by aws|boto3] [--this-checkout] [--yes] [Name=value ...]
+    ship.py --artifact DIR --stack NAME [--bucket NAME] [--region NAME] [--by aws|boto3] [--this-checkout] [--yes]
+            [--parameters LINES] [Name=value ...]
 
 Parameters that aren't given keep their value in a stack that is there. Status 1 if nothing was deployed that should have been.
 """
@@ -251,14 +252,20 @@ def main() -> None:
     parser.add_argument("--by", choices=["aws", "boto3"], default="aws")
     parser.add_argument("--this-checkout", action="store_true", help="refuse a template that isn't this checkout's")
     parser.add_argument("--yes", action="store_true")
-    parser.add_argument("parameters", type=parameter, nargs="*", metavar="Name=value")
+    parser.add_argument("--parameters", default="", metavar="LINES", help="more of them, one Name=value a line")
+    parser.add_argument("given", type=parameter, nargs="*", metavar="Name=value")
     given = parser.parse_args()
+    try:
+        lines = [line.strip() for line in given.parameters.splitlines()]
+        parameters = dict([*(parameter(line) for line in lines if line and not line.startswith("#")), *given.given])
+    except argparse.ArgumentTypeError as error:
+        parser.error(str(error))
     aws = {"aws": AwsCli, "boto3": Boto3}[given.by](given.region)
     if not aws.region:
         sys.exit("error: There is no AWS region: give --region, or set AWS_REGION")
     try:
         outputs = ship(
-            aws, given.artifact, given.stack, given.bucket, dict(given.parameters),
+            aws, given.artifact, given.stack, given.bucket, parameters,
             (lambda _: True) if given.yes else agreed, artifact.PROJECT if given.this_checkout else None,
         )
     except (artifact.Damaged, Refused, Stopped) as refused:

@@ -9,12 +9,14 @@
 //! | [`test`], [`bench`] | runs every suite and adds up; measures |
 //! | [`sam_local`] | the functions in containers, by SAM |
 //! | [`migration`] | writes the next migration |
+//! | [`package`] | builds what a release deploys |
 
 pub(crate) mod bench;
 mod build;
 pub(crate) mod demo;
 pub(crate) mod drive;
 pub(crate) mod migration;
+pub(crate) mod package;
 pub(crate) mod sam_local;
 pub(crate) mod stack;
 pub(crate) mod test;

@@ -24,8 +24,8 @@ use clap::Args;
 use crate::account::Concurrency;
 use crate::operate::ask;
 use crate::operate::aws::{Aws, Identity, secrets_of};
+use crate::operate::report::Report;
 use crate::place::Place;
-use checks::Report;
 use plan::ParameterPlan;
 use values::{ANON_KEY, JWT_SECRET, LOCATION, STORED, SUPABASE_URL, StoredValues, Values};
 

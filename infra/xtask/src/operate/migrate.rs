@@ -44,9 +44,21 @@ pub(crate) struct MigrateOptions {
     migrations: Option<PathBuf>,
 }
 
-pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
-    let place = Place::local()?;
-    let url = options.database_url.as_deref().filter(|url| !url.trim().is_empty());
+/// Whether a database is as this checkout's migrations make it; says what it lacks.
+pub(crate) fn is_up_to_date(place: &Place, database_url: Option<&str>) -> Result<bool> {
+    let migrations = files::migrations(&place.project("infra/supabase/migrations"))?;
+    let session = Session::new(place, address(database_url)?)?;
+    let found = read(&session)?;
+    let mut plan = MigrationPlan::of(&migrations, &found.recorded()?, false)?;
+    if found.made && plan.begins_anew() {
+        take_over(&session, &mut plan, &migrations)?;
+    }
+    show(&plan, &[], session.address());
+    look(&session, &plan, &migrations, found.open.as_deref())
+}
+
+fn address(database_url: Option<&str>) -> Result<Address> {
+    let url = database_url.filter(|url| !url.trim().is_empty());
     let address = Address::of(url.context("which database? Set DATABASE_URL (or give --database-url)")?)?;
     if address.is_transaction_pooler() {
         bail!(
@@ -54,6 +66,12 @@ pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
              or the session pooler, both on port 5432"
         );
     }
+    Ok(address)
+}
+
+pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
+    let place = Place::local()?;
+    let address = address(options.database_url.as_deref())?;
     let dir = options.migrations.clone().unwrap_or_else(|| place.project("infra/supabase/migrations"));
     let migrations = files::migrations(&dir)?;
     let last_steps =
@@ -67,7 +85,10 @@ pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
     }
     show(&plan, &last_steps, session.address());
     if options.dry_run {
-        return dry(&session, &plan, &migrations, &last_steps, found.open.as_deref());
+        let up_to_date = look(&session, &plan, &migrations, found.open.as_deref())?;
+        let nothing = up_to_date && plan.is_empty() && last_steps.is_empty();
+        println!("{}", if nothing { "Nothing to do." } else { "Nothing was changed." });
+        return Ok(if up_to_date { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let mut open = found.open;
     if plan.is_empty() && last_steps.is_empty() {
@@ -87,14 +108,8 @@ pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What a deployment wants to know first: status 0 only if the database is as this code's migrations make it.
-fn dry(
-    session: &Session,
-    plan: &MigrationPlan<'_>,
-    migrations: &[Migration],
-    last_steps: &[PathBuf],
-    open: Option<&str>,
-) -> Result<ExitCode> {
+/// What a deployment wants to know first: true if the database is as these migrations make it. Tells what is otherwise.
+fn look(session: &Session, plan: &MigrationPlan<'_>, migrations: &[Migration], open: Option<&str>) -> Result<bool> {
     // What is missing would differ, of course, and what is taken over has been compared.
     let differences = if plan.pending.is_empty() && plan.standing.is_empty() {
         Wanted::new(migrations)?.differences(session, migrations.len())?
@@ -107,9 +122,7 @@ fn dry(
     if let Some(tables) = open {
         println!("{}", still_open(tables));
     }
-    let up_to_date = plan.pending.is_empty() && differences.is_empty();
-    println!("{}", if up_to_date && plan.is_empty() && last_steps.is_empty() { "Nothing to do." } else { "Nothing was changed." });
-    Ok(if up_to_date { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(plan.pending.is_empty() && differences.is_empty())
 }
 
 fn still_open(tables: &str) -> String {

@@ -6,45 +6,19 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use ureq::http::Method;
 
-use super::judge::{self, Openness, Verdict};
+use super::judge::{self, Openness};
 use super::values::{
     ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, SERVICE_KEY, STORED, SUPABASE_URL, TOKEN, Values,
 };
 use crate::database::sql_files::sql_files;
 use crate::http::{Answer, Http};
+use crate::operate::report::{Report, Verdict};
 use crate::operate::supabase::Supabase;
 use crate::place::Place;
 
 /// As `template.yaml` has it.
 const GHL: &str = "https://services.leadconnectorhq.com";
 const GHL_VERSION: &str = "2021-07-28";
-
-/// Says each finding at once, and counts what is wrong.
-#[derive(Default)]
-pub(crate) struct Report {
-    pub(crate) wrong: usize,
-}
-
-impl Report {
-    pub(crate) fn add(&mut self, item: &str, verdict: Verdict) -> bool {
-        match verdict {
-            Ok(right) => {
-                println!("  ok     {item:<12} {right}");
-                true
-            }
-            Err(wrong) => {
-                self.wrong += 1;
-                println!("  WRONG  {item:<12} {wrong}");
-                false
-            }
-        }
-    }
-
-    /// What isn't wrong yet and mustn't stay.
-    pub(crate) fn warn(item: &str, what: &str) {
-        println!("  OPEN   {item:<12} {what}");
-    }
-}
 
 /// Everything but AWS.
 pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result<()> {

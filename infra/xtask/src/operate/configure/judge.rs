@@ -10,10 +10,8 @@ use serde_json::Value;
 use ureq::http::Uri;
 
 use crate::http::Answer;
+use crate::operate::report::Verdict;
 use crate::operate::secret::Secret;
-
-/// What is right in words, or what is wrong and what to do.
-pub(crate) type Verdict = Result<String, String>;
 
 /// The most that a standard parameter of SSM holds.
 const LARGEST: usize = 4096;

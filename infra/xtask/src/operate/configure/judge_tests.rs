@@ -4,6 +4,7 @@ use serde_json::json;
 use super::judge::*;
 use super::values::{STORED, TICKET_SECRET, TOKEN, WEBHOOK_SECRET};
 use crate::http::Answer;
+use crate::operate::report::Verdict;
 use crate::operate::secret::Secret;
 
 const ORDERS: [&str; 2] = ["orders", "data"];
