@@ -1,4 +1,4 @@
-"""Deploys an artifact (artifact.py), or goes back to an older one: uploads its code and template, shows CloudFormation's changes, makes them.
+"""Deploys an artifact (artifact.py), or goes back to an older one: uploads code and template, shows CloudFormation's changes, makes them.
 
 Runs Python's own library and one client of AWS: the AWS CLI, which GitHub's machines bring, or boto3. So the job that may assume the
 deploying role runs nothing that the build has touched.

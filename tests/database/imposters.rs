@@ -48,11 +48,7 @@ impl Imposter {
     }
 }
 
-async fn serve(
-    mut connection: TcpStream,
-    tls: Option<&TlsAcceptor>,
-    told: &Mutex<Vec<u8>>,
-) -> std::io::Result<()> {
+async fn serve(mut connection: TcpStream, tls: Option<&TlsAcceptor>, told: &Mutex<Vec<u8>>) -> std::io::Result<()> {
     let mut first = [0; 8];
     connection.read_exact(&mut first).await?;
     if !first.ends_with(&SSL_REQUEST) {
@@ -125,7 +121,8 @@ async fn nobody_gets_the_password_who_is_not_known_to_be_the_server() {
         assert!(!said.text.contains(PASSWORD), "{}", said.text);
         assert!(!imposter.was_told_the_password(), "{host}{parameters}: {}", said.text);
     }
-    let said = migrate(&format!("postgres://postgres:{PASSWORD}@0.0.0.0:{}/postgres", encrypted.port), &["--yes"]).await;
+    let said =
+        migrate(&format!("postgres://postgres:{PASSWORD}@0.0.0.0:{}/postgres", encrypted.port), &["--yes"]).await;
     said.says(false, &["got no password", "certificate", "sslrootcert"]);
 
     // Whom its certificate proves to be the server gets it: so an imposter would have had it above.

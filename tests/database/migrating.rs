@@ -241,6 +241,20 @@ async fn a_dry_run_fails_unless_the_database_is_what_the_migrations_make() {
     migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
     dry().await.says(true, &["0 to apply", "Nothing to do"]);
 
+    // With a login that may only read, as infra/docs/deploying.md makes it.
+    let login = format!("deploy_check_{:016x}", rand::random::<u64>());
+    database
+        .execute(&format!(
+            "create role {login} login password 'correct-horse';
+             grant usage on schema supabase_migrations to {login};
+             grant select on all tables in schema supabase_migrations to {login}"
+        ))
+        .await;
+    let url = format!("postgres://{login}:correct-horse@{}/{}", database.server(), database.name());
+    let said = migrate(&url, &["--dry-run"]).await;
+    database.execute(&format!("drop owned by {login}; drop role {login}")).await;
+    said.says(true, &["0 to apply", "Nothing to do"]);
+
     // As by a person in the SQL editor.
     let before = database.value("select pg_get_functiondef('sync_internal.is_final(text)'::regprocedure)").await;
     database
@@ -278,7 +292,8 @@ async fn the_last_step_comes_only_when_asked_for() {
         assert_eq!(database.value(closed).await, json!(true));
     }
     // Somebody opens a column of one of them again.
-    let opening = "grant select (order_id) on ghl_qr_orders to anon; alter table ghl_qr_orders disable row level security";
+    let opening =
+        "grant select (order_id) on ghl_qr_orders to anon; alter table ghl_qr_orders disable row level security";
     database.execute(opening).await;
     migrate(&database.url(), &[]).await.says(true, &["OPEN: ghl_qr_orders can be read"]);
 }

@@ -103,8 +103,9 @@ async fn a_second_stack_in_the_account_shares_nothing_with_the_first_and_both_wo
     assert_eq!(second.aws_endpoint_url, world.aws_endpoint_url);
     assert_eq!(names(&second).len(), names(&world.stack).len());
     assert_eq!(names(&second).intersection(&names(&world.stack)).collect::<Vec<_>>(), [""; 0]);
-    let secret =
-        async |stack: &str| world.cloud().secret(&format!("/ghl-sync/{stack}/ws-ticket-secret")).await.expect("a secret");
+    let secret = async |stack: &str| {
+        world.cloud().secret(&format!("/ghl-sync/{stack}/ws-ticket-secret")).await.expect("a secret")
+    };
     assert_ne!(secret("ghl-sync").await, secret(&format!("ghl-sync-{NAME}")).await);
 
     // Both at once, in an account of ten executions.

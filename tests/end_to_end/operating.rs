@@ -135,6 +135,35 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
 }
 
 #[tokio::test]
+async fn a_deployed_stack_is_looked_at_from_outside() {
+    let world = World::with_orders(4).await;
+    let look = async |environment: &[(&str, &str)], secrets: &[&str]| {
+        let cleared = [("CHECK_TOKEN", ""), ("CHECK_EMAIL", ""), ("CHECK_PASSWORD", "")];
+        let environment = [&cleared[..], environment].concat();
+        operate(&world, &["check", "--url", &world.http_url], &environment, secrets).await
+    };
+    let right = [
+        "ok     gate         a scan without a session is refused (401)",
+        "ok     webhooks     a webhook that nobody signed is refused (401)",
+        "content security policy",
+        "told to a member",
+    ];
+    let token = world.member_token.as_str();
+    look(&[("CHECK_TOKEN", token)], &[token]).await.says(true, &right);
+    // As the page signs in.
+    let keys = Keys::of_the_stack();
+    let (email, password) = ("member@example.com", keys.member_password.as_str());
+    look(&[("CHECK_EMAIL", email), ("CHECK_PASSWORD", password)], &[password]).await.says(true, &right);
+    look(&[("CHECK_EMAIL", email), ("CHECK_PASSWORD", "wrong-horse")], &["wrong-horse"])
+        .await
+        .says(false, &["WRONG  status       ", "doesn't sign CHECK_EMAIL in"]);
+    look(&[], &[]).await.says(false, &[right[0], "set CHECK_EMAIL and CHECK_PASSWORD"]);
+    look(&[("CHECK_TOKEN", "invented-token")], &["invented-token"]).await.says(false, &["the session isn't accepted"]);
+    let stack = ["check", "--stack", "elsewhere"];
+    operate(&world, &stack, &[], &[]).await.says(false, &["no stack elsewhere"]);
+}
+
+#[tokio::test]
 async fn what_the_public_key_reaches_is_told() {
     let world = World::with_orders(4).await;
     let claims = json!({ "iss": "supabase", "ref": "local", "role": "anon", "exp": now() + 600 });
@@ -172,7 +201,9 @@ async fn what_the_public_key_reaches_is_told() {
         &["WRONG  public key", "can use get_run"],
     )
     .await;
-    check(&world, &[("SUPABASE_ANON_KEY", "sb_publishable_invented")], "ghl-sync").await.says(false, &["isn't accepted"]);
+    check(&world, &[("SUPABASE_ANON_KEY", "sb_publishable_invented")], "ghl-sync")
+        .await
+        .says(false, &["isn't accepted"]);
 }
 
 #[tokio::test]

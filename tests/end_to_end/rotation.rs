@@ -67,7 +67,8 @@ async fn a_new_secret_of_workflow_webhooks_is_accepted_at_once() {
     };
     until_accepted(&old).await;
     let new = "an invented secret, just changed";
-    with_secret(&world, "/ghl-sync/ghl-sync/webhook-shared-secret", [new, &old], async || until_accepted(new).await).await;
+    with_secret(&world, "/ghl-sync/ghl-sync/webhook-shared-secret", [new, &old], async || until_accepted(new).await)
+        .await;
     until_accepted(&old).await;
     // Nothing of it is left to the tests that follow.
     world.database.until_tickets(&id, 1, "live").await;

@@ -187,7 +187,9 @@ mod tests {
     #[test]
     fn keys_are_sent_by_https_or_to_this_machine() {
         let read = |url: &str| Env::of([("SUPABASE_URL", url)]).https_url("SUPABASE_URL");
-        for good in ["https://p.example.co", "http://127.0.0.1:8403", "http://localhost", "http://host.docker.internal:1"] {
+        for good in
+            ["https://p.example.co", "http://127.0.0.1:8403", "http://localhost", "http://host.docker.internal:1"]
+        {
             assert_eq!(read(good).unwrap(), good);
         }
         for bad in [

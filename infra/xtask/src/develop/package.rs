@@ -44,7 +44,12 @@ pub(crate) fn run(options: &PackageOptions) -> Result<ExitCode> {
         }
     };
     let mut make = Command::new("python3");
-    make.arg(place.project("infra/deploy/artifact.py")).arg("make").arg("--binaries").arg(&binaries).arg("--out").arg(&out);
+    make.arg(place.project("infra/deploy/artifact.py"))
+        .arg("make")
+        .arg("--binaries")
+        .arg(&binaries)
+        .arg("--out")
+        .arg(&out);
     make.args(["--architecture", &options.architecture, "--version", VERSION, "--commit", &commit(&place)?]);
     make.env("PYTHONDONTWRITEBYTECODE", "1");
     print!("{}", output_of(make, "").context("no artifact was made")?);

@@ -70,14 +70,20 @@ pub(crate) fn run(options: &CheckOptions) -> Result<ExitCode> {
     report.add("gate", asked(everybody.post(SCAN), &|answer| refused(answer, "a scan without a session")));
     let unsigned = everybody.send(Method::POST, WEBHOOK, &[], r#"{"type": "OrderCreate"}"#);
     report.add("webhooks", asked(unsigned, &|answer| refused(answer, "a webhook that nobody signed")));
-    report.add("page", everybody.page("/").map_err(|error| format!("{url} doesn't answer ({})", error.root_cause())).and_then(|found| page(&found)));
+    report.add(
+        "page",
+        everybody
+            .page("/")
+            .map_err(|error| format!("{url} doesn't answer ({})", error.root_cause()))
+            .and_then(|found| page(&found)),
+    );
     let config = everybody.get(CONFIG);
     let settings = config.as_ref().map(|answer| answer.body.clone()).unwrap_or_default();
     report.add("page", asked(config, &configured));
     let session = token.map_or_else(|| sign_in(&settings), Ok);
-    let verdict = session.map_err(|error| format!("{error:#}")).and_then(|token| {
-        asked(Http::new(&url, Some(token.expose())).get(STATUS), &status)
-    });
+    let verdict = session
+        .map_err(|error| format!("{error:#}"))
+        .and_then(|token| asked(Http::new(&url, Some(token.expose())).get(STATUS), &status));
     report.add("status", verdict);
     Ok(if report.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -96,10 +102,14 @@ fn sign_in(settings: &Value) -> Result<Secret> {
         bail!("the page has no sign-in (SupabaseAnonKey is empty): set CHECK_TOKEN");
     }
     let body = json!({ "email": email, "password": password }).to_string();
-    let answer = Http::new(url, None).send(Method::POST, "/auth/v1/token?grant_type=password", &[("apikey", key)], &body)?;
+    let answer =
+        Http::new(url, None).send(Method::POST, "/auth/v1/token?grant_type=password", &[("apikey", key)], &body)?;
     match text(&answer.body, "access_token") {
         token if answer.ok() && !token.is_empty() => Ok(Secret::new(token)),
-        _ => bail!("{url} doesn't sign CHECK_EMAIL in (status {}): is the password right, and the e-mail confirmed?", answer.status),
+        _ => bail!(
+            "{url} doesn't sign CHECK_EMAIL in (status {}): is the password right, and the e-mail confirmed?",
+            answer.status
+        ),
     }
 }
 
@@ -136,7 +146,9 @@ fn status(answer: &Answer) -> Verdict {
     let state = text(&answer.body, "status");
     match answer.status {
         200 if !state.is_empty() => Ok(format!("{state}, told to a member")),
-        401 | 403 => Err(format!("the session isn't accepted ({}): has the user a role in app_metadata?", answer.status)),
+        401 | 403 => {
+            Err(format!("the session isn't accepted ({}): has the user a role in app_metadata?", answer.status))
+        }
         200 => Err("the answer isn't a status".to_owned()),
         _ => Err(answer.message()),
     }
@@ -152,7 +164,16 @@ mod tests {
 
     #[test]
     fn an_open_door_is_wrong_and_so_is_a_broken_one() {
-        for (status, right) in [(401, true), (403, true), (200, false), (202, false), (404, false), (429, false), (500, false), (503, false)] {
+        for (status, right) in [
+            (401, true),
+            (403, true),
+            (200, false),
+            (202, false),
+            (404, false),
+            (429, false),
+            (500, false),
+            (503, false),
+        ] {
             assert_eq!(refused(&answer(status, json!({})), "a scan").is_ok(), right, "{status}");
         }
     }
@@ -160,9 +181,8 @@ mod tests {
     #[test]
     fn a_page_needs_its_policy() {
         let policy = "default-src 'none'; script-src 'self'; frame-ancestors 'none'";
-        let found = |status, policy: &str, text: &str| {
-            page(&Page { status, policy: policy.to_owned(), text: text.to_owned() })
-        };
+        let found =
+            |status, policy: &str, text: &str| page(&Page { status, policy: policy.to_owned(), text: text.to_owned() });
         assert!(found(200, policy, "<!DOCTYPE html><html>").is_ok());
         assert!(found(200, "", "<!doctype html>").unwrap_err().contains("default-src"));
         assert!(found(200, policy, "{}").is_err());
@@ -177,6 +197,8 @@ mod tests {
         assert!(status(&answer(200, json!({ "status": "Idle" }))).unwrap().starts_with("Idle"));
         assert!(status(&answer(200, json!({}))).is_err());
         assert!(status(&answer(403, json!({}))).unwrap_err().contains("app_metadata"));
-        assert!(status(&answer(503, json!({ "error": "The database doesn't answer" }))).unwrap_err().contains("database"));
+        assert!(
+            status(&answer(503, json!({ "error": "The database doesn't answer" }))).unwrap_err().contains("database")
+        );
     }
 }

@@ -28,7 +28,9 @@ impl Supabase {
     pub(crate) fn of(aws: &Aws, deployment: &Deployment) -> Result<Self> {
         let name = format!("{}/supabase-service-role-key", secrets_of(&deployment.name));
         let key = aws.read_parameters(std::slice::from_ref(&name))?.remove(&name).flatten();
-        let key = key.with_context(|| format!("the parameter {name} is missing: run cargo xtask configure --stack {}", deployment.name))?;
+        let key = key.with_context(|| {
+            format!("the parameter {name} is missing: run cargo xtask configure --stack {}", deployment.name)
+        })?;
         let url = deployment.parameter("SupabaseUrl")?.trim_end_matches('/');
         Ok(Self::new(url, &key, deployment.parameter("LocationId")?))
     }

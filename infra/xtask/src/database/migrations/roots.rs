@@ -24,7 +24,9 @@ pub(crate) fn of_host(place: &Place, host: &str) -> Result<PathBuf> {
     if ![".supabase.co", ".supabase.com"].iter().any(|domain| host.ends_with(domain)) {
         return match system {
             Some(bundle) => Ok(bundle),
-            None => bail!("this machine has no file of root certificates: let SSL_CERT_FILE name one, or the URL's sslrootcert"),
+            None => bail!(
+                "this machine has no file of root certificates: let SSL_CERT_FILE name one, or the URL's sslrootcert"
+            ),
         };
     }
     let mut roots = fs::read_to_string(place.project(SUPABASE)).with_context(|| format!("can't read {SUPABASE}"))?;

@@ -246,7 +246,8 @@ impl Suite {
 fn unittest(place: &Place, directory: &str, modules: &[&str]) -> Command {
     let mut command = Command::new(setup::cloud_python(place));
     command.args(["-m", "unittest", "-v"]).args(modules).current_dir(place.project(directory));
-    let beside = ["infra/xtask/src/operate", "infra/local/safeupdate", "infra/deploy"].map(|other| place.project(other));
+    let beside =
+        ["infra/xtask/src/operate", "infra/local/safeupdate", "infra/deploy"].map(|other| place.project(other));
     command.env("PYTHONPATH", std::env::join_paths(beside).unwrap_or_default()).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }

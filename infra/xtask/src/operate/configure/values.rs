@@ -54,20 +54,8 @@ const SHORTEST_TICKET_SECRET: usize = 32;
 const SHORTEST_WEBHOOK_SECRET: usize = 16;
 
 pub(crate) const STORED: [Stored; 5] = [
-    Stored {
-        variable: TOKEN,
-        name: "ghl-access-token",
-        random: false,
-        optional: false,
-        shortest: 1,
-    },
-    Stored {
-        variable: SERVICE_KEY,
-        name: "supabase-service-role-key",
-        random: false,
-        optional: false,
-        shortest: 1,
-    },
+    Stored { variable: TOKEN, name: "ghl-access-token", random: false, optional: false, shortest: 1 },
+    Stored { variable: SERVICE_KEY, name: "supabase-service-role-key", random: false, optional: false, shortest: 1 },
     Stored {
         variable: WEBHOOK_SECRET,
         name: "webhook-shared-secret",
@@ -82,13 +70,7 @@ pub(crate) const STORED: [Stored; 5] = [
         optional: false,
         shortest: SHORTEST_TICKET_SECRET,
     },
-    Stored {
-        variable: JWT_SECRET,
-        name: "supabase-jwt-secret",
-        random: false,
-        optional: true,
-        shortest: 1,
-    },
+    Stored { variable: JWT_SECRET, name: "supabase-jwt-secret", random: false, optional: true, shortest: 1 },
 ];
 
 /// What the parameter store has, by the functions' variables.
