@@ -44,14 +44,14 @@ class Shipped(OwnCloud):
             artifact.make(self.directory / "functions", out, "x86_64", version, f"commit-{version}")
         return out
 
-    def ship(self, directory: Path, agreed=lambda _: True, **parameters) -> tuple[dict, str]:
+    def ship(self, directory: Path, agreed=lambda _: True, stack="ghl-sync", **parameters) -> tuple[dict, str]:
         said = io.StringIO()
         with contextlib.redirect_stdout(said):
-            outputs = ship.ship(self.aws, directory, "ghl-sync", None, parameters, agreed)
+            outputs = ship.ship(self.aws, directory, stack, None, parameters, agreed)
         return outputs, said.getvalue()
 
-    def code(self) -> dict:
-        functions = deploy.Cloud(self.endpoint).describe("ghl-sync")["functions"]
+    def code(self, stack="ghl-sync") -> dict:
+        functions = deploy.Cloud(self.endpoint).describe(stack)["functions"]
         client = boto3.client("lambda")
         return {name: client.get_function_configuration(FunctionName=real)["CodeSha256"] for name, real in functions.items()}
 
@@ -78,6 +78,20 @@ class Shipped(OwnCloud):
         outputs, _ = self.ship(first)
         self.assertEqual(outputs["Release"], "0.1.0 commit-0.1.0")
         self.assertEqual(self.code(), before)
+
+    def test_staging_and_production_get_the_very_same(self):
+        directory = self.artifact("0.1.0")
+        stacks = ("ghl-sync-staging", "ghl-sync-prod")
+        addresses = {self.ship(directory, stack=stack, **PARAMETERS)[0]["HttpUrl"] for stack in stacks}
+        self.assertEqual(len(addresses), 2)
+        self.assertEqual(self.code(stacks[0]), self.code(stacks[1]))
+        # Each reads its own secrets.
+        client, cloud = boto3.client("lambda"), deploy.Cloud(self.endpoint)
+        for stack in stacks:
+            gate = cloud.describe(stack)["functions"]["GateFunction"]
+            variables = client.get_function_configuration(FunctionName=gate)["Environment"]["Variables"]
+            secret = f"/ghl-sync/{stack}/supabase-service-role-key"
+            self.assertEqual(variables["SUPABASE_SERVICE_ROLE_KEY_PARAMETER"], secret)
 
     def test_what_is_wrong_deploys_nothing(self):
         directory = self.artifact("0.1.0")

@@ -273,6 +273,23 @@ async fn a_dry_run_fails_unless_the_database_is_what_the_migrations_make() {
 }
 
 #[tokio::test]
+async fn nothing_is_deployed_to_a_database_that_lacks_a_migration() {
+    let database = TestDatabase::empty().await;
+    let artifact = Directory::of(&[]);
+    let deploy = async |schema: &str| {
+        artifact.write("manifest.json", &json!({ "schema": schema }).to_string());
+        let directory = artifact.0.to_str().unwrap();
+        let arguments = ["deploy", "--artifact", directory, "--stack", "nowhere", "--region", "us-east-1", "--yes"];
+        xtask(&arguments, Some(&database.url())).await
+    };
+    deploy("20261128000100").await.says(false, &["to apply", "nothing is deployed", "Run cargo xtask migrate first"]);
+    deploy("29991231000000").await.says(false, &["needs the migration 29991231000000", "update it"]);
+    migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
+    // The database is ready, and what is to be deployed is looked at next.
+    deploy("20261128000100").await.says(false, &["0 to apply", "holds no artifact"]);
+}
+
+#[tokio::test]
 async fn the_last_step_comes_only_when_asked_for() {
     const OPEN: &str = "ghl_qr_orders and ghl_qr_tickets can be read and written with the public (anon) key";
     let database = TestDatabase::empty().await;

@@ -59,7 +59,8 @@ pub(crate) fn for_aws(place: &Place, architecture: &str) -> Result<PathBuf> {
     setup::for_sam(place)?;
     let binaries = place.target("package").join(format!("binaries-{architecture}"));
     let mut lambda = Command::new(place.tools("venv-sam/bin/cargo-lambda"));
-    lambda.args(["lambda", "build", "--release", "--locked", "--compiler", "cargo-zigbuild"]);
+    // Zig is its default.
+    lambda.args(["lambda", "build", "--release", "--locked"]).env_remove("CARGO_LAMBDA_COMPILER");
     lambda.arg(if architecture == "arm64" { "--arm64" } else { "--x86-64" }).arg("--lambda-dir").arg(&binaries);
     for package in functions(place)? {
         lambda.args(["--package", &package]);

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::place::Place;
 
@@ -22,12 +22,9 @@ pub(crate) fn of_host(place: &Place, host: &str) -> Result<PathBuf> {
     let given = std::env::var_os("SSL_CERT_FILE").map(PathBuf::from);
     let system = given.into_iter().chain(BUNDLES.map(PathBuf::from)).find(|bundle| bundle.is_file());
     if ![".supabase.co", ".supabase.com"].iter().any(|domain| host.ends_with(domain)) {
-        return match system {
-            Some(bundle) => Ok(bundle),
-            None => bail!(
-                "this machine has no file of root certificates: let SSL_CERT_FILE name one, or the URL's sslrootcert"
-            ),
-        };
+        return system.context(
+            "this machine has no file of root certificates: let SSL_CERT_FILE name one, or the URL's sslrootcert",
+        );
     }
     let mut roots = fs::read_to_string(place.project(SUPABASE)).with_context(|| format!("can't read {SUPABASE}"))?;
     if let Some(bundle) = system {
@@ -40,6 +37,8 @@ pub(crate) fn of_host(place: &Place, host: &str) -> Result<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
     use sha2::{Digest, Sha256};
 
     use super::*;
@@ -48,8 +47,8 @@ mod tests {
     fn supabases_own_authority_is_the_one_that_it_publishes_and_for_its_servers_only() {
         let place = Place::test().unwrap();
         let text = fs::read_to_string(place.project(SUPABASE)).unwrap();
-        let base64: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
-        let der = base64::Engine::decode(&base64::engine::general_purpose::STANDARD, base64).unwrap();
+        let encoded: String = text.lines().filter(|line| !line.starts_with("-----")).collect();
+        let der = STANDARD.decode(encoded).unwrap();
         // In public use since 2021, with this SHA-256 fingerprint.
         let published = "807025ad50d4ed219d2c9c7d299c004f824eb00cf7f65afef607d07b72e6cafa";
         assert_eq!(hex::encode(Sha256::digest(der)), published);
