@@ -93,6 +93,8 @@ def ship(aws, directory: Path, stack: str, bucket: str | None, given: dict, agre
     address = upload(aws, bucket, template, f"template-{manifest['template']['sha256'][:16]}.yaml")
 
     before = described(aws, stack)
+    if before and before["StackStatus"] == "ROLLBACK_COMPLETE":
+        raise Stopped(f"{stack} could never be made: delete it (aws cloudformation delete-stack --stack-name {stack}), then deploy again")
     parameters = parameters_for(template.read_text(), manifest, bucket, given, before)
     name = f"ghl-sync-{int(time.time())}"
     aws.call(
