@@ -158,12 +158,6 @@ def parameters_for(template: str, manifest: dict, bucket: str, given: dict, befo
         if given[name] != own[name]:
             raise Stopped(f"{name} is the artifact's own: {own[name] or 'empty'}")
     values = {**given, **own}
-    if "ReleaseId" in known and "ReleaseId" not in given:
-        # Another one for other code or other parameters: only then are the functions' versions published anew.
-        previous = {p["ParameterKey"]: p["ParameterValue"] for p in (before or {}).get("Parameters", [])}
-        previous.pop("ReleaseId", None)
-        decides = json.dumps([manifest["template"], {**previous, **values}], sort_keys=True)
-        values["ReleaseId"] = artifact.digest(decides.encode())
     has = {parameter["ParameterKey"] for parameter in (before or {}).get("Parameters", [])}
     parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in sorted(values.items())]
     kept = sorted((known & has) - values.keys())

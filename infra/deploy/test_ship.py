@@ -138,22 +138,5 @@ class ByTheCli(unittest.TestCase):
             self.call("echo 'Unable to locate credentials' >&2; exit 253\n", "sts", "get_caller_identity")
 
 
-class Parameters(unittest.TestCase):
-    def test_a_release_has_another_id_for_other_code_or_other_parameters(self):
-        template = "\nParameters:\n  LogLevel:\n  ReleaseId:\n  ArtifactBucket:\n  ArtifactPrefix:\n  Architecture:\nResources:\n"
-
-        def release(sha256: str, given: dict, before: dict | None = None) -> str:
-            manifest = {"architecture": "arm64", "template": {"sha256": sha256}}
-            stack = before and {"Parameters": [{"ParameterKey": k, "ParameterValue": v} for k, v in before.items()]}
-            parameters = ship.parameters_for(template, manifest, "bucket", given, stack)
-            return {p["ParameterKey"]: p.get("ParameterValue") for p in parameters}["ReleaseId"]
-
-        stands = {"LogLevel": "info", "ReleaseId": "x", "ArtifactBucket": "bucket", "ArtifactPrefix": "", "Architecture": "arm64"}
-        one = release("a", {"LogLevel": "info"})
-        self.assertEqual(one, release("a", {}, stands))
-        self.assertNotEqual(one, release("b", {"LogLevel": "info"}))
-        self.assertNotEqual(one, release("a", {"LogLevel": "debug"}, stands))
-
-
 if __name__ == "__main__":
     unittest.main()

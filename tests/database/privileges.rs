@@ -73,7 +73,7 @@ async fn unrefused(database: &TestDatabase, role: &str) -> Vec<String> {
 }
 
 async fn said_to_be_open(database: &TestDatabase) -> Value {
-    database.call("open_tables", json!({})).await["open"].clone()
+    database.call("open_to_public", json!({})).await["open"].clone()
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 -- The tables, views and functions of ours that whoever has the anonymous key, or is signed in, may use: in `public` by the names that ours
 -- have, since other objects there are other people's. Row level security closes what was granted, unless a policy lets one of the two in.
-create or replace function sync_internal.open_tables() returns jsonb
+create or replace function sync_internal.open_to_public() returns jsonb
 language sql stable
 as $$
   select coalesce(jsonb_agg(o.name order by o.name), '[]')
@@ -27,20 +27,20 @@ as $$
   ) as o
 $$;
 
-revoke all on function sync_internal.open_tables() from public, anon, authenticated;
-grant execute on function sync_internal.open_tables() to service_role;
+revoke all on function sync_internal.open_to_public() from public, anon, authenticated;
+grant execute on function sync_internal.open_to_public() to service_role;
 
 -- The same for `cargo xtask configure`.
 -- request: {location_id} -> {open: [name]}
 -- Locks nothing.
-create or replace function public.open_tables(request jsonb) returns jsonb
+create or replace function public.open_to_public(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
 begin
   perform sync_internal.location(request);
-  return jsonb_build_object('open', sync_internal.open_tables());
+  return jsonb_build_object('open', sync_internal.open_to_public());
 end
 $$;
 
-revoke all on function public.open_tables(jsonb) from public, anon, authenticated;
-grant execute on function public.open_tables(jsonb) to service_role;
+revoke all on function public.open_to_public(jsonb) from public, anon, authenticated;
+grant execute on function public.open_to_public(jsonb) to service_role;

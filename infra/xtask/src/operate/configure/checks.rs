@@ -115,7 +115,7 @@ fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
 /// Asks as whoever has seen a page with the public key: for a row of each table and view of ours, and each function. The database says
 /// what else is granted.
 fn public_key(url: &str, key: Option<&str>, project: &Supabase, ours: &[String]) -> Result<Openness, String> {
-    let answer = project.call("open_tables", serde_json::json!({}));
+    let answer = project.call("open_to_public", serde_json::json!({}));
     let listed = answer.ok().filter(Answer::ok).and_then(|answer| answer.body.get("open")?.as_array().cloned());
     let listed = listed.ok_or("the database doesn't say what is open: try again")?;
     let mut open: BTreeSet<String> = listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
