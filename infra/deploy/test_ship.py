@@ -16,14 +16,13 @@ import deploy
 import ship
 from own_cloud import PARAMETERS, OwnCloud
 
-ADMIT = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_REGION": "us-east-1"}
-HERE = Path(__file__).resolve().parent
+KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAULT_REGION": "us-east-1"}
 
 
 class Shipped(OwnCloud):
     def setUp(self):
         super().setUp()
-        environment = {**ADMIT, "AWS_ENDPOINT_URL": self.endpoint, "SHIP_LOOK_EVERY_SECONDS": "0.1"}
+        environment = {**KEYS, "AWS_ENDPOINT_URL": self.endpoint, "SHIP_LOOK_EVERY_SECONDS": "0.1"}
         patched = mock.patch.dict(os.environ, environment)
         patched.start()
         self.addCleanup(patched.stop)
