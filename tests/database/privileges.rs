@@ -32,7 +32,7 @@ async fn granted(database: &TestDatabase, condition: &str) -> Vec<Value> {
 const TRIED: &str = "
     with relations as (
       select c.oid::regclass::text as name, c.relname, c.relkind,
-        (select quote_ident(attname) from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped
+        (select quote_ident(attname) from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped and attidentity = ''
          order by attnum limit 1) as first_column
       from pg_class c where c.relnamespace = 'public'::regnamespace
     )
