@@ -11,6 +11,7 @@
 //! | `catalogues` | the schema files and the migrations make the same database |
 //! | `indexes` | what is looked up by a column finds it without reading the table |
 //! | `migrating` | `cargo xtask migrate`: what it applies, records and refuses |
+//! | `imposters` | nobody but the database gets its password from `cargo xtask migrate` |
 //! | `limiter` | grants and their ids, the lanes, 429, calls of others |
 //! | `limiter_bounds` | its bounds, whatever workers do at the same time |
 //! | `limiter_model` | that it grants what its model grants, after any history |
@@ -61,6 +62,7 @@ mod growth;
 mod harness;
 mod histories;
 mod identity;
+mod imposters;
 mod indexes;
 mod interleavings;
 mod limiter;

@@ -227,9 +227,66 @@ async fn the_next_migration_is_written_from_what_differs() {
 async fn nothing_changes_unless_agreed_to() {
     let database = TestDatabase::empty().await;
     let directory = one_and_two();
-    directory.migrate(&database, &["--dry-run"]).await.says(true, &["to apply: 1_one.sql", "Nothing was changed"]);
+    directory.migrate(&database, &["--dry-run"]).await.says(false, &["to apply: 1_one.sql", "Nothing was changed"]);
     directory.migrate(&database, &[]).await.says(false, &["to apply: 1_one.sql", "--yes", "--dry-run"]);
     assert_eq!(database.rows(TABLES).await, Vec::<Value>::new());
+}
+
+/// What stands before a deployment: nothing may be missing, by its record or by its text.
+#[tokio::test]
+async fn a_dry_run_fails_unless_the_database_is_what_the_migrations_make() {
+    let database = TestDatabase::empty().await;
+    let dry = async || migrate(&database.url(), &["--dry-run"]).await;
+    dry().await.says(false, &["to apply: 20261128000100_initial.sql", "Nothing was changed"]);
+    migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
+    dry().await.says(true, &["0 to apply", "Nothing to do"]);
+
+    // With a login that may only read, as infra/docs/deploying.md makes it.
+    let login = format!("deploy_check_{:016x}", rand::random::<u64>());
+    database
+        .execute(&format!(
+            "create role {login} login password 'correct-horse';
+             grant usage on schema supabase_migrations to {login};
+             grant select on all tables in schema supabase_migrations to {login}"
+        ))
+        .await;
+    let url = format!("postgres://{login}:correct-horse@{}/{}", database.server(), database.name());
+    let said = migrate(&url, &["--dry-run"]).await;
+    database.execute(&format!("drop owned by {login}; drop role {login}")).await;
+    said.says(true, &["0 to apply", "Nothing to do"]);
+
+    // As by a person in the SQL editor.
+    let before = database.value("select pg_get_functiondef('sync_internal.is_final(text)'::regprocedure)").await;
+    database
+        .execute(
+            "create or replace function sync_internal.is_final(state text) returns boolean language sql immutable
+             as $$ select state in ('Completed', 'Error') $$",
+        )
+        .await;
+    dry().await.says(false, &["0 to apply", "isn't what they make", "function sync_internal.is_final(text) differs"]);
+    database.execute(before.as_str().unwrap()).await;
+    database.execute("create table public.somebody_elses (id int)").await;
+    dry().await.says(true, &["Nothing to do"]);
+    let newest = "select max(version) from supabase_migrations.schema_migrations";
+    database.execute(&format!("delete from supabase_migrations.schema_migrations where version = ({newest})")).await;
+    dry().await.says(false, &["1 to apply"]);
+}
+
+#[tokio::test]
+async fn nothing_is_deployed_to_a_database_that_lacks_a_migration() {
+    let database = TestDatabase::empty().await;
+    let artifact = Directory::of(&[]);
+    let deploy = async |schema: &str| {
+        artifact.write("manifest.json", &json!({ "schema": schema }).to_string());
+        let directory = artifact.0.to_str().unwrap();
+        let arguments = ["deploy", "--artifact", directory, "--stack", "nowhere", "--region", "us-east-1", "--yes"];
+        xtask(&arguments, Some(&database.url())).await
+    };
+    deploy("20261128000100").await.says(false, &["to apply", "nothing is deployed", "Run cargo xtask migrate first"]);
+    deploy("29991231000000").await.says(false, &["needs the migration 29991231000000", "update it"]);
+    migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
+    // The database is ready, and what is to be deployed is looked at next.
+    deploy("20261128000100").await.says(false, &["0 to apply", "holds no artifact"]);
 }
 
 #[tokio::test]
@@ -238,13 +295,24 @@ async fn the_last_step_comes_only_when_asked_for() {
     let database = TestDatabase::empty().await;
     database.execute(ORIGINAL_TABLES).await;
     let closed = "select relrowsecurity from pg_class where oid = 'public.ghl_qr_tickets'::regclass";
-    migrate(&database.url(), &["--yes"]).await.says(true, &[OPEN]);
-    migrate(&database.url(), &[]).await.says(true, &[OPEN, "Nothing to do"]);
+    let how = "close them: cargo xtask migrate --last-step";
+    // The last thing that it says.
+    let text = migrate(&database.url(), &["--yes"]).await.text;
+    assert!(text.trim_end().lines().last().is_some_and(|line| line.contains(OPEN) && line.contains(how)), "{text}");
+    migrate(&database.url(), &[]).await.says(true, &[OPEN, how, "Nothing to do"]);
+    migrate(&database.url(), &["--dry-run"]).await.says(true, &[OPEN, how, "Nothing to do"]);
     assert_eq!(database.value(closed).await, json!(false));
     for _ in 0..2 {
-        migrate(&database.url(), &["--yes", "--last-step"]).await.says(true, &["applied: enable_rls_on"]);
+        let closing = migrate(&database.url(), &["--yes", "--last-step"]).await;
+        closing.says(true, &["applied: enable_rls_on"]);
+        assert!(!closing.text.contains("OPEN"), "{}", closing.text);
         assert_eq!(database.value(closed).await, json!(true));
     }
+    // Somebody opens a column of one of them again.
+    let opening =
+        "grant select (order_id) on ghl_qr_orders to anon; alter table ghl_qr_orders disable row level security";
+    database.execute(opening).await;
+    migrate(&database.url(), &[]).await.says(true, &["OPEN: ghl_qr_orders can be read"]);
 }
 
 #[tokio::test]

@@ -22,16 +22,58 @@ const GRANTED: &str = "
     select name, case grantee when 0 then 'PUBLIC' else grantee::regrole::text end as grantee, privilege_type
     from access cross join aclexplode(acl)";
 
-/// The names of tables and views, or functions, that PostgREST would show.
-async fn names(database: &TestDatabase, of: &str) -> Vec<String> {
-    let rows = database.rows(of).await;
-    rows.iter().map(|row| row["name"].as_str().unwrap().to_owned()).collect()
-}
-
 /// Those of [`GRANTED`] for which a condition holds.
 async fn granted(database: &TestDatabase, condition: &str) -> Vec<Value> {
     let order = "order by name, grantee, privilege_type";
     database.rows(&format!("select * from ({GRANTED}) as every_one where {condition} {order}")).await
+}
+
+/// What a public key is tried with, right after `migrate`: every way to read, write, count on and call what is ours.
+const TRIED: &str = "
+    with relations as (
+      select c.oid::regclass::text as name, c.relname, c.relkind,
+        (select quote_ident(attname) from pg_attribute where attrelid = c.oid and attnum > 0 and not attisdropped and attidentity = ''
+         order by attnum limit 1) as first_column
+      from pg_class c where c.relnamespace = 'public'::regnamespace
+    )
+    select 'table' as kind, relname, format(statement, name, first_column) as statement
+    from relations cross join unnest(array['select * from %1$s', 'insert into %1$s default values',
+      'delete from %1$s where false', 'update %1$s set %2$s = %2$s where false']) as statement
+    where relkind in ('r', 'p')
+    union all select 'view', relname, format('select * from %s', name) from relations where relkind in ('v', 'm')
+    union all select 'sequence', relname, format(statement, name)
+    from relations cross join unnest(array['select nextval(''%s'')', 'select last_value from %s']) as statement
+    where relkind = 'S'
+    union all select 'function', p.proname, format('select %s.%I(%s)', p.pronamespace::regnamespace, p.proname,
+      (select string_agg(case t when 'jsonb'::regtype then '''{}''::jsonb' else 'null::' || format_type(t, null) end, ', '
+         order by n) from unnest(p.proargtypes) with ordinality as a (t, n)))
+    from pg_proc p where p.pronamespace in ('public'::regnamespace, 'sync_internal'::regnamespace)
+    union all select 'schema', nspname, format('create table %I.made ()', nspname)
+    from pg_namespace where nspname in ('public', 'sync_internal')";
+
+/// Those that nobody refuses. Each is tried by itself, and nothing of it stays.
+async fn unrefused(database: &TestDatabase, role: &str) -> Vec<String> {
+    let tried = database.rows(TRIED).await;
+    for (kind, least) in [("table", 15), ("view", 1), ("sequence", 1), ("function", 60), ("schema", 2)] {
+        let number = tried.iter().filter(|row| row["kind"] == kind).count();
+        assert!(number >= least, "only {number} of {kind}");
+    }
+    let client = database.connect_as(role).await;
+    let mut unrefused = Vec::new();
+    for row in tried {
+        let statement = row["statement"].as_str().unwrap();
+        client.batch_execute("begin").await.unwrap();
+        let answer = client.batch_execute(statement).await;
+        client.batch_execute("rollback").await.unwrap();
+        if !answer.is_err_and(|error| sql_state(&error) == "42501") {
+            unrefused.push(format!("{}: {statement}", row["relname"].as_str().unwrap()));
+        }
+    }
+    unrefused
+}
+
+async fn said_to_be_open(database: &TestDatabase) -> Value {
+    database.call("open_to_public", json!({})).await["open"].clone()
 }
 
 #[tokio::test]
@@ -39,27 +81,39 @@ async fn anon_and_authenticated_can_do_nothing_with_what_is_ours() {
     for project in Project::ALL {
         let database = project.empty().await;
         migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
-        let tables = names(
-            &database,
-            "select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'v')",
-        )
-        .await;
-        let functions =
-            names(&database, "select proname as name from pg_proc where pronamespace = 'public'::regnamespace").await;
-        assert!(tables.len() >= 15 && functions.len() >= 28, "{} tables, {} functions", tables.len(), functions.len());
-
         let open = granted(&database, "grantee in ('PUBLIC', 'anon', 'authenticated')").await;
         assert!(open.is_empty(), "{project:?}: {open:?}");
-
         for role in ["anon", "authenticated"] {
-            let client = database.connect_as(role).await;
-            let selects = tables.iter().map(|table| format!("select * from public.{table}"));
-            let calls = functions.iter().map(|function| format!("select public.{function}('{{}}')"));
-            for statement in selects.chain(calls).chain(["select sync_internal.listed_products('x')".to_owned()]) {
-                let refused = client.batch_execute(&statement).await.expect_err(&statement);
-                assert_eq!(sql_state(&refused), "42501", "{project:?}, {role}: {statement}: {refused:?}");
-            }
+            assert_eq!(unrefused(&database, role).await, [""; 0], "{project:?}, {role}");
         }
+        assert_eq!(said_to_be_open(&database).await, json!([]), "{project:?}");
+    }
+}
+
+/// What somebody opens is named, whichever right it is; what row level security closes isn't open, and what is other people's isn't ours.
+#[tokio::test]
+async fn what_is_open_is_named() {
+    let database = TestDatabase::new().await;
+    for (change, named) in [
+        ("grant select on ghl_qr_tickets_out_of_step to anon", json!(["ghl_qr_tickets_out_of_step"])),
+        ("revoke all on ghl_qr_tickets_out_of_step from anon", json!([])),
+        ("grant execute on function get_run(jsonb) to authenticated", json!(["get_run"])),
+        ("revoke all on function get_run(jsonb) from authenticated", json!([])),
+        ("grant select on sync_runs to anon", json!([])),
+        ("create policy ours on sync_runs for select to service_role using (true)", json!([])),
+        ("create policy everybody on sync_runs for select using (true)", json!(["sync_runs"])),
+        ("drop policy everybody on sync_runs", json!([])),
+        ("create policy anonymous on sync_runs for select to anon using (true)", json!(["sync_runs"])),
+        ("drop policy anonymous on sync_runs", json!([])),
+        ("alter table sync_runs disable row level security", json!(["sync_runs"])),
+        ("revoke all on sync_runs from anon", json!([])),
+        ("grant update (state) on sync_runs to public", json!(["sync_runs"])),
+        ("revoke all on sync_runs from public", json!([])),
+        ("create table theirs (id int); grant all on theirs to anon", json!([])),
+        ("create function theirs(a jsonb) returns jsonb language sql as 'select a'", json!([])),
+    ] {
+        database.execute(change).await;
+        assert_eq!(said_to_be_open(&database).await, named, "{change}");
     }
 }
 
@@ -82,6 +136,14 @@ async fn beside_the_tables_of_the_original_app_nothing_is_open() {
         assert_eq!(granted(&database, &theirs).await, before);
         let open = granted(&database, &format!("{PUBLIC_KEYS} and not {THEIRS}")).await;
         assert!(open.is_empty(), "{open:?}");
+        assert_eq!(said_to_be_open(&database).await, json!(["ghl_qr_orders", "ghl_qr_tickets"]));
+        for role in ["anon", "authenticated"] {
+            let names = ["ghl_qr_orders", "ghl_qr_tickets", "ghl_qr_tickets_ticket_id_seq"];
+            let theirs = |tried: &String| tried.split_once(": ").is_some_and(|(name, _)| names.contains(&name));
+            let (theirs, others): (Vec<_>, Vec<_>) = unrefused(&database, role).await.into_iter().partition(theirs);
+            assert_eq!(others, [""; 0], "{role}");
+            assert_eq!(theirs.len(), 10, "four of each table and two of the sequence, {role}: {theirs:?}");
+        }
         assert_eq!(sync(&database, order("o1", &[line("p1", "vip", "VIP", 2)])).await["added"], 2);
     }
 }
@@ -227,6 +289,7 @@ async fn the_last_step_closes_the_original_tables_and_leaves_the_server_working(
             assert_eq!(sql_state(&refused), "42501");
         }
     }
+    assert_eq!(said_to_be_open(&database).await, json!([]));
     let order = order("o2", &[line("p1", "vip", "VIP", 1)]);
     assert_eq!(sync(&database, order).await["added"], 1);
 }

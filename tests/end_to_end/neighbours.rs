@@ -15,7 +15,7 @@ use tests::{
     stack::Stack,
     waiting::{A_SMALL_RUN, until},
     world::{World, assert_adds_up},
-    xtask::xtask,
+    xtask::{Said, xtask},
 };
 use tokio::process::{Child, Command};
 
@@ -103,9 +103,16 @@ async fn a_second_stack_in_the_account_shares_nothing_with_the_first_and_both_wo
     assert_eq!(second.aws_endpoint_url, world.aws_endpoint_url);
     assert_eq!(names(&second).len(), names(&world.stack).len());
     assert_eq!(names(&second).intersection(&names(&world.stack)).collect::<Vec<_>>(), [""; 0]);
-    let secret =
-        async |stack: &str| world.cloud().secret(&format!("/{stack}/ws-ticket-secret")).await.expect("a secret");
+    let secret = async |stack: &str| {
+        world.cloud().secret(&format!("/ghl-sync/{stack}/ws-ticket-secret")).await.expect("a secret")
+    };
     assert_ne!(secret("ghl-sync").await, secret(&format!("ghl-sync-{NAME}")).await);
+
+    for stack in [&world.stack, &second] {
+        let mut check = xtask();
+        check.args(["check", "--url", &stack.http_url]).env("CHECK_TOKEN", &stack.member_token);
+        Said::by(check).await.says(true, &["a scan without a session is refused", "told to a member"]);
+    }
 
     // Both at once, in an account of ten executions.
     let both = [Doors::of(&world.stack).await, Doors::of(&second).await];

@@ -75,11 +75,11 @@ impl Drop for Given {
     }
 }
 
-async fn check(world: &World, changes: &[(&str, &str)], prefix: &str) -> Said {
+async fn check(world: &World, changes: &[(&str, &str)], stack: &str) -> Said {
     let given = Given::with(world, changes);
     let secrets: Vec<_> = changes.iter().filter(|(name, _)| name.ends_with("KEY") || name.ends_with("TOKEN")).collect();
     let secrets: Vec<_> = secrets.into_iter().map(|(_, value)| *value).filter(|value| !value.is_empty()).collect();
-    let arguments = ["configure", "--from", given.path(), "--check", "--prefix", prefix];
+    let arguments = ["configure", "--from", given.path(), "--check", "--stack", stack];
     operate(world, &arguments, &[], &secrets).await
 }
 
@@ -91,7 +91,7 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
         let claims = json!({ "iss": "supabase", "ref": "local", "role": role, "exp": now() + 600 });
         sign(&claims, Algorithm::HS256, secret)
     };
-    let right = check(&world, &[], "/ghl-sync").await;
+    let right = check(&world, &[], "ghl-sync").await;
     right.says(
         true,
         &[
@@ -110,7 +110,7 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
     let reserving = ["configure", "--from", given.path(), "--check", "--reserve", "300"];
     operate(&world, &reserving, &[], &[]).await.says(false, &["WRONG", "900 executions can't be reserved"]);
     // Secrets that the file lacks are the stored ones.
-    check(&world, &[("GHL_ACCESS_TOKEN", ""), ("SUPABASE_SERVICE_ROLE_KEY", "")], "/ghl-sync").await.says(true, &[]);
+    check(&world, &[("GHL_ACCESS_TOKEN", ""), ("SUPABASE_SERVICE_ROLE_KEY", "")], "ghl-sync").await.says(true, &[]);
 
     let (anon, forged) = (key("anon", &keys.jwt_secret), key("service_role", "another secret"));
     let nowhere = "http://127.0.0.1:9";
@@ -131,8 +131,80 @@ async fn a_right_configuration_passes_and_what_is_wrong_is_named() {
         (vec![("WEBHOOK_PUBLIC_KEYS", "AAAA")], "key 1 is no Ed25519"),
         (vec![("WS_TICKET_SECRET", "short")], "32 to 4096 bytes"),
     ] {
-        check(&world, &changes, "/nothing-there").await.says(false, &["WRONG", words]);
+        check(&world, &changes, "nothing-there").await.says(false, &["WRONG", words]);
     }
+}
+
+#[tokio::test]
+async fn a_deployed_stack_is_looked_at_from_outside() {
+    let world = World::with_orders(4).await;
+    let look = async |environment: &[(&str, &str)], secrets: &[&str]| {
+        let cleared = [("CHECK_TOKEN", ""), ("CHECK_EMAIL", ""), ("CHECK_PASSWORD", "")];
+        let environment = [&cleared[..], environment].concat();
+        operate(&world, &["check", "--url", &world.http_url], &environment, secrets).await
+    };
+    let right = [
+        "ok     gate         a scan without a session is refused (401)",
+        "ok     webhooks     a webhook that nobody signed is refused (401)",
+        "content security policy",
+        "told to a member",
+    ];
+    let token = world.member_token.as_str();
+    look(&[("CHECK_TOKEN", token)], &[token]).await.says(true, &right);
+    // As the page signs in.
+    let keys = Keys::of_the_stack();
+    let (email, password) = ("member@example.com", keys.member_password.as_str());
+    look(&[("CHECK_EMAIL", email), ("CHECK_PASSWORD", password)], &[password]).await.says(true, &right);
+    look(&[("CHECK_EMAIL", email), ("CHECK_PASSWORD", "wrong-horse")], &["wrong-horse"])
+        .await
+        .says(false, &["WRONG  status       ", "doesn't sign CHECK_EMAIL in"]);
+    look(&[], &[]).await.says(false, &[right[0], "set CHECK_EMAIL and CHECK_PASSWORD"]);
+    look(&[("CHECK_TOKEN", "invented-token")], &["invented-token"]).await.says(false, &["the session isn't accepted"]);
+    let stack = ["check", "--stack", "elsewhere"];
+    operate(&world, &stack, &[], &[]).await.says(false, &["no stack elsewhere"]);
+}
+
+#[tokio::test]
+async fn what_the_public_key_reaches_is_told() {
+    let world = World::with_orders(4).await;
+    let claims = json!({ "iss": "supabase", "ref": "local", "role": "anon", "exp": now() + 600 });
+    let key = sign(&claims, Algorithm::HS256, &Keys::of_the_stack().jwt_secret);
+    let anonymous = [("SUPABASE_ANON_KEY", key.as_str())];
+    let closed = check(&world, &anonymous, "ghl-sync").await;
+    closed.says(true, &["public key   it reaches nothing of ours", "PostgREST answers for"]);
+    check(&world, &[], "ghl-sync").await.says(true, &["it reaches nothing of ours", "give SUPABASE_ANON_KEY"]);
+
+    let opened = async |opening: &str, closing: &str, succeeded: bool, words: &[&str]| {
+        world.database.execute(&format!("{opening}; notify pgrst, 'reload schema'")).await;
+        let said = check(&world, &anonymous, "ghl-sync").await;
+        world.database.execute(&format!("{closing}; notify pgrst, 'reload schema'")).await;
+        said.says(succeeded, words);
+    };
+    opened(
+        "grant select on public.ghl_qr_orders to anon; alter table public.ghl_qr_orders disable row level security",
+        "revoke all on public.ghl_qr_orders from anon; alter table public.ghl_qr_orders enable row level security",
+        true,
+        &["OPEN   public key", "can read and write ghl_qr_orders", "cargo xtask migrate --last-step"],
+    )
+    .await;
+    // Row level security shows it no row, but it shouldn't be asked at all: only PostgREST tells.
+    opened(
+        "grant select on public.sync_runs to anon",
+        "revoke all on public.sync_runs from anon",
+        false,
+        &["WRONG  public key", "can use sync_runs"],
+    )
+    .await;
+    opened(
+        "grant execute on function public.get_run(jsonb) to anon",
+        "revoke all on function public.get_run(jsonb) from anon",
+        false,
+        &["WRONG  public key", "can use get_run"],
+    )
+    .await;
+    check(&world, &[("SUPABASE_ANON_KEY", "sb_publishable_invented")], "ghl-sync")
+        .await
+        .says(false, &["isn't accepted"]);
 }
 
 #[tokio::test]
@@ -144,7 +216,7 @@ async fn a_missing_migration_is_named() {
     };
     let until_said = async |well: bool, words: &str| {
         until(words, A_MOMENT, async || {
-            let said = check(&world, &[], "/ghl-sync").await;
+            let said = check(&world, &[], "ghl-sync").await;
             if said.succeeded == well && said.text.contains(words) { Ok(()) } else { Err(said.text) }
         })
         .await;
@@ -159,13 +231,13 @@ async fn a_missing_migration_is_named() {
 async fn secrets_are_written_once_confirmed_and_read_by_nobody() {
     let world = World::with_orders(4).await;
     let keys = Keys::of_the_stack();
-    let prefix = format!("/written-{}", new_id());
+    let stack = format!("written-{}", new_id());
     let given = Given::with(&world, &[]);
     let configure = async |given: &Given, more: &[&str]| {
-        let arguments = [&["configure", "--from", given.path(), "--prefix", prefix.as_str()], more].concat();
+        let arguments = [&["configure", "--from", given.path(), "--stack", stack.as_str()], more].concat();
         operate(&world, &arguments, &[], &[]).await
     };
-    let stored = async |name: &str| world.cloud().secret(&format!("{prefix}/{name}")).await;
+    let stored = async |name: &str| world.cloud().secret(&format!("/ghl-sync/{stack}/{name}")).await;
     let names = ["ghl-access-token", "supabase-service-role-key", "supabase-jwt-secret", "ws-ticket-secret"];
 
     configure(&given, &["--dry-run"]).await.says(true, &["ghl-access-token", "new", "a random value"]);
@@ -176,8 +248,8 @@ async fn secrets_are_written_once_confirmed_and_read_by_nobody() {
 
     let written = configure(&given, &["--yes"]).await;
     let location = format!("LocationId={}", world.location_id);
-    let token_name = format!("GhlAccessTokenParameter={prefix}/ghl-access-token");
-    written.says(true, &["5 parameter(s)", "sam deploy", &location, &token_name, "SupabaseJwtSecretParameter="]);
+    let name = format!("--stack-name {stack}");
+    written.says(true, &["5 parameter(s)", "sam deploy", &name, &location, "LegacyJwtSecret=true"]);
     written.says(true, &["AlarmEmail=", "before the link in Amazon's mail"]);
     assert_eq!(stored(names[0]).await.as_ref(), Some(&keys.ghl_token));
     assert_eq!(stored(names[1]).await.as_ref(), Some(&world.service_key));

@@ -33,7 +33,7 @@ async fn a_new_token_of_ghl_is_used_as_soon_as_the_old_one_is_refused() {
     let old = Keys::of_the_stack().ghl_token;
     let id = world.ghl.census().await.ordinary[0].clone();
     world.api.sync(&id).await;
-    with_secret(&world, "/ghl-sync/ghl-access-token", ["pit-rotated", &old], async || {
+    with_secret(&world, "/ghl-sync/ghl-sync/ghl-access-token", ["pit-rotated", &old], async || {
         world.ghl.settings(json!({ "token": "pit-rotated" })).await;
         // What has been read within 5 s is not read again.
         until("a sync with the new token", A_MOMENT, async || {
@@ -67,7 +67,8 @@ async fn a_new_secret_of_workflow_webhooks_is_accepted_at_once() {
     };
     until_accepted(&old).await;
     let new = "an invented secret, just changed";
-    with_secret(&world, "/ghl-sync/webhook-shared-secret", [new, &old], async || until_accepted(new).await).await;
+    with_secret(&world, "/ghl-sync/ghl-sync/webhook-shared-secret", [new, &old], async || until_accepted(new).await)
+        .await;
     until_accepted(&old).await;
     // Nothing of it is left to the tests that follow.
     world.database.until_tickets(&id, 1, "live").await;
@@ -88,7 +89,7 @@ async fn a_new_secret_of_user_tokens_is_accepted_at_once() {
         Answer::to(request).await.status
     };
     assert_eq!(status_for(&old).await, 200);
-    with_secret(&world, "/ghl-sync/supabase-jwt-secret", [new, &old], async || {
+    with_secret(&world, "/ghl-sync/ghl-sync/supabase-jwt-secret", [new, &old], async || {
         until("the new secret is used", A_MOMENT, async || all_are(200, || status_for(new)).await).await;
     })
     .await;

@@ -54,8 +54,11 @@ fn variables(function: &str) -> Vec<&'static str> {
 }
 
 /// Values that can't be read, and a function that reads them.
-const MALFORMED: [(&str, &str, &str); 18] = [
+const MALFORMED: [(&str, &str, &str); 21] = [
     ("gate", "SUPABASE_URL", "example.com"),
+    ("gate", "SUPABASE_URL", "http://example.com"),
+    ("authorizer", "SUPABASE_URL", "http://example.com"),
+    ("order-sync", "GHL_API_BASE_URL", "http://example.com"),
     ("gate", "GHL_LOCATION_ID", "a location"),
     ("webhook", "WEBHOOK_PUBLIC_KEYS", "AAAA"),
     ("webhook", "ORDERS_QUEUE_URL", "orders"),

@@ -22,6 +22,8 @@ pub struct Keys {
     pub ws_ticket_secret: String,
     /// The admin's user id.
     pub admin_id: String,
+    /// With which the member signs in.
+    pub member_password: String,
 }
 
 impl Keys {

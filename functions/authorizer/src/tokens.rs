@@ -40,7 +40,7 @@ pub(crate) struct Tokens {
 
 impl Tokens {
     pub(crate) fn from_env(env: &Env, http: HttpClient) -> Result<Self, SettingsError> {
-        let supabase_url = env.url("SUPABASE_URL")?;
+        let supabase_url = env.https_url("SUPABASE_URL")?;
         let role_claim: Vec<String> =
             env.parsed("ROLE_CLAIM", "app_metadata.role".to_owned())?.split('.').map(str::to_owned).collect();
         if role_claim.iter().any(|part| part == "user_metadata") {

@@ -89,12 +89,16 @@ function named(orderId) {
 async function driftDetails(load) {
   const summary = element("summary");
   const list = element("ul");
-  const details = element("details", { className: "drift", hidden: true }, summary);
+  const open = element("p");
+  const details = element("details", { className: "drift", hidden: true }, summary, open);
   const row = (order) => element("li", {}, ...named(order.orderId), " ", ticketChanges(order));
   const add = ({ drift }) => {
     details.hidden = drift.orders === 0;
     summary.textContent = `Tickets of ${plural(drift.orders, "order")} were brought in step: ${ticketChanges(drift)}`;
     list.append(...drift.list.map(row));
+    if (drift.openTables?.length > 0) {
+      open.textContent = `Anybody who has the public key can change ${drift.openTables.join(" and ")} until the last step closes them.`;
+    }
   };
   details.append(await pages(load, [{ section: list, add }]));
   return details;

@@ -6,6 +6,8 @@ use crate::config::{Config, ConfigError};
 
 const WEBSOCKET: &[&str] = &["wss", "ws"];
 const HTTP: &[&str] = &["https", "http"];
+/// Where a password may be sent without TLS: nowhere but to this machine, which containers of `sam local` call by the last name.
+const THIS_MACHINE: [&str; 3] = ["127.0.0.1", "localhost", "host.docker.internal"];
 
 /// The page's `Content-Security-Policy`: its own files, nothing inline, and besides its own origin only the WebSocket API and the
 /// Supabase project that signs users in.
@@ -15,7 +17,12 @@ const HTTP: &[&str] = &["https", "http"];
 pub(crate) fn content_security_policy(config: &Config) -> Result<HeaderValue, ConfigError> {
     let mut peers = origin("WEBSOCKET_URL", &config.websocket_url, WEBSOCKET)?;
     if let Some(url) = &config.supabase_url {
-        peers = format!("{peers} {}", origin("SUPABASE_URL", url, HTTP)?);
+        let supabase = origin("SUPABASE_URL", url, HTTP)?;
+        let host = supabase.strip_prefix("http://").map(|rest| rest.split(':').next().unwrap_or_default());
+        if host.is_some_and(|host| !THIS_MACHINE.contains(&host)) {
+            return Err(ConfigError::malformed("SUPABASE_URL", &["https"]));
+        }
+        peers = format!("{peers} {supabase}");
     }
     let policy = format!(
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self' {peers}; \
@@ -57,6 +64,7 @@ mod tests {
         let policy = policy.to_str().unwrap();
         assert!(policy.contains("connect-src 'self' ws://127.0.0.1:4566 https://p.example.com;"), "{policy}");
         assert!(!policy.contains("unsafe"), "{policy}");
+        assert!(self::policy("ws://127.0.0.1:1/live", Some("http://127.0.0.1:8403")).is_ok(), "on this machine");
     }
 
     #[test]
@@ -66,6 +74,8 @@ mod tests {
             ("live.example.com", None, "WEBSOCKET_URL"),
             ("wss://live;script-src/x", None, "WEBSOCKET_URL"),
             ("wss://live.example.com", Some("/rest"), "SUPABASE_URL"),
+            ("wss://live.example.com", Some("http://p.example.com"), "SUPABASE_URL"),
+            ("wss://live.example.com", Some("http://127.0.0.1.example.com"), "SUPABASE_URL"),
         ] {
             let refused = policy(websocket_url, supabase_url).unwrap_err().to_string();
             assert!(refused.starts_with(name), "{refused}");

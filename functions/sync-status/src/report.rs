@@ -55,17 +55,17 @@ pub(crate) fn detail(found: &Run, detail: &RunDetail) -> Value {
         "failures": detail.failures.iter().map(failure_in_run).collect::<Vec<_>>(),
         "skips": detail.skips.iter().map(failure).collect::<Vec<_>>(),
         "issues": detail.issues.iter().map(issue).collect::<Vec<_>>(),
-        "drift": drift(detail.drift.as_ref().unwrap_or(&Drift::default())),
+        "drift": drift(detail.drift.as_ref().unwrap_or(&Drift::default()), &detail.open),
         "next": detail.next,
     })
 }
 
-/// Orders whose tickets disagreed before the run, in all and one by one.
-fn drift(drift: &Drift) -> Value {
+/// Orders whose tickets disagreed before the run, in all and one by one, and which tables anybody with the public key may have changed.
+fn drift(drift: &Drift, open: &[String]) -> Value {
     let row = |row: &DriftRow| json!({ "orderId": row.order_id, "added": row.added, "reinstated": row.reinstated, "cancelled": row.cancelled });
     json!({
         "orders": drift.orders, "added": drift.added, "reinstated": drift.reinstated, "cancelled": drift.cancelled,
-        "list": drift.list.iter().map(row).collect::<Vec<_>>(),
+        "list": drift.list.iter().map(row).collect::<Vec<_>>(), "openTables": open,
     })
 }
 
@@ -118,6 +118,12 @@ mod tests {
 
         skipped.error_message = Some("full moon".to_owned());
         assert_eq!(run(&skipped)["error"], "full moon");
+    }
+
+    #[test]
+    fn the_drift_says_which_tables_are_open() {
+        let drift = drift(&Drift { orders: 1, ..Drift::default() }, &["ghl_qr_tickets".to_owned()]);
+        assert_eq!((&drift["orders"], &drift["openTables"]), (&json!(1), &json!(["ghl_qr_tickets"])));
     }
 
     #[test]

@@ -157,7 +157,7 @@ class Template(unittest.TestCase):
             return {("sqs:SendMessage", "${%s.Arn}" % value["Ref"])}
         if variable.endswith("_PARAMETER"):
             account = "arn:${AWS::Partition}:ssm:${AWS::Region}:${AWS::AccountId}"
-            return {("ssm:GetParameter", account + ":parameter${%s}" % value["Ref"])}
+            return {("ssm:GetParameter", account + ":parameter" + text(value))}
         if variable == "STATUS_BUCKET":
             # Without ListBucket S3 answers 403 instead of 404 for an object that isn't there yet.
             needed = {("s3:ListBucket", "${StatusBucket.Arn}")}
@@ -208,6 +208,19 @@ class Template(unittest.TestCase):
         # Lambda ends a chain at its 17th invocation of a function, unless that function allows it. Elsewhere it protects.
         self.assertEqual(allowed, in_a_loop)
 
+    def test_a_stack_reads_its_own_secrets_only(self):
+        named = set()
+        for name, function in self.functions.items():
+            for variable, value in function["Environment"]["Variables"].items():
+                if variable.endswith("_PARAMETER"):
+                    secret = variable.removesuffix("_PARAMETER").lower().replace("_", "-")
+                    self.assertEqual(text(value), "/ghl-sync/${AWS::StackName}/" + secret, name)
+                    named.add(secret)
+        self.assertEqual(len(named), 5)
+        # Nothing that is given, or forgotten, on a command line leads to another stack's.
+        parameters = yaml_parse(TEMPLATE.read_text())["Parameters"]
+        self.assertFalse([name for name, parameter in parameters.items() if "/ghl-sync" in str(parameter)])
+
     def test_no_secret_stands_in_the_template(self):
         # What is public by its nature, or the name of a parameter.
         public = {"WEBHOOK_PUBLIC_KEYS", "SUPABASE_ANON_KEY"}
@@ -231,6 +244,17 @@ class Template(unittest.TestCase):
         for key in ("sb_secret_AnInventedExampleKey", "an-invented-key", "eyJhbGciOiJIUzI1NiJ9", "sb_publishable_", " "):
             self.assertFalse(taken(key), key)
         self.assertIn("everybody", parameter["ConstraintDescription"])
+
+    def test_keys_are_sent_by_https_or_to_this_machine(self):
+        for name in ("SupabaseUrl", "GhlApiBaseUrl"):
+            parameter = yaml_parse(TEMPLATE.read_text())["Parameters"][name]
+            taken = re.compile(parameter["AllowedPattern"]).fullmatch
+            for url in ("https://abc.supabase.co", "https://abc.supabase.co/", "http://127.0.0.1:8403", "http://localhost:8403"):
+                self.assertTrue(taken(url), url)
+            for url in ("http://abc.supabase.co", "http://127.0.0.1.example.co", "http://127.0.0.1:1@example.co", "https://a@b.co",
+                        "https://abc.supabase.co/rest/v1", "http://localhost.example.co", "abc.supabase.co", ""):
+                self.assertFalse(taken(url), url)
+            self.assertIn("https://", parameter["ConstraintDescription"])
 
     def test_every_route_but_the_open_ones_asks_who_calls(self):
         body = self.resources["HttpApi"]["Properties"]["Body"]

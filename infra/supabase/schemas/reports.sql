@@ -38,8 +38,9 @@ grant execute on function public.list_runs(jsonb) to service_role;
 
 -- One run with what there is to report, by order id.
 -- `only` leaves the other lists out: whoever looks for failures needn't page through everything else.
+-- With the drift it says what the public keys can still change (rights.sql): tickets may disagree because somebody did.
 -- request: {location_id, run_id, after?, limit, only?: "failures|skips|issues|drift"}
---   -> {run|null, failures, skips, issues, drift, next}
+--   -> {run|null, failures, skips, issues, drift, open, next}
 -- Locks nothing.
 create or replace function public.get_run(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
@@ -103,6 +104,7 @@ begin
       'reinstated', v_run.tickets_reinstated, 'cancelled', v_run.tickets_cancelled,
       'list', case when 'drift' = any (v_lists)
         then sync_internal.drift_page(v_run.run_id, v_after, v_next, v_limit) else '[]' end),
+    'open', case when 'drift' = any (v_lists) then sync_internal.open_to_public() else '[]' end,
     'next', v_next);
 end
 $$;

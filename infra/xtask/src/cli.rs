@@ -8,13 +8,16 @@ use clap::{Parser, Subcommand};
 use crate::account;
 use crate::develop::drive::{self, Mode};
 use crate::develop::migration::{self, MigrationCommand};
+use crate::develop::package::{self, PackageOptions};
 use crate::develop::sign_in::{self, SignInOptions};
 use crate::develop::stack::options::StackOptions;
 use crate::develop::test::Setting;
 use crate::develop::test::suites::Suite;
 use crate::develop::test::wanted::{Wanted, Word, word};
 use crate::develop::{bench, demo, lighthouse, sam_local, screenshots, test, up};
+use crate::operate::check::{self, CheckOptions};
 use crate::operate::configure::{self, ConfigureOptions};
+use crate::operate::deploy::{self, DeployOptions};
 use crate::operate::forget::{self, ForgetOptions};
 use crate::operate::migrate::{self, MigrateOptions};
 use crate::operate::redrive::{self, RedriveOptions};
@@ -135,6 +138,14 @@ enum XtaskCommand {
     /// Check access to GHL, Supabase and AWS, and write the secrets into AWS's parameter store
     #[command(after_long_help = configure::EXAMPLES)]
     Configure(ConfigureOptions),
+    /// Build what a release deploys, once for every environment
+    Package(PackageOptions),
+    /// Deploy what `package` has built, or go back to what it built before
+    #[command(after_long_help = deploy::EXAMPLES)]
+    Deploy(DeployOptions),
+    /// Look at a deployed stack from outside: what must be refused is, what must answer does
+    #[command(after_long_help = check::EXAMPLES)]
+    Check(CheckOptions),
     /// Send orders that failed for good through the queues again
     #[command(after_long_help = redrive::EXAMPLES)]
     Redrive(RedriveOptions),
@@ -168,6 +179,9 @@ pub(crate) fn run() -> Result<ExitCode> {
         XtaskCommand::Migrate(options) => migrate::run(&options),
         XtaskCommand::Migration(task) => migration::run(&task),
         XtaskCommand::Configure(options) => configure::run(&options),
+        XtaskCommand::Package(options) => package::run(&options),
+        XtaskCommand::Deploy(options) => deploy::run(&options),
+        XtaskCommand::Check(options) => check::run(&options),
         XtaskCommand::Redrive(options) => redrive::run(&options),
         XtaskCommand::Forget(options) => forget::run(&options),
         XtaskCommand::Setup => {

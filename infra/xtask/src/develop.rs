@@ -11,6 +11,7 @@
 //! | [`lighthouse`], [`screenshots`] | judges the dashboard; takes its pictures for the README |
 //! | [`sam_local`] | the functions in containers, by SAM |
 //! | [`migration`] | writes the next migration |
+//! | [`package`] | builds what a release deploys |
 
 pub(crate) mod bench;
 mod build;
@@ -18,6 +19,7 @@ pub(crate) mod demo;
 pub(crate) mod drive;
 pub(crate) mod lighthouse;
 pub(crate) mod migration;
+pub(crate) mod package;
 pub(crate) mod sam_local;
 pub(crate) mod screenshots;
 pub(crate) mod sign_in;

@@ -51,6 +51,17 @@ impl Http {
         self.send(Method::POST, path, &[], "")
     }
 
+    /// What a browser shows.
+    pub(crate) fn page(&self, path: &str) -> Result<Page> {
+        let url = format!("{}{path}", self.base);
+        let request = Request::builder().method(Method::GET).uri(&url).body(())?;
+        let mut response = self.agent.run(request).with_context(|| format!("no answer from {url}"))?;
+        let policy = response.headers().get("content-security-policy").and_then(|value| value.to_str().ok());
+        let policy = policy.unwrap_or_default().to_owned();
+        let text = response.body_mut().read_to_string().with_context(|| format!("{url} broke off"))?;
+        Ok(Page { status: response.status().as_u16(), policy, text })
+    }
+
     pub(crate) fn delete(&self, path: &str) -> Result<Answer> {
         self.send(Method::DELETE, path, &[], "")
     }
@@ -71,6 +82,14 @@ impl Http {
         let body = serde_json::from_str(&text).unwrap_or(Value::Null);
         Ok(Answer { status: response.status().as_u16(), retry_after, body })
     }
+}
+
+/// A page as a browser gets it.
+pub(crate) struct Page {
+    pub(crate) status: u16,
+    /// Its content security policy; empty without one.
+    pub(crate) policy: String,
+    pub(crate) text: String,
 }
 
 impl Answer {

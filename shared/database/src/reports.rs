@@ -94,6 +94,9 @@ pub struct RunDetail {
     /// Orders whose tickets disagreed before.
     #[serde(default)]
     pub drift: Option<Drift>,
+    /// What of ours the public keys can still read or change, by name.
+    #[serde(default)]
+    pub open: Vec<String>,
     /// Where the next page starts.
     pub next: Option<String>,
 }

@@ -134,7 +134,27 @@ impl Env {
     pub fn url(&self, name: &str) -> Result<String, SettingsError> {
         self.optional_url(name, &["https", "http"])?.ok_or_else(|| SettingsError::Missing { name: name.to_owned() })
     }
+
+    /// A URL that keys are sent to: `https`, or `http` on this machine. Without its trailing slashes.
+    ///
+    /// # Errors
+    /// Those of [`Env::url`], and [`SettingsError::Malformed`] if what is sent could be read on its way, or the host isn't what it seems.
+    pub fn https_url(&self, name: &str) -> Result<String, SettingsError> {
+        let url = self.url(name)?;
+        let authority = url.split("://").nth(1).and_then(|rest| rest.split(['/', '?', '#']).next()).unwrap_or_default();
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        if authority.contains('@') {
+            return Err(SettingsError::malformed(name, "it should hold no user"));
+        }
+        if url.starts_with("http://") && !THIS_MACHINE.contains(&host) {
+            return Err(SettingsError::malformed(name, "it should begin with https://, since keys are sent there"));
+        }
+        Ok(url)
+    }
 }
+
+/// The last is how a container of `sam local` reaches it.
+const THIS_MACHINE: [&str; 3] = ["127.0.0.1", "localhost", "host.docker.internal"];
 
 #[cfg(test)]
 mod tests {
@@ -162,6 +182,29 @@ mod tests {
         assert_eq!(text, "COOLDOWN_SECONDS is malformed: invalid digit found in string");
         let text = env.required_as::<u32>("LEASE_SECONDS").unwrap_err().to_string();
         assert!(text.starts_with("LEASE_SECONDS is not set"), "{text}");
+    }
+
+    #[test]
+    fn keys_are_sent_by_https_or_to_this_machine() {
+        let read = |url: &str| Env::of([("SUPABASE_URL", url)]).https_url("SUPABASE_URL");
+        for good in
+            ["https://p.example.co", "http://127.0.0.1:8403", "http://localhost", "http://host.docker.internal:1"]
+        {
+            assert_eq!(read(good).unwrap(), good);
+        }
+        for bad in [
+            "http://p.example.co",
+            "http://127.0.0.1.example.co",
+            "http://127.0.0.1@example.co",
+            "http://127.0.0.1:80@example.co",
+            "https://p.example.co@example.net",
+            "http://example.co/127.0.0.1:80",
+            "http://example.co?127.0.0.1",
+            "ftp://127.0.0.1",
+        ] {
+            let error = read(bad).unwrap_err().to_string();
+            assert!(error.starts_with("SUPABASE_URL is malformed"), "{bad}: {error}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub fn location_id(env: &Env) -> Result<LocationId, SettingsError> {
 /// # Errors
 /// [`SettingsError`] naming the variable.
 pub fn database(env: &Env, http: HttpClient) -> Result<Database, SettingsError> {
-    let (url, key) = (env.url("SUPABASE_URL")?, Secret::required(env, "SUPABASE_SERVICE_ROLE_KEY")?);
+    let (url, key) = (env.https_url("SUPABASE_URL")?, Secret::required(env, "SUPABASE_SERVICE_ROLE_KEY")?);
     Ok(Database::new(&url, key, location_id(env)?, http))
 }
 

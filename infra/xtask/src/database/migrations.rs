@@ -5,11 +5,13 @@
 //! | [`address`] | the database's URL |
 //! | [`files`] | the migrations of a directory |
 //! | [`plan`] | what is to be done |
+//! | [`roots`] | who may have signed the database's certificate |
 //! | [`script`], [`session`] | what psql is told, and psql |
 
 pub(crate) mod address;
 pub(crate) mod files;
 pub(crate) mod plan;
+mod roots;
 mod script;
 pub(crate) mod session;
 

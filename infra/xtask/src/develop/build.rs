@@ -1,5 +1,6 @@
 //! Builds what runs: the functions with cargo-lambda, and the two local servers.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
@@ -44,15 +45,38 @@ pub(crate) fn by_sam(place: &Place) -> Result<()> {
     build.arg("--build-dir").arg(sam_directory(place)).args(["--parameter-overrides", &architecture()]);
     build.current_dir(place.project("")).env("SAM_CLI_TELEMETRY", "0");
     // SAM looks for cargo-lambda there.
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let paths = [place.tools("venv-sam/bin")].into_iter().chain(std::env::split_paths(&path));
-    build.env("PATH", std::env::join_paths(paths)?);
+    build.env("PATH", with_sam(place)?);
     as_by_hand(&mut build);
     if cfg!(target_os = "linux") {
         build.envs([("CARGO_LAMBDA_COMPILER", "cargo"), ("CARGO_BUILD_TARGET", &host()?)]);
     }
     let hint = "Mend what SAM says, then run the same command again";
     step(place, "Building the functions with SAM", "sam-build", build, hint)
+}
+
+/// Builds all functions for AWS, with zig, whose glibc is old enough there; returns the directory, which holds `<function>/bootstrap`.
+pub(crate) fn for_aws(place: &Place, architecture: &str) -> Result<PathBuf> {
+    setup::for_sam(place)?;
+    let binaries = place.target("package").join(format!("binaries-{architecture}"));
+    let mut lambda = Command::new(place.tools("venv-sam/bin/cargo-lambda"));
+    // Zig is its default.
+    lambda.args(["lambda", "build", "--release", "--locked"]).env_remove("CARGO_LAMBDA_COMPILER");
+    lambda.arg(if architecture == "arm64" { "--arm64" } else { "--x86-64" }).arg("--lambda-dir").arg(&binaries);
+    for package in functions(place)? {
+        lambda.args(["--package", &package]);
+    }
+    lambda.current_dir(place.project("")).env("PATH", with_sam(place)?);
+    as_by_hand(&mut lambda);
+    let hint = "Mend what the compiler says, then run the same command again";
+    step(place, "Building the functions for AWS", "package", lambda, hint)?;
+    Ok(binaries)
+}
+
+/// The PATH on which cargo-lambda and zig are.
+fn with_sam(place: &Place) -> Result<OsString> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let paths = [place.tools("venv-sam/bin")].into_iter().chain(std::env::split_paths(&path));
+    Ok(std::env::join_paths(paths)?)
 }
 
 /// The program.

@@ -90,7 +90,7 @@ def gateway_role(clients: Clients, _request: dict) -> dict:
 
 
 def stack(clients: Clients, request: dict) -> dict:
-    """{"parameters": {name: value}, "queues": {logical: url}} of the stack {"name"}."""
+    """{"name", "parameters": {name: value}, "outputs": {name: value}, "queues": {logical: url}} of the stack {"name"}."""
     name, cloudformation = request["name"], clients.client("cloudformation")
     try:
         found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
@@ -104,7 +104,8 @@ def stack(clients: Clients, request: dict) -> dict:
             if resource["ResourceType"] == "AWS::SQS::Queue":
                 queues[resource["LogicalResourceId"]] = resource["PhysicalResourceId"]
     parameters = {p["ParameterKey"]: p["ParameterValue"] for p in found.get("Parameters", [])}
-    return {"parameters": parameters, "queues": queues}
+    outputs = {o["OutputKey"]: o["OutputValue"] for o in found.get("Outputs", [])}
+    return {"name": name, "parameters": parameters, "outputs": outputs, "queues": queues}
 
 
 def send(clients: Clients, request: dict) -> dict:

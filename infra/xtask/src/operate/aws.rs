@@ -19,6 +19,11 @@ use crate::stack_file::StackFile;
 /// The most messages that [`Aws::send`] takes and [`Aws::receive`] gives.
 pub(crate) const BATCH: usize = 10;
 
+/// What the names of a stack's secrets begin with, as `template.yaml` has it.
+pub(crate) fn secrets_of(stack: &str) -> String {
+    format!("/ghl-sync/{stack}")
+}
+
 /// The name that `up` gives the local stack.
 const LOCAL_STACK: &str = "ghl-sync";
 
@@ -36,10 +41,12 @@ pub(crate) struct Identity {
     pub(crate) region: String,
 }
 
-/// A deployed stack: its parameters, and its queues' URLs by the names in the template.
+/// A deployed stack: its parameters and outputs, and its queues' URLs by the names in the template.
 #[derive(Deserialize)]
 pub(crate) struct Deployment {
+    pub(crate) name: String,
     parameters: BTreeMap<String, String>,
+    outputs: BTreeMap<String, String>,
     pub(crate) queues: BTreeMap<String, String>,
 }
 
@@ -73,6 +80,12 @@ impl Deployment {
     pub(crate) fn parameter(&self, name: &str) -> Result<&str> {
         let value = self.parameters.get(name).filter(|value| !value.is_empty());
         value.map(String::as_str).with_context(|| format!("the stack has no parameter {name}: is it one of ghl-sync?"))
+    }
+
+    /// An output, such as `HttpUrl`.
+    pub(crate) fn output(&self, name: &str) -> Result<&str> {
+        let value = self.outputs.get(name);
+        value.map(String::as_str).with_context(|| format!("the stack has no output {name}: is it one of ghl-sync?"))
     }
 
     /// The URL of a queue.

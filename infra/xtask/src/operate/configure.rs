@@ -23,9 +23,9 @@ use clap::Args;
 
 use crate::account::Concurrency;
 use crate::operate::ask;
-use crate::operate::aws::{Aws, Identity};
+use crate::operate::aws::{Aws, Identity, secrets_of};
+use crate::operate::report::Report;
 use crate::place::Place;
-use checks::Report;
 use plan::ParameterPlan;
 use values::{ANON_KEY, JWT_SECRET, LOCATION, STORED, SUPABASE_URL, StoredValues, Values};
 
@@ -33,6 +33,7 @@ pub(crate) const EXAMPLES: &str = "\
 Examples:
   cargo xtask configure                          ask for each value, check, then write
   cargo xtask configure --from ~/ghl-sync.env    from a file like infra/docs/configure.example.env
+  cargo xtask configure --stack ghl-sync-staging for another stack than ghl-sync, with secrets of its own
   cargo xtask configure --from FILE --check      only check; secrets that FILE lacks are taken from the parameter store
   cargo xtask configure --from FILE --dry-run    also show what would be written
 
@@ -61,9 +62,9 @@ pub(crate) struct ConfigureOptions {
     /// Concurrent executions to be reserved for each of webhook, authorizer and gate; refused if the account can't hold them
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=300))]
     reserve: u32,
-    /// What the parameters' names begin with
-    #[arg(long, default_value = "/ghl-sync", value_parser = prefix)]
-    prefix: String,
+    /// The stack that the secrets are for; their names begin with /ghl-sync/ and its name
+    #[arg(long, value_name = "NAME", default_value = "ghl-sync", value_parser = stack)]
+    stack: String,
 }
 
 pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
@@ -76,7 +77,7 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
     let mut report = Report::default();
     println!("Checking");
     // First what is stored: it needn't be given again.
-    let found = look(&aws, &options.prefix);
+    let found = look(&aws, &options.stack);
     match &found {
         Ok((who, _)) => {
             report.add("AWS", Ok(format!("region {}, account {}, as {}", who.region, who.account, who.arn)));
@@ -111,7 +112,7 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
         _ => return Ok(verdict(&report)),
     };
 
-    let plan = ParameterPlan::new(&given, &stored, &options.prefix)?;
+    let plan = ParameterPlan::new(&given, &stored, &options.stack)?;
     println!("\nParameters in region {}, account {}", who.region, who.account);
     plan.show();
     if options.dry_run {
@@ -176,8 +177,9 @@ fn of_concurrency(concurrency: Option<Concurrency>, reserve: u32) -> Vec<String>
 }
 
 /// Who we are in AWS, and what the parameter store has, by variable.
-fn look(aws: &Aws, prefix: &str) -> Result<(Identity, StoredValues)> {
+fn look(aws: &Aws, stack: &str) -> Result<(Identity, StoredValues)> {
     let who = aws.identity()?;
+    let prefix = secrets_of(stack);
     let names: Vec<_> = STORED.iter().map(|stored| format!("{prefix}/{}", stored.name)).collect();
     let mut found = aws.read_parameters(&names)?;
     let stored = STORED.iter().zip(&names).filter_map(|(stored, name)| Some((stored.variable, found.remove(name)??)));
@@ -203,11 +205,11 @@ fn questions(given: &mut Values, stored: &StoredValues) -> Result<()> {
     Ok(())
 }
 
-fn prefix(given: &str) -> Result<String, String> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
-    let well_formed =
-        given.starts_with('/') && !given.ends_with('/') && !given.contains("//") && given.chars().all(allowed);
-    if well_formed { Ok(given.to_owned()) } else { Err("it must be like /ghl-sync".to_owned()) }
+/// As CloudFormation names stacks.
+fn stack(given: &str) -> Result<String, String> {
+    let allowed = given.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let well_formed = allowed && given.starts_with(|c: char| c.is_ascii_alphabetic()) && given.len() <= 128;
+    if well_formed { Ok(given.to_owned()) } else { Err("it must be a stack's name, like ghl-sync".to_owned()) }
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ pub(crate) struct MigrateOptions {
     /// pooler. Better given by the environment: arguments stand in the list of processes
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// Only show what would be done
+    /// Only show what would be done, and compare what stands; status 1 if the database isn't what this code's migrations make
     #[arg(long)]
     dry_run: bool,
     /// Don't ask
@@ -44,9 +44,21 @@ pub(crate) struct MigrateOptions {
     migrations: Option<PathBuf>,
 }
 
-pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
-    let place = Place::local()?;
-    let url = options.database_url.as_deref().filter(|url| !url.trim().is_empty());
+/// Whether a database is as this checkout's migrations make it; says what it lacks.
+pub(crate) fn is_up_to_date(place: &Place, database_url: Option<&str>) -> Result<bool> {
+    let migrations = files::migrations(&place.project("infra/supabase/migrations"))?;
+    let session = Session::new(place, address(database_url)?)?;
+    let found = read(&session)?;
+    let mut plan = MigrationPlan::of(&migrations, &found.recorded()?, false)?;
+    if found.made && plan.begins_anew() {
+        take_over(&session, &mut plan, &migrations)?;
+    }
+    show(&plan, &[], session.address());
+    look(&session, &plan, &migrations, found.open.as_deref())
+}
+
+fn address(database_url: Option<&str>) -> Result<Address> {
+    let url = database_url.filter(|url| !url.trim().is_empty());
     let address = Address::of(url.context("which database? Set DATABASE_URL (or give --database-url)")?)?;
     if address.is_transaction_pooler() {
         bail!(
@@ -54,6 +66,12 @@ pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
              or the session pooler, both on port 5432"
         );
     }
+    Ok(address)
+}
+
+pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
+    let place = Place::local()?;
+    let address = address(options.database_url.as_deref())?;
     let dir = options.migrations.clone().unwrap_or_else(|| place.project("infra/supabase/migrations"));
     let migrations = files::migrations(&dir)?;
     let last_steps =
@@ -66,44 +84,88 @@ pub(crate) fn run(options: &MigrateOptions) -> Result<ExitCode> {
         take_over(&session, &mut plan, &migrations)?;
     }
     show(&plan, &last_steps, session.address());
-    if let (Some(tables), true) = (&found.open, last_steps.is_empty()) {
-        println!(
-            "  {tables} can be read and written with the public (anon) key, as the original app made them; when nothing \
-             writes with it any more, `cargo xtask migrate --last-step` closes them"
-        );
+    if options.dry_run {
+        let up_to_date = look(&session, &plan, &migrations, found.open.as_deref())?;
+        let nothing = up_to_date && plan.is_empty() && last_steps.is_empty();
+        println!("{}", if nothing { "Nothing to do." } else { "Nothing was changed." });
+        return Ok(if up_to_date { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
+    let mut open = found.open;
     if plan.is_empty() && last_steps.is_empty() {
         println!("Nothing to do.");
-    } else if options.dry_run {
-        println!("Nothing was changed.");
     } else if ask::confirmed(options.yes, "Apply this?")? {
         apply(&session, &plan, &last_steps, &found.state, &mut |line| println!("{line}"))?;
+        open = read(&session)?.open;
     } else {
         println!("Nothing was changed.");
         return Ok(ExitCode::FAILURE);
     }
+    if let Some(tables) = open {
+        println!("{}", still_open(&tables));
+        // It was to be closed.
+        return Ok(if options.last_step { ExitCode::FAILURE } else { ExitCode::SUCCESS });
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What a deployment wants to know first: true if the database is as these migrations make it. Tells what is otherwise.
+fn look(session: &Session, plan: &MigrationPlan<'_>, migrations: &[Migration], open: Option<&str>) -> Result<bool> {
+    // What is missing would differ, of course, and what is taken over has been compared.
+    let differences = if plan.pending.is_empty() && plan.standing.is_empty() {
+        Wanted::new(migrations)?.differences(session, migrations.len())?
+    } else {
+        Vec::new()
+    };
+    if !differences.is_empty() {
+        println!("  the migrations are recorded, but the database isn't what they make:\n{}", listed(&differences));
+    }
+    if let Some(tables) = open {
+        println!("{}", still_open(tables));
+    }
+    Ok(plan.pending.is_empty() && differences.is_empty())
+}
+
+fn still_open(tables: &str) -> String {
+    format!(
+        "OPEN: {tables} can be read and written with the public (anon) key by anybody who has it, as the original app made \
+         them. Once nothing writes with it any more, close them: cargo xtask migrate --last-step"
+    )
+}
+
+/// What migrations make, on a server of its own.
+struct Wanted<'a> {
+    scratch: Scratch,
+    files: Vec<&'a PathBuf>,
+}
+
+impl<'a> Wanted<'a> {
+    fn new(migrations: &'a [Migration]) -> Result<Self> {
+        println!("  comparing with what the migrations make ...");
+        Ok(Self { scratch: Scratch::start()?, files: migrations.iter().map(|migration| &migration.path).collect() })
+    }
+
+    /// What is missing or otherwise in the database than the first so many make it, to the text of each function.
+    fn differences(&self, session: &Session, standing: usize) -> Result<Vec<Difference>> {
+        let files: Vec<PathBuf> = self.files.iter().take(standing).map(|path| (*path).clone()).collect();
+        let wanted = self.scratch.of_migrations(&files)?.as_on_any_server();
+        let found = catalogue(session)?.as_on_any_server();
+        // What others have in the same database is theirs.
+        let ours = |difference: &Difference| !matches!(difference, Difference::Surplus(_));
+        Ok(wanted.differences(&found).into_iter().filter(ours).collect())
+    }
 }
 
 /// A database that holds what our first migrations make, but no record of them: they were applied by hand, or by files that
 /// have been replaced. They are recorded as they stand if they are all there.
 fn take_over<'a>(session: &Session, plan: &mut MigrationPlan<'a>, migrations: &'a [Migration]) -> Result<()> {
     println!(
-        "The tables are there, but no record of {}: comparing ...",
+        "The tables are there, but no record of {}:",
         migrations.first().map_or_else(String::new, Migration::file)
     );
-    let found = catalogue(session)?.as_on_any_server();
-    let scratch = Scratch::start()?;
+    let wanted = Wanted::new(migrations)?;
     let mut nearest: Option<Vec<Difference>> = None;
     for standing in (1..=migrations.len()).rev() {
-        let files: Vec<PathBuf> = migrations.iter().take(standing).map(|migration| migration.path.clone()).collect();
-        let wanted = scratch.of_migrations(&files)?.as_on_any_server();
-        // What others have in the same database is theirs.
-        let differences: Vec<_> = wanted
-            .differences(&found)
-            .into_iter()
-            .filter(|difference| !matches!(difference, Difference::Surplus(_)))
-            .collect();
+        let differences = wanted.differences(session, standing)?;
         if differences.is_empty() {
             plan.take_over(standing);
             return Ok(());
@@ -112,15 +174,17 @@ fn take_over<'a>(session: &Session, plan: &mut MigrationPlan<'a>, migrations: &'
             nearest = Some(differences);
         }
     }
-    let differences = nearest.unwrap_or_default();
+    bail!(
+        "this database was made by other migrations, and isn't what they make now:\n{}\nNothing was changed. Make it so by hand, then \
+         run the same command again: it records what stands",
+        listed(&nearest.unwrap_or_default())
+    );
+}
+
+fn listed(differences: &[Difference]) -> String {
     let shown: Vec<String> = differences.iter().take(MOST_SHOWN).map(|difference| format!("  {difference}")).collect();
     let more = differences.len().saturating_sub(MOST_SHOWN);
-    bail!(
-        "this database was made by other migrations, and isn't what they make now:\n{}{}\nNothing was changed. Make it so by hand, then \
-         run the same command again: it records what stands",
-        shown.join("\n"),
-        if more > 0 { format!("\n  and {more} more") } else { String::new() }
-    );
+    format!("{}{}", shown.join("\n"), if more > 0 { format!("\n  and {more} more") } else { String::new() })
 }
 
 fn show(plan: &MigrationPlan<'_>, last_steps: &[PathBuf], address: &Address) {

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use ureq::http::Method;
 
 use crate::http::{Answer, Http};
-use crate::operate::aws::{Aws, Deployment};
+use crate::operate::aws::{Aws, Deployment, secrets_of};
 use crate::operate::secret::Secret;
 
 /// The most rows of one page, as the SQL functions allow it.
@@ -26,9 +26,11 @@ impl Supabase {
 
     /// That of a deployed stack.
     pub(crate) fn of(aws: &Aws, deployment: &Deployment) -> Result<Self> {
-        let name = deployment.parameter("SupabaseServiceRoleKeyParameter")?.to_owned();
+        let name = format!("{}/supabase-service-role-key", secrets_of(&deployment.name));
         let key = aws.read_parameters(std::slice::from_ref(&name))?.remove(&name).flatten();
-        let key = key.with_context(|| format!("the parameter {name} is missing: run cargo xtask configure"))?;
+        let key = key.with_context(|| {
+            format!("the parameter {name} is missing: run cargo xtask configure --stack {}", deployment.name)
+        })?;
         let url = deployment.parameter("SupabaseUrl")?.trim_end_matches('/');
         Ok(Self::new(url, &key, deployment.parameter("LocationId")?))
     }

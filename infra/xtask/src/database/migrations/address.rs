@@ -2,6 +2,8 @@
 //! processes.
 
 use std::fmt;
+use std::net::Ipv4Addr;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +24,17 @@ const PARAMETERS: [(&str, &str); 6] = [
 
 /// Variables that would lead elsewhere than the URL says.
 const FOREIGN: [&str; 5] = ["PGSERVICE", "PGSERVICEFILE", "PGHOSTADDR", "PGTARGETSESSIONATTRS", "PGOPTIONS"];
+
+/// How it is made sure that a server is the one that the URL names, before it gets a password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trust {
+    /// By its certificate and the name in it.
+    Certificate,
+    /// It is on this machine.
+    ThisMachine,
+    /// Not at all, since the URL wants it so. It gets a proof of the password (SCRAM), never the password.
+    Nothing,
+}
 
 /// Shown without its password.
 pub(crate) struct Address {
@@ -81,23 +94,56 @@ impl Address {
 
     /// Whether what is sent must be encrypted: it leaves this machine, and nobody asked for something else.
     pub(crate) fn needs_tls(&self) -> bool {
-        let ours = self.host.starts_with('/') || self.host.starts_with("127.");
-        let ours = ours || ["localhost", "::1"].contains(&self.host.as_str());
-        match self.parameters.iter().find(|(variable, _)| *variable == "PGSSLMODE") {
-            Some((_, mode)) => !["disable", "allow", "prefer"].contains(&mode.as_str()),
-            None => !ours,
+        match self.given("PGSSLMODE") {
+            Some(mode) => !["disable", "allow", "prefer"].contains(&mode),
+            None => !self.is_this_machine(),
         }
     }
 
-    /// Tells a psql where to go.
-    pub(crate) fn lead(&self, psql: &mut Command) {
+    pub(crate) fn trust(&self) -> Trust {
+        match self.given("PGSSLMODE") {
+            Some("verify-full") => Trust::Certificate,
+            // Without a look at the name, anybody's certificate of a public authority would do.
+            Some("verify-ca") if self.given("PGSSLROOTCERT").is_some() => Trust::Certificate,
+            None if !self.is_this_machine() => Trust::Certificate,
+            _ if self.is_this_machine() => Trust::ThisMachine,
+            _ => Trust::Nothing,
+        }
+    }
+
+    /// Whether the authorities that may have signed the server's certificate must be named.
+    pub(crate) fn needs_roots(&self) -> bool {
+        self.trust() == Trust::Certificate && self.given("PGSSLROOTCERT").is_none()
+    }
+
+    fn is_this_machine(&self) -> bool {
+        let by_number = self.host.starts_with("127.") && self.host.parse::<Ipv4Addr>().is_ok();
+        self.host.starts_with('/') || by_number || ["localhost", "::1"].contains(&self.host.as_str())
+    }
+
+    /// A parameter of the URL, by libpq's variable.
+    fn given(&self, variable: &str) -> Option<&str> {
+        self.parameters.iter().find(|(name, _)| *name == variable).map(|(_, value)| value.as_str())
+    }
+
+    /// Tells a psql where to go, and what to make sure of there. `roots` is a file of authorities, if one [is needed](Self::needs_roots).
+    pub(crate) fn lead(&self, psql: &mut Command, roots: Option<&Path>) {
         for variable in FOREIGN {
             psql.env_remove(variable);
         }
+        // A connection that Kerberos encrypts would ask for no certificate.
+        psql.env("PGGSSENCMODE", "disable");
+        // Known since version 16; see `Session::new` for older ones.
+        match self.trust() {
+            Trust::Certificate => {}
+            Trust::ThisMachine => drop(psql.env("PGREQUIREAUTH", "!password")),
+            Trust::Nothing => drop(psql.env("PGREQUIREAUTH", "scram-sha-256")),
+        }
+        psql.envs(roots.map(|roots| ("PGSSLROOTCERT", roots)));
         psql.env("PGHOST", &self.host).env("PGPORT", self.port.to_string());
         psql.env("PGUSER", &self.user).env("PGDATABASE", &self.database);
         psql.env("PGCONNECT_TIMEOUT", CONNECT_TIMEOUT_SECONDS).env("PGAPPNAME", "ghl-sync migrate");
-        psql.env("PGSSLMODE", if self.needs_tls() { "require" } else { "prefer" });
+        psql.env("PGSSLMODE", if self.needs_tls() { "verify-full" } else { "prefer" });
         psql.envs(self.parameters.iter().map(|(variable, value)| (variable, value)));
         // Without one, libpq looks into PGPASSWORD and ~/.pgpass.
         psql.envs(self.password.iter().map(|password| ("PGPASSWORD", password)));
@@ -106,6 +152,10 @@ impl Address {
     pub(crate) fn server(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
+    pub(crate) fn host(&self) -> &str {
+        &self.host
     }
 
     pub(crate) fn user(&self) -> &str {
@@ -168,7 +218,7 @@ mod tests {
 
     fn environment(url: &str) -> BTreeMap<String, String> {
         let mut psql = Command::new("psql");
-        Address::of(url).unwrap().lead(&mut psql);
+        Address::of(url).unwrap().lead(&mut psql, Some(Path::new("/roots.pem")));
         assert_eq!(psql.get_args().count(), 0);
         let text = |os: &std::ffi::OsStr| os.to_str().unwrap().to_owned();
         psql.get_envs().filter_map(|(name, value)| Some((text(name), text(value?)))).collect()
@@ -201,15 +251,37 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_machine_is_encrypted_unless_asked_otherwise() {
-        for (url, mode) in [
-            ("postgres://u@db.x.supabase.co/postgres", "require"),
-            ("postgres://u@db.x.supabase.co/postgres?sslmode=disable", "disable"),
-            ("postgres://u@127.0.0.1/postgres", "prefer"),
-            ("postgres://u@%2Frun%2Fpostgresql/postgres", "prefer"),
+    fn no_server_gets_a_password_that_was_not_made_sure_of() {
+        let (any, proof, no_password) = (None, Some("scram-sha-256"), Some("!password"));
+        for (url, mode, trust, methods) in [
+            ("postgres://u@db.x.supabase.co/postgres", "verify-full", Trust::Certificate, any),
+            ("postgres://u@h.example/d?sslmode=verify-full", "verify-full", Trust::Certificate, any),
+            ("postgres://u@h.example/d?sslmode=verify-ca", "verify-ca", Trust::Nothing, proof),
+            ("postgres://u@h.example/d?sslmode=verify-ca&sslrootcert=/own", "verify-ca", Trust::Certificate, any),
+            ("postgres://u@h.example/d?sslmode=require", "require", Trust::Nothing, proof),
+            ("postgres://u@db.x.supabase.co/postgres?sslmode=disable", "disable", Trust::Nothing, proof),
+            ("postgres://u@127.0.0.1.example/d", "verify-full", Trust::Certificate, any),
+            ("postgres://u@0.0.0.0/d", "verify-full", Trust::Certificate, any),
+            ("postgres://u@127.0.0.1/postgres", "prefer", Trust::ThisMachine, no_password),
+            ("postgres://u@localhost/postgres?sslmode=require", "require", Trust::ThisMachine, no_password),
+            ("postgres://u@localhost/postgres?sslmode=verify-full", "verify-full", Trust::Certificate, any),
+            ("postgres://u@%2Frun%2Fpostgresql/postgres", "prefer", Trust::ThisMachine, no_password),
         ] {
-            assert_eq!(environment(url)["PGSSLMODE"], mode, "{url}");
+            let found = environment(url);
+            assert_eq!(found["PGSSLMODE"], mode, "{url}");
+            assert_eq!(Address::of(url).unwrap().trust(), trust, "{url}");
+            assert_eq!(found.get("PGREQUIREAUTH").map(String::as_str), methods, "{url}");
+            assert_eq!(found["PGGSSENCMODE"], "disable");
         }
+    }
+
+    #[test]
+    fn authorities_are_those_of_the_url_before_others() {
+        assert_eq!(environment("postgres://u@h.example/d?sslrootcert=%2Fown.pem")["PGSSLROOTCERT"], "/own.pem");
+        assert_eq!(environment("postgres://u@h.example/d")["PGSSLROOTCERT"], "/roots.pem");
+        assert!(!Address::of("postgres://u@h.example/d?sslrootcert=%2Fown.pem").unwrap().needs_roots());
+        assert!(Address::of("postgres://u@h.example/d").unwrap().needs_roots());
+        assert!(!Address::of("postgres://u@localhost/d").unwrap().needs_roots());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
@@ -11,7 +11,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::Signal;
 
-use super::address::Address;
+use super::address::{Address, Trust};
+use super::roots;
 use crate::database::postgres::bundled;
 use crate::place::Place;
 use crate::process::{end_group, find, output_of, tied};
@@ -26,7 +27,12 @@ const NO_CONNECTION: i32 = 2;
 pub(crate) struct Session {
     psql: PathBuf,
     address: Address,
+    /// Of authorities that may have signed the server's certificate.
+    roots: Option<PathBuf>,
 }
+
+/// The first version that can refuse to hand over a password (`PGREQUIREAUTH`).
+const CAREFUL: u32 = 16;
 
 /// How a script ended.
 pub(crate) enum ScriptEnd {
@@ -42,12 +48,23 @@ pub(crate) enum ScriptEnd {
 impl Session {
     /// With the psql on the PATH, else with the local stack's, which can't encrypt.
     pub(crate) fn new(place: &Place, address: Address) -> Result<Self> {
-        if let Some(psql) = find("psql").filter(|psql| {
-            let mut version = Command::new(psql);
-            version.arg("--version");
-            output_of(version, "").is_ok()
-        }) {
-            return Ok(Self { psql, address });
+        let roots = if address.needs_roots() && std::env::var_os("PGSSLROOTCERT").is_none() {
+            Some(roots::of_host(place, address.host())?)
+        } else {
+            None
+        };
+        let found = find("psql").and_then(|psql| Some((version(&psql)?, psql)));
+        let unsafe_version = found.as_ref().map(|(version, _)| *version).filter(|version| {
+            // Nobody knows who would get the password.
+            *version < CAREFUL && address.trust() == Trust::Nothing
+        });
+        match (found, unsafe_version) {
+            (Some((_, psql)), None) => return Ok(Self { psql, address, roots }),
+            (_, Some(version)) if address.needs_tls() => bail!(
+                "psql {version} would hand the password to a server that nobody made sure of: leave sslmode out of the URL (it is \
+                 verify-full then; sslrootcert names a file of authorities), or install psql {CAREFUL} or newer"
+            ),
+            _ => {}
         }
         if address.needs_tls() {
             bail!(
@@ -56,12 +73,12 @@ impl Session {
             );
         }
         setup::for_stack(place)?;
-        Ok(Self { psql: bundled(place).join("psql"), address })
+        Ok(Self { psql: bundled(place).join("psql"), address, roots })
     }
 
     /// With the local stack's psql, for the local stack's database.
     pub(crate) fn bundled(place: &Place, address: Address) -> Self {
-        Self { psql: bundled(place).join("psql"), address }
+        Self { psql: bundled(place).join("psql"), address, roots: None }
     }
 
     /// Runs a script up to its first error, and hands each line that it prints to `on_line`.
@@ -70,7 +87,7 @@ impl Session {
         psql.args(["--no-psqlrc", "--quiet", "--no-password", "-v", "ON_ERROR_STOP=1"]);
         // Refusals are distinguished by psql's messages.
         psql.env("LC_ALL", "C").env("PGCLIENTENCODING", "UTF8");
-        self.address.lead(&mut psql);
+        self.address.lead(&mut psql, self.roots.as_deref());
         psql.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
         leftovers::mark(&mut psql);
         let mut child = psql.spawn().context("can't run psql")?;
@@ -127,6 +144,13 @@ impl Session {
             format!("the pooler at {server} doesn't know {user}: its users are called postgres.<project>")
         } else if said(&["server does not support SSL"]) {
             format!("{server} can't encrypt: if the network is to be trusted, add ?sslmode=disable to the URL")
+        } else if said(&["certificate verify failed", "does not match host name"]) {
+            format!(
+                "{server} got no password: its certificate isn't one of that host by an authority that is known here. If it has an \
+                 authority of its own, let ?sslrootcert=FILE in the URL name it"
+            )
+        } else if said(&["authentication method requirement"]) {
+            format!("{server} asked for the password itself and got nothing: nobody has made sure which server it is")
         } else if said(&["SSL support is not compiled in"]) {
             "the psql on PATH can't encrypt: apt-get install postgresql-client".to_owned()
         } else if said(&["translate host name", "refused", "timeout", "unreachable", "No route", "timed out"]) {
@@ -141,6 +165,15 @@ impl Session {
         };
         format!("{what}\n{}", indented(complaint))
     }
+}
+
+/// The first number of what a psql says of its version; `None` where it can't be run.
+fn version(psql: &Path) -> Option<u32> {
+    let mut command = Command::new(psql);
+    command.arg("--version");
+    // psql (PostgreSQL) 15.20 (Debian 15.20-0+deb12u1)
+    let said = output_of(command, "").ok()?;
+    Some(said.split_whitespace().find_map(|word| word.split('.').next()?.parse().ok()).unwrap_or(0))
 }
 
 /// What helps against a refused statement, if that is known.

@@ -53,7 +53,7 @@ pub(crate) struct StackOptions {
 impl StackOptions {
     pub(crate) const PORT_BASE: u16 = 8400;
 
-    /// What it is called in its account, and how its secrets' names begin after a slash.
+    /// What it is called in its account.
     pub(crate) fn stack_name(&self) -> String {
         match (&self.name, self.account_of) {
             (Some(name), Some(_)) => format!("ghl-sync-{name}"),

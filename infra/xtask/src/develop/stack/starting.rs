@@ -194,6 +194,7 @@ impl Starting<'_> {
             ("SupabaseAnonKey", self.keys.api_key("anon")?),
             ("WebhookPublicKeys", self.keys.webhook_public_key()?),
             ("AllowedOrigins", format!("http://127.0.0.1:{0},http://localhost:{0}", self.ports.gateway)),
+            ("LegacyJwtSecret", "true".to_owned()),
             ("SchedulesEnabled", "false".to_owned()),
         ];
         if self.options.brisk {
@@ -202,16 +203,15 @@ impl Starting<'_> {
         parameters.extend(Concurrency::of(self.options.concurrency).parameters());
         let service_key = self.keys.api_key("service_role")?;
         let secrets = [
-            ("GhlAccessTokenParameter", "ghl-access-token", ghl.token.as_str()),
-            ("SupabaseServiceRoleKeyParameter", "supabase-service-role-key", &service_key),
-            ("WebhookSharedSecretParameter", "webhook-shared-secret", &self.keys.webhook_secret),
-            ("WsTicketSecretParameter", "ws-ticket-secret", &self.keys.ws_ticket_secret),
-            ("SupabaseJwtSecretParameter", "supabase-jwt-secret", &self.keys.jwt_secret),
+            ("ghl-access-token", ghl.token.as_str()),
+            ("supabase-service-role-key", &service_key),
+            ("webhook-shared-secret", &self.keys.webhook_secret),
+            ("ws-ticket-secret", &self.keys.ws_ticket_secret),
+            ("supabase-jwt-secret", &self.keys.jwt_secret),
         ];
-        // With names of its own each, so that two stacks can stand in one account.
-        let named = |secret: &str| format!("/{}/{secret}", self.options.stack_name());
-        parameters.extend(secrets.map(|(parameter, secret, _)| (parameter, named(secret))));
-        let secrets: Vec<(String, &str)> = secrets.iter().map(|(_, secret, value)| (named(secret), *value)).collect();
+        // As the template names them: two stacks can stand in one account.
+        let named = |secret: &str| format!("/ghl-sync/{}/{secret}", self.options.stack_name());
+        let secrets: Vec<(String, &str)> = secrets.iter().map(|(secret, value)| (named(secret), *value)).collect();
         cloud.wait_until_ready(&mut self.services)?;
         let deployed = cloud.deploy(&parameters, &secrets, self.options.brisk, self.options.by_sam)?;
         self.services.check()?;

@@ -160,7 +160,11 @@ impl Suite {
             Self::Mends => unittest(
                 place,
                 "infra/local/cloud",
-                &["test_mends", "test_limits", "test_faults", "test_aws", "test_two_stacks", "test_safeupdate"],
+                &[
+                    &["test_mends", "test_limits", "test_faults", "test_aws", "test_two_stacks", "test_safeupdate"][..],
+                    &["test_artifact", "test_glibc", "test_ship", "test_workflows"],
+                ]
+                .concat(),
             ),
             Self::Sam => {
                 let mut command = unittest(place, "infra/local/sam", &["test_template", "test_alarms", "test_checkov"]);
@@ -238,11 +242,12 @@ impl Suite {
     }
 }
 
-/// Python's tests in a directory, those of the operators' commands and of SQL functions.
+/// Python's tests in a directory, those of the operators' commands, of SQL functions and of deployments.
 fn unittest(place: &Place, directory: &str, modules: &[&str]) -> Command {
     let mut command = Command::new(setup::cloud_python(place));
     command.args(["-m", "unittest", "-v"]).args(modules).current_dir(place.project(directory));
-    let beside = ["infra/xtask/src/operate", "infra/local/safeupdate"].map(|other| place.project(other));
+    let beside =
+        ["infra/xtask/src/operate", "infra/local/safeupdate", "infra/deploy"].map(|other| place.project(other));
     command.env("PYTHONPATH", std::env::join_paths(beside).unwrap_or_default()).env("PYTHONDONTWRITEBYTECODE", "1");
     command
 }

@@ -1,41 +1,24 @@
 //! Asks GHL and Supabase, and says for each item whether it is right.
 
-use anyhow::{Context, Result};
+use std::collections::BTreeSet;
 
-use super::judge::{self, Verdict};
+use anyhow::{Context, Result};
+use serde_json::Value;
+use ureq::http::Method;
+
+use super::judge::{self, Openness};
 use super::values::{
     ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, SERVICE_KEY, STORED, SUPABASE_URL, TOKEN, Values,
 };
 use crate::database::sql_files::sql_files;
 use crate::http::{Answer, Http};
+use crate::operate::report::{Report, Verdict};
 use crate::operate::supabase::Supabase;
 use crate::place::Place;
 
 /// As `template.yaml` has it.
 const GHL: &str = "https://services.leadconnectorhq.com";
 const GHL_VERSION: &str = "2021-07-28";
-
-/// Says each finding at once, and counts what is wrong.
-#[derive(Default)]
-pub(crate) struct Report {
-    pub(crate) wrong: usize,
-}
-
-impl Report {
-    pub(crate) fn add(&mut self, item: &str, verdict: Verdict) -> bool {
-        match verdict {
-            Ok(right) => {
-                println!("  ok     {item:<12} {right}");
-                true
-            }
-            Err(wrong) => {
-                self.wrong += 1;
-                println!("  WRONG  {item:<12} {wrong}");
-                false
-            }
-        }
-    }
-}
 
 /// Everything but AWS.
 pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
@@ -112,14 +95,48 @@ fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
         let answer = project.call("list_failures", serde_json::json!({ "limit": 1 }));
         if report.add("Supabase", asked(answer, &judge::service_key)) {
             let required = required_functions(place)?;
-            let verdict = asked(project.get("/rest/v1/"), &|answer| judge::migrations(answer, &required));
-            report.add("migrations", verdict);
+            let described = project.get("/rest/v1/");
+            let ours = described.as_ref().map(|answer| judge::ours(answer, &required)).unwrap_or_default();
+            if report.add("migrations", asked(described, &|answer| judge::migrations(answer, &required))) {
+                match public_key(url, values.text(ANON_KEY), &project, &ours) {
+                    Ok(Openness::OriginalTables(words)) => Report::warn("public key", &words),
+                    Ok(Openness::Closed(words)) => drop(report.add("public key", Ok(words))),
+                    Err(wrong) => drop(report.add("public key", Err(wrong))),
+                }
+            }
         }
     }
     let keys = Http::new(url, None).get("/auth/v1/.well-known/jwks.json");
     let has_secret = values.get(JWT_SECRET).is_some();
     report.add("sign-in", asked(keys, &|answer| judge::sign_in(answer, has_secret)));
     Ok(())
+}
+
+/// Asks as whoever has seen a page with the public key: for a row of each table and view of ours, and each function. The database says
+/// what else is granted.
+fn public_key(url: &str, key: Option<&str>, project: &Supabase, ours: &[String]) -> Result<Openness, String> {
+    let answer = project.call("open_to_public", serde_json::json!({}));
+    let listed = answer.ok().filter(Answer::ok).and_then(|answer| answer.body.get("open")?.as_array().cloned());
+    let listed = listed.ok_or("the database doesn't say what is open: try again")?;
+    let mut open: BTreeSet<String> = listed.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let mut asked = 0;
+    if let Some(key) = key.filter(|key| judge::is_public_key(key)) {
+        let http = Http::new(url, key.starts_with("eyJ").then_some(key));
+        for path in ours {
+            // A function of ours refuses a request that names no location before it does anything.
+            let (method, query, body) = match path.starts_with("rpc/") {
+                true => (Method::POST, "", r#"{"request": {}}"#),
+                false => (Method::GET, "?limit=1", ""),
+            };
+            let answer = http.send(method, &format!("/rest/v1/{path}{query}"), &[("apikey", key)], body);
+            let answer = answer.map_err(|error| format!("{url} doesn't answer ({})", error.root_cause()))?;
+            if judge::is_open(path, &answer)? {
+                open.insert(path.trim_start_matches("rpc/").to_owned());
+            }
+            asked += 1;
+        }
+    }
+    judge::openness(&open, asked)
 }
 
 /// What the migrations of this version make.

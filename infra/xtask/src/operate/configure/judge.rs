@@ -10,10 +10,8 @@ use serde_json::Value;
 use ureq::http::Uri;
 
 use crate::http::Answer;
+use crate::operate::report::Verdict;
 use crate::operate::secret::Secret;
-
-/// What is right in words, or what is wrong and what to do.
-pub(crate) type Verdict = Result<String, String>;
 
 /// The most that a standard parameter of SSM holds.
 const LARGEST: usize = 4096;
@@ -129,6 +127,69 @@ pub(crate) fn migrations(answer: &Answer, required: &[(String, String)]) -> Verd
     let (shown, more) = named.split_at(named.len().min(3));
     let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
     Err(format!("missing: {}{more}: run cargo xtask migrate", shown.join(", ")))
+}
+
+/// How far the public key reaches, in words.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Openness {
+    Closed(String),
+    /// The original app's two tables, or one of them, and nothing else: so they stay until the last step.
+    OriginalTables(String),
+}
+
+/// As the original app made them.
+const ORIGINAL_TABLES: [&str; 2] = ["ghl_qr_orders", "ghl_qr_tickets"];
+
+/// The paths behind `/rest/v1/` of our tables and views, by PostgREST's own description, and of our functions.
+pub(crate) fn ours(described: &Answer, functions: &[(String, String)]) -> Vec<String> {
+    let paths = described.body.get("paths").and_then(Value::as_object).into_iter().flatten();
+    let names = paths.map(|(path, _)| path.trim_start_matches('/'));
+    let tables = names.filter(|name| name.starts_with("ghl_qr_") || name.starts_with("sync_") || *name == "gate_scans");
+    tables.map(str::to_owned).chain(functions.iter().map(|(function, _)| format!("rpc/{function}"))).collect()
+}
+
+/// Whether the public key may use what is at this path.
+pub(crate) fn is_open(path: &str, answer: &Answer) -> Result<bool, String> {
+    let text = |field: &str| answer.body.get(field).and_then(Value::as_str).unwrap_or_default();
+    let denied = text("code") == "42501";
+    match answer.status {
+        // A function that it may execute is refused what it uses, too.
+        401 | 403 if denied => {
+            let function = path.strip_prefix("rpc/").map(|name| format!("function {name}"));
+            Ok(function.is_some_and(|function| !text("message").contains(&function)))
+        }
+        401 | 403 => {
+            Err("SUPABASE_ANON_KEY isn't accepted: it is wrong, of another project, or switched off".to_owned())
+        }
+        404 => Ok(false),
+        200..500 => Ok(true),
+        status => Err(format!("what the public key reaches isn't known (status {status}): try again")),
+    }
+}
+
+/// What these names mean. `asked` is for how many PostgREST was asked with the public key.
+pub(crate) fn openness(open: &std::collections::BTreeSet<String>, asked: usize) -> Result<Openness, String> {
+    let how = match asked {
+        0 => "says the database (to have PostgREST asked with it, give SUPABASE_ANON_KEY)".to_owned(),
+        asked => format!("as the database says and PostgREST answers for {asked} tables, views and functions"),
+    };
+    let named = open.iter().map(String::as_str).collect::<Vec<_>>();
+    let (original, others): (Vec<_>, Vec<_>) = named.into_iter().partition(|name| ORIGINAL_TABLES.contains(name));
+    if !others.is_empty() {
+        return Err(format!(
+            "whoever has it can use {}, {how}: take back the rights of anon and authenticated on them (the files in \
+             infra/supabase/schemas say which there should be)",
+            [original, others].concat().join(", ")
+        ));
+    }
+    if original.is_empty() {
+        return Ok(Openness::Closed(format!("it reaches nothing of ours, {how}")));
+    }
+    Ok(Openness::OriginalTables(format!(
+        "whoever has it can read and write {}, as the original app made them, {how}. Once nothing writes with it any more, \
+         close them: cargo xtask migrate --last-step",
+        original.join(" and ")
+    )))
 }
 
 /// The public SQL functions that migrations make and don't drop, each with the last file that makes it. Takes `(file name, text)` in order.

@@ -4,6 +4,7 @@ use serde_json::json;
 use super::judge::*;
 use super::values::{STORED, TICKET_SECRET, TOKEN, WEBHOOK_SECRET};
 use crate::http::Answer;
+use crate::operate::report::Verdict;
 use crate::operate::secret::Secret;
 
 const ORDERS: [&str; 2] = ["orders", "data"];
@@ -77,6 +78,43 @@ fn missing_migrations_are_named() {
     let missing = wrong(migrations(&described(json!({ "/rpc/a": {} })), &required));
     assert!(missing.contains("b (2.sql)") && missing.contains("cargo xtask migrate"), "{missing}");
     assert!(migrations(&answer(403, json!({})), &required).is_err());
+}
+
+#[test]
+fn other_peoples_tables_and_functions_are_not_asked_for() {
+    let paths = json!({ "/": {}, "/ghl_qr_orders": {}, "/gate_scans": {}, "/other_app": {}, "/rpc/theirs": {} });
+    let functions = [("get_run".to_owned(), "1.sql".to_owned())];
+    let found = ours(&answer(200, json!({ "paths": paths })), &functions);
+    assert_eq!(found, ["gate_scans", "ghl_qr_orders", "rpc/get_run"]);
+}
+
+#[test]
+fn what_the_public_key_is_answered_tells_whether_it_may() {
+    let denied = |message: &str| answer(401, json!({ "code": "42501", "message": message }));
+    let table = "ghl_qr_orders";
+    assert_eq!(is_open(table, &denied("permission denied for table ghl_qr_orders")), Ok(false));
+    assert_eq!(is_open(table, &answer(200, json!([]))), Ok(true));
+    let function = "rpc/get_run";
+    assert_eq!(is_open(function, &denied("permission denied for function get_run")), Ok(false));
+    assert_eq!(is_open(function, &denied("permission denied for schema sync_internal")), Ok(true));
+    assert_eq!(is_open(function, &answer(400, json!({ "code": "22023" }))), Ok(true));
+    assert_eq!(is_open(function, &answer(404, json!({ "code": "PGRST202" }))), Ok(false));
+    assert!(is_open(table, &answer(401, json!({ "code": "PGRST301" }))).unwrap_err().contains("isn't accepted"));
+    assert!(is_open(table, &answer(503, json!(null))).is_err());
+}
+
+#[test]
+fn the_original_tables_may_be_open_until_the_last_step_and_nothing_else() {
+    let told = |names: &[&str], asked| openness(&names.iter().map(|name| (*name).to_owned()).collect(), asked);
+    assert!(matches!(told(&[], 80), Ok(Openness::Closed(words)) if words.contains("80 tables")));
+    let words = match told(&["ghl_qr_tickets", "ghl_qr_orders"], 0) {
+        Ok(Openness::OriginalTables(words)) => words,
+        other => wrong(other.map(|openness| format!("{openness:?}"))),
+    };
+    assert!(words.contains("ghl_qr_orders and ghl_qr_tickets") && words.contains("migrate --last-step"), "{words}");
+    assert!(words.contains("give SUPABASE_ANON_KEY"), "{words}");
+    let wrong = told(&["ghl_qr_orders", "sync_runs"], 80).unwrap_err();
+    assert!(wrong.contains("ghl_qr_orders, sync_runs"), "{wrong}");
 }
 
 #[test]

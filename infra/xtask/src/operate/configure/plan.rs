@@ -11,10 +11,11 @@ use super::values::{
     ANON_KEY, GHL_URL, JWT_SECRET, LOCATION, PUBLIC_KEYS, STORED, SUPABASE_URL, Stored, StoredValues, Values,
     WEBHOOK_SECRET,
 };
+use crate::operate::aws::secrets_of;
 use crate::operate::secret::Secret;
 
-/// As `template.yaml` has it.
-const DEFAULT_PREFIX: &str = "/ghl-sync";
+/// As `samconfig.toml` has it.
+const DEFAULT_STACK: &str = "ghl-sync";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum ParameterChange {
@@ -37,12 +38,13 @@ struct Entry {
 }
 
 pub(crate) struct ParameterPlan {
-    prefix: String,
+    stack: String,
     entries: Vec<Entry>,
 }
 
 impl ParameterPlan {
-    pub(crate) fn new(given: &Values, there: &StoredValues, prefix: &str) -> Result<Self> {
+    pub(crate) fn new(given: &Values, there: &StoredValues, stack: &str) -> Result<Self> {
+        let prefix = secrets_of(stack);
         let mut entries = Vec::new();
         for stored in &STORED {
             let (change, value) = match (given.get(stored.variable), there.get(stored.variable)) {
@@ -58,7 +60,7 @@ impl ParameterPlan {
             };
             entries.push(Entry { stored, name: format!("{prefix}/{}", stored.name), change, value });
         }
-        Ok(Self { prefix: prefix.to_owned(), entries })
+        Ok(Self { stack: stack.to_owned(), entries })
     }
 
     pub(crate) fn show(&self) {
@@ -102,8 +104,9 @@ impl ParameterPlan {
                 entry.name
             );
         }
+        let stack = if self.stack == DEFAULT_STACK { String::new() } else { format!(" --stack-name {}", self.stack) };
         println!(
-            "\nNext:\n  sam build && sam deploy --region {region} --parameter-overrides {}",
+            "\nNext:\n  sam build && sam deploy --region {region}{stack} --parameter-overrides {}",
             [self.overrides(used), more.to_vec()].concat().join(" ")
         );
         println!(
@@ -125,17 +128,8 @@ impl ParameterPlan {
             let value = used.text(variable).filter(|value| variable != ANON_KEY || is_public_key(value));
             overrides.extend(value.map(|value| format!("{parameter}={}", value.replace(' ', ""))));
         }
-        for entry in &self.entries {
-            let needed = if entry.stored.optional {
-                // The template's default is not to use it.
-                used.get(JWT_SECRET).is_some()
-            } else {
-                self.prefix != DEFAULT_PREFIX
-            };
-            if needed {
-                overrides.push(format!("{}={}", entry.stored.template, entry.name));
-            }
-        }
+        // The template's default is not to use it.
+        overrides.extend(used.get(JWT_SECRET).is_some().then(|| "LegacyJwtSecret=true".to_owned()));
         overrides
     }
 }
@@ -147,7 +141,7 @@ mod tests {
 
     fn plan(given: &[(&'static str, &str)], there: &[(&'static str, &str)]) -> ParameterPlan {
         let there = there.iter().map(|(variable, value)| (*variable, Secret::new(*value))).collect();
-        ParameterPlan::new(&values(given), &there, "/other").unwrap()
+        ParameterPlan::new(&values(given), &there, "other").unwrap()
     }
 
     fn values(given: &[(&'static str, &str)]) -> Values {
@@ -165,9 +159,9 @@ mod tests {
         let writes = plan.writes();
         assert_eq!(
             writes.keys().collect::<Vec<_>>(),
-            ["/other/supabase-service-role-key", "/other/webhook-shared-secret"]
+            ["/ghl-sync/other/supabase-service-role-key", "/ghl-sync/other/webhook-shared-secret"]
         );
-        assert_eq!(writes["/other/webhook-shared-secret"].expose().len(), 64);
+        assert_eq!(writes["/ghl-sync/other/webhook-shared-secret"].expose().len(), 64);
         assert_eq!(plan.summary(), "2 parameter(s), 1 of them over a different value");
     }
 
@@ -186,11 +180,6 @@ mod tests {
             (JWT_SECRET, "invented-jwt"),
         ]);
         let overrides = plan(&[], &[]).overrides(&used).join(" ");
-        assert!(
-            overrides.starts_with("LocationId=loc SupabaseUrl=https://x GhlAccessTokenParameter=/other/"),
-            "{overrides}"
-        );
-        assert!(overrides.contains("SupabaseJwtSecretParameter=/other/supabase-jwt-secret"));
-        assert!(!overrides.contains("invented") && !overrides.contains("pit-"), "{overrides}");
+        assert_eq!(overrides, "LocationId=loc SupabaseUrl=https://x LegacyJwtSecret=true");
     }
 }

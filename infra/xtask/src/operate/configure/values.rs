@@ -40,8 +40,6 @@ pub(crate) struct Stored {
     pub(crate) variable: &'static str,
     /// The parameter's name, behind the prefix.
     pub(crate) name: &'static str,
-    /// The template's parameter that names it.
-    pub(crate) template: &'static str,
     /// Whether a random one may be made.
     pub(crate) random: bool,
     /// Whether the functions do without it.
@@ -56,26 +54,11 @@ const SHORTEST_TICKET_SECRET: usize = 32;
 const SHORTEST_WEBHOOK_SECRET: usize = 16;
 
 pub(crate) const STORED: [Stored; 5] = [
-    Stored {
-        variable: TOKEN,
-        name: "ghl-access-token",
-        template: "GhlAccessTokenParameter",
-        random: false,
-        optional: false,
-        shortest: 1,
-    },
-    Stored {
-        variable: SERVICE_KEY,
-        name: "supabase-service-role-key",
-        template: "SupabaseServiceRoleKeyParameter",
-        random: false,
-        optional: false,
-        shortest: 1,
-    },
+    Stored { variable: TOKEN, name: "ghl-access-token", random: false, optional: false, shortest: 1 },
+    Stored { variable: SERVICE_KEY, name: "supabase-service-role-key", random: false, optional: false, shortest: 1 },
     Stored {
         variable: WEBHOOK_SECRET,
         name: "webhook-shared-secret",
-        template: "WebhookSharedSecretParameter",
         random: true,
         optional: false,
         shortest: SHORTEST_WEBHOOK_SECRET,
@@ -83,19 +66,11 @@ pub(crate) const STORED: [Stored; 5] = [
     Stored {
         variable: TICKET_SECRET,
         name: "ws-ticket-secret",
-        template: "WsTicketSecretParameter",
         random: true,
         optional: false,
         shortest: SHORTEST_TICKET_SECRET,
     },
-    Stored {
-        variable: JWT_SECRET,
-        name: "supabase-jwt-secret",
-        template: "SupabaseJwtSecretParameter",
-        random: false,
-        optional: true,
-        shortest: 1,
-    },
+    Stored { variable: JWT_SECRET, name: "supabase-jwt-secret", random: false, optional: true, shortest: 1 },
 ];
 
 /// What the parameter store has, by the functions' variables.

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_letter_goes_back_where_it_comes_from() {
         let deployment: Deployment = serde_json::from_value(serde_json::json!({
-            "parameters": {},
+            "name": "ghl-sync", "outputs": {}, "parameters": {},
             "queues": { "DeadLetterQueue": "http://sqs/0/s-dead", "OrdersQueue": "http://sqs/0/s-orders", "RunsQueue": "http://sqs/0/s-runs" },
         }))
         .unwrap();
