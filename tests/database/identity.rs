@@ -240,19 +240,19 @@ async fn status_and_entitlement_apply_while_lines_are_unclear() {
     let result = sync(&database, with(version(1, &[priceless(1), priceless(1)]), refunded)).await;
     assert_eq!(result["cancelled"], 2);
     assert_eq!(sync(&database, version(2, &[priceless(1), priceless(1)])).await["reinstated"], 2);
-    assert_eq!(identities(&database).await, ["1 p1/reg Regular live", "2 p1/vip VIP live"]);
+    assert_eq!(identities(&database).await, ["1 p1/vip VIP live", "2 p1/reg Regular live"]);
 }
 
 #[tokio::test]
 async fn tickets_are_taken_on_when_ids_appear() {
     let database = TestDatabase::new().await;
     sync(&database, version(0, &[nameless("p1", "", "VIP", 2), nameless("", "", "Door", 1)])).await;
-    assert_eq!(identities(&database).await, ["1 / Door live", "2 p1/ VIP live", "3 p1/ VIP live"]);
-    database.execute("update ghl_qr_tickets set status = 'validated' where ticket_id = 3").await;
+    assert_eq!(identities(&database).await, ["1 p1/ VIP live", "2 p1/ VIP live", "3 / Door live"]);
+    database.execute("update ghl_qr_tickets set status = 'validated' where ticket_id = 2").await;
     // One ticket fewer, so that it matters who goes first.
     let result = sync(&database, version(1, &[vip(1), line("p2", "door", "Door", 1)])).await;
     assert_eq!((&result["added"], &result["over_validated"]), (&json!(0), &json!(0)), "{result}");
-    assert_eq!(identities(&database).await, ["1 p2/door Door live", "2 p1/ VIP cancelled", "3 p1/vip VIP validated"]);
+    assert_eq!(identities(&database).await, ["1 p1/ VIP cancelled", "2 p1/vip VIP validated", "3 p2/door Door live"]);
     assert_in_step(&database).await;
 }
 

@@ -320,7 +320,7 @@ async fn orders_are_handed_out_up_to_a_limit_and_again_when_silent() {
     assert_eq!(
         none,
         json!({
-            "order_ids": [], "alone": [], "outstanding": 3, "in_ms": null, "next_ms": null, "budget_exhausted": false,
+            "order_ids": [], "alone": [], "given_up": [], "outstanding": 3, "in_ms": null, "next_ms": null, "budget_exhausted": false,
             "dispatched_at_ms": none["dispatched_at_ms"],
         })
     );

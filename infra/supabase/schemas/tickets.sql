@@ -15,12 +15,16 @@ declare
   v_location text := sync_internal.location(request);
   v_orders jsonb := coalesce(nullif(request -> 'orders', 'null'), '[]');
   v_ids text[];
+  v_locked text[];
   v_first text[];
   v_results jsonb;
 begin
   select coalesce(array_agg(distinct o ->> 'order_id'), '{}') into v_ids from jsonb_array_elements(v_orders) as o;
-  -- Under the lock that reconciling takes: of two calls at once, one finds the order due.
-  select coalesce(array_agg(locked.order_id) filter (where locked.tickets_due is not null), '{}') into v_first from (
+  -- Under the lock that reconciling takes: of two calls at once, one finds the order due. What appears a moment later isn't locked, and
+  -- must not be any more: it would be out of order.
+  select coalesce(array_agg(locked.order_id), '{}'),
+    coalesce(array_agg(locked.order_id) filter (where locked.tickets_due is not null), '{}')
+  into v_locked, v_first from (
     select order_id, tickets_due from public.ghl_qr_orders
     where order_id = any (v_ids) and location_id = v_location order by order_id for update
   ) as locked;
@@ -28,7 +32,7 @@ begin
   select coalesce(jsonb_agg(
     to_jsonb(r) - 'leftover' || jsonb_build_object('issues', sync_internal.ticket_issues(r.over_validated, r.leftover))
     order by r.order_id), '[]')
-  into v_results from sync_internal.reconcile(v_location, v_ids) as r;
+  into v_results from sync_internal.reconcile(v_location, v_locked) as r;
   perform sync_internal.clear_failures(v_location, v_ids);
 
   if exists (select from jsonb_array_elements(v_orders) as o where o ->> 'run_id' is not null) then
