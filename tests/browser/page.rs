@@ -37,8 +37,12 @@ impl Page {
         self.element(id).await.text().await.unwrap()
     }
 
+    /// What is of a page that is just being left isn't.
     pub(crate) async fn is_shown(&self, id: &str) -> bool {
-        self.element(id).await.is_displayed().await.unwrap()
+        match self.element(id).await.is_displayed().await {
+            Err(error) if error.to_string().contains("stale element") => false,
+            shown => shown.unwrap(),
+        }
     }
 
     pub(crate) async fn attribute(&self, id: &str, name: &str) -> String {

@@ -32,6 +32,8 @@ export class LiveUpdates {
   constructor(options) {
     this.#options = options;
     addEventListener("online", () => this.#wake());
+    addEventListener("pagehide", () => this.#leave());
+    addEventListener("pageshow", () => this.#wake());
     document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && this.#wake());
   }
 
@@ -125,6 +127,13 @@ export class LiveUpdates {
     const delay = Math.max(ceiling * (0.5 + Math.random() / 2), (afterSeconds ?? 0) * 1000);
     this.#after("retry", delay, () => this.#connect());
     this.#enter("waiting");
+  }
+
+  /** A browser may keep a page that was left, to show it again at once: meanwhile nobody looks on. */
+  #leave() {
+    if (this.#state === "stopped") return;
+    this.#drop();
+    this.#state = "waiting";
   }
 
   #drop() {
