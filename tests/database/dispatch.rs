@@ -165,6 +165,22 @@ async fn a_pulse_that_is_claimed_and_pages_that_are_recorded_dispatch_in_the_sam
     assert_eq!((ids(dispatched, "order_ids").len(), &dispatched["outstanding"]), (10, &json!(20)), "{begun}");
 }
 
+/// Its next page, one of transactions, and one that tells of no more.
+#[tokio::test]
+async fn a_small_run_leaves_its_listing_the_calls_that_it_needs() {
+    let database = with_stopped_clock().await;
+    let run_id = start(&database, "full").await;
+    let rows: Vec<_> = (0..30)
+        .map(|number| json!({ "order_id": format!("order-{number:03}"), "source_updated_at": "2026-03-01T09:00:00.000Z" }))
+        .collect();
+    let mut pages = json!({ "run_id": run_id, "orders": rows, "total_count": 40, "dispatch": what() });
+    let recorded = database.call("record_page", pages.clone()).await;
+    assert_eq!(ids(&recorded["dispatch"], "order_ids").len(), 28 - 3, "{recorded}");
+    (pages["orders"], pages["listing_complete"]) = (json!([]), json!(true));
+    let recorded = database.call("record_page", pages).await;
+    assert_eq!(ids(&recorded["dispatch"], "order_ids").len(), 3, "{recorded}");
+}
+
 #[tokio::test]
 async fn a_run_that_is_nearly_done_takes_all_calls_but_the_reserve() {
     let (database, run_id) = with_listed(40).await;

@@ -312,6 +312,13 @@ begin
     from unnest(v_times, v_calls) as p (at, calls);
     v_free := coalesce(v_free, 0);
     v_free := case v_budget when 'exhausted' then 0 when 'one asks' then least(v_free, 1) else v_free end;
+    -- A small run may take all calls at once, but for those that its listing has still to make: it would wait for a window.
+    v_free := greatest(v_free - coalesce((
+      select ceil(greatest(r.total_count - r.listed, 0) / 90.0)
+        + case r.kind when 'full' then ceil(r.total_count / 100.0) + 1 else 0 end
+      from public.sync_runs r
+      where r.run_id = v_run and not r.listing_complete
+        and greatest(r.total_count, r.listed) - r.synced - r.failed - r.skipped < 2 * v_max), 0), 0);
   end if;
 
   with candidates as (
