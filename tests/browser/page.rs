@@ -39,8 +39,13 @@ impl Page {
 
     /// What is of a page that is just being left isn't.
     pub(crate) async fn is_shown(&self, id: &str) -> bool {
-        match self.element(id).await.is_displayed().await {
-            Err(error) if error.to_string().contains("stale element") => false,
+        let is_gone = |error: &str| error.contains("stale element") || error.contains("no such element");
+        let element = match self.browser.client().find(Locator::Id(id)).await {
+            Err(error) if is_gone(&error.to_string()) => return false,
+            found => found.unwrap(),
+        };
+        match element.is_displayed().await {
+            Err(error) if is_gone(&error.to_string()) => false,
             shown => shown.unwrap(),
         }
     }

@@ -268,6 +268,19 @@ async fn a_line_that_gave_nothing_takes_tickets_on_like_a_new_one() {
     assert_in_step(&database).await;
 }
 
+/// It has tickets of its own, which come back before others are taken on.
+#[tokio::test]
+async fn a_line_that_gave_nothing_for_a_while_has_its_own_tickets_back() {
+    let database = TestDatabase::new().await;
+    let regular = |quantity| line("p1", "", "Regular", quantity);
+    sync(&database, version(0, &[vip(2), regular(2)])).await;
+    sync(&database, version(1, &[vip(0), regular(2)])).await;
+    sync(&database, version(2, &[vip(2), regular(1)])).await;
+    let expected = ["1 p1/vip VIP live", "2 p1/vip VIP live", "3 p1/ Regular live", "4 p1/ Regular cancelled"];
+    assert_eq!(identities(&database).await, expected);
+    assert_in_step(&database).await;
+}
+
 #[tokio::test]
 async fn a_ticket_keeps_its_number_under_a_label_that_was_only_a_makeshift() {
     let database = TestDatabase::new().await;

@@ -738,8 +738,11 @@ begin
         select from jsonb_array_elements(p_before -> l.order_id) as b
         where b ->> 'product_id' = l.product_id and b ->> 'price_id' = l.price_id
           and (l.price_id <> '' or b ->> 'ticket_type' = l.line_key)
-          -- A line that gave nothing, because nobody could read how many, is as good as new.
-          and (b ->> 'quantity')::int > 0)
+          -- A line that never gave anything, because nobody could read how many, is as good as new.
+          and ((b ->> 'quantity')::int > 0 or exists (
+            select from public.ghl_qr_tickets t
+            where t.order_id = l.order_id and t.product_id = l.product_id and t.price_id = l.price_id
+              and (l.price_id <> '' or t.ticket_type = l.line_key))))
     order by l.order_id, round, l.product_id, l.price_id, l.line_key
   loop
     with tickets as (
