@@ -140,7 +140,7 @@ async fn frames_that_reach_nobody_are_noted_until_some_do() {
 }
 
 async fn open(database: &TestDatabase) -> Value {
-    let told = database.call("open_tables", json!({})).await["tables"].clone();
+    let told = database.value("sync_internal.open_tables()").await;
     assert_eq!(told, system(database).await["open_tables"], "a snapshot tells the same");
     told
 }

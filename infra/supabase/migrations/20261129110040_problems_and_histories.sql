@@ -77,6 +77,18 @@ $$;
 revoke all on function sync_internal.note_ghl_refused(text) from public, anon, authenticated;
 grant execute on function sync_internal.note_ghl_refused(text) to service_role;
 
+create or replace function sync_internal.completed_at(p_location text, p_kinds text[]) returns timestamptz
+language sql stable
+as $$
+  -- What began later is the newer, since one runs at a time.
+  select ended_at from public.sync_runs
+  where location_id = p_location and kind = any (p_kinds) and state in ('Delay', 'Completed')
+  order by started_at desc, run_id desc limit 1
+$$;
+
+revoke all on function sync_internal.completed_at(text, text[]) from public, anon, authenticated;
+grant execute on function sync_internal.completed_at(text, text[]) to service_role;
+
 create or replace function sync_internal.system_state(p_location text) returns jsonb
 language sql volatile
 as $$
@@ -84,10 +96,7 @@ as $$
     'ghl_refused_ms', sync_internal.since_ms(l.ghl_refused_at),
     'frames_failed_ms', sync_internal.since_ms(l.frames_failed_at),
     'known_ms', sync_internal.since_ms(l.created_at),
-    'completed_ms', sync_internal.since_ms((
-      select r.ended_at from public.sync_runs r
-      where r.location_id = p_location and r.kind in ('full', 'incremental') and r.state in ('Delay', 'Completed')
-      order by r.started_at desc limit 1)),
+    'completed_ms', sync_internal.since_ms(sync_internal.completed_at(p_location, '{full,incremental}')),
     'daily_remaining', (
       select m.daily_remaining from public.sync_limiter m
       where m.location_id = p_location and m.daily_observed_at > clock_timestamp() - interval '6 hours'),
@@ -97,17 +106,6 @@ $$;
 
 revoke all on function sync_internal.system_state(text) from public, anon, authenticated;
 grant execute on function sync_internal.system_state(text) to service_role;
-
-create or replace function public.open_tables(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-begin
-  return jsonb_build_object('tables', sync_internal.open_tables());
-end
-$$;
-
-revoke all on function public.open_tables(jsonb) from public, anon, authenticated;
-grant execute on function public.open_tables(jsonb) to service_role;
 
 CREATE OR REPLACE FUNCTION public.sync_snapshot(request jsonb)
  RETURNS jsonb

@@ -15,19 +15,12 @@ declare
   -- Of a location that nothing was called for yet nothing is late.
   v_known timestamptz := coalesce((select created_at from public.sync_locations where location_id = v_location), v_now);
   v_running text;
-  v_full timestamptz;
-  v_any timestamptz;
+  v_full timestamptz := sync_internal.completed_at(v_location, '{full}');
+  v_any timestamptz := sync_internal.completed_at(v_location, '{full,incremental}');
 begin
   select kind into v_running from public.sync_runs
   where location_id = v_location and state = 'Syncing'
     and last_progress_at > v_now - make_interval(secs => lease_ms / 1000.0);
-  -- What began later is the newer, since one runs at a time.
-  select ended_at into v_full from public.sync_runs
-  where location_id = v_location and kind = 'full' and state in ('Delay', 'Completed')
-  order by started_at desc, run_id desc limit 1;
-  select ended_at into v_any from public.sync_runs
-  where location_id = v_location and kind in ('full', 'incremental') and state in ('Delay', 'Completed')
-  order by started_at desc, run_id desc limit 1;
   if v_running is not null then
     v_any := v_now;
   end if;

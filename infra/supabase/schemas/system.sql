@@ -13,10 +13,7 @@ as $$
     'ghl_refused_ms', sync_internal.since_ms(l.ghl_refused_at),
     'frames_failed_ms', sync_internal.since_ms(l.frames_failed_at),
     'known_ms', sync_internal.since_ms(l.created_at),
-    'completed_ms', sync_internal.since_ms((
-      select r.ended_at from public.sync_runs r
-      where r.location_id = p_location and r.kind in ('full', 'incremental') and r.state in ('Delay', 'Completed')
-      order by r.started_at desc limit 1)),
+    'completed_ms', sync_internal.since_ms(sync_internal.completed_at(p_location, '{full,incremental}')),
     'daily_remaining', (
       select m.daily_remaining from public.sync_limiter m
       where m.location_id = p_location and m.daily_observed_at > clock_timestamp() - interval '6 hours'),
@@ -26,20 +23,6 @@ $$;
 
 revoke all on function sync_internal.system_state(text) from public, anon, authenticated;
 grant execute on function sync_internal.system_state(text) to service_role;
-
--- The tables with buyers and tickets that the public key opens, for tools: nothing to do with a location.
--- request: {} -> {tables: [{table, reads, writes}]}; none if both are closed.
--- Locks nothing.
-create or replace function public.open_tables(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-begin
-  return jsonb_build_object('tables', sync_internal.open_tables());
-end
-$$;
-
-revoke all on function public.open_tables(jsonb) from public, anon, authenticated;
-grant execute on function public.open_tables(jsonb) to service_role;
 
 -- Of the original app's two tables those that somebody can read or write who has nothing but the public key, or has only signed up:
 -- by rights that row level security doesn't limit, or by a policy. A policy that lets nobody in (`false`) opens nothing; one that lets
