@@ -8,7 +8,6 @@ use domain::{Cause, FailureClass, OrderId, RunId};
 use queues::Subject;
 use queues::batch::{BatchItemFailures, SqsEvent, SqsMessage, failures, measure_age};
 use runs::Announcements;
-use telemetry::events::{self, OrderFailed};
 use telemetry::metrics::{self, Metric};
 
 const REASON: &str = "It failed five times because a part of the system could not be reached. Look at the logs of that time, then retry it.";
@@ -118,13 +117,12 @@ impl DeadLetters {
 
 /// Logs what was recorded. What went wrong each time stands in the lines of these tries.
 fn tell(failure: &Failure, is_first: bool) {
-    let Failure { order_id, cause, class, code, reason, attempts, .. } = failure;
-    let (order_id, run_id) = (order_id.as_str(), failure.run_id.as_ref().map(RunId::as_str));
+    let Failure { order_id, run_id, code, .. } = failure;
+    let (order_id, run_id) = (order_id.as_str(), run_id.as_ref().map(RunId::as_str));
     if *code == UNREADABLE {
         tracing::error!(order_id, code, "A message failed permanently");
     } else if is_first {
-        let (cause, class, attempts) = (cause.as_str(), class.as_str(), *attempts);
-        events::order_failed(OrderFailed { order_id, run_id, cause, class, code, attempts, reason, error: None });
+        runs::tell_failure(failure, None);
     } else {
         tracing::warn!(order_id, run_id, code, "A message failed permanently; its run knows how its order came out");
     }

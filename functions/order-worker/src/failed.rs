@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use database::{Awaited, Database, Failure, Recorded};
 use domain::failure::Pace;
-use domain::{Cause, FailureClass, RunId, failure};
+use domain::{Cause, FailureClass, failure};
 use jiff::Timestamp;
 use orders::FetchError;
 use queues::{OrderMessage, Queue};
 use runs::Announcements;
-use telemetry::events::{self, OrderFailed};
 use telemetry::metrics::{self, Metric};
 
 use crate::batch::Task;
@@ -70,17 +69,7 @@ impl GivenUp {
     }
 
     fn tell(&self) {
-        let OrderMessage { order_id, run_id, cause, attempt, .. } = &self.task.message;
-        events::order_failed(OrderFailed {
-            order_id: order_id.as_str(),
-            run_id: run_id.as_ref().map(RunId::as_str),
-            cause: cause.as_str(),
-            class: self.class.as_str(),
-            code: self.code,
-            attempts: *attempt,
-            reason: &self.reason,
-            error: self.error.as_deref(),
-        });
+        runs::tell_failure(&self.failure(), self.error.as_deref());
     }
 }
 

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use queues::batch::{BatchItemFailures, OTHER_LOCATION, Received, SqsEvent, failures, measure_age, receive_work};
 use queues::{MOST_TOGETHER, OneOrMore, Queue, TicketMessage, TicketWork, earlier};
 use runs::Announcements;
-use telemetry::events::{self, OrderFailed};
+use telemetry::events;
 use telemetry::metrics::{self, Metric};
 
 /// The function's state.
@@ -175,11 +175,9 @@ fn tell(tasks: &[Task], recorded: &Recorded) {
 
 /// Logs an order whose tickets the database refuses.
 fn tell_failure(failure: &Failure, error: &str) {
-    let Failure { order_id, cause, class, code, reason, attempts, .. } = failure;
-    let (order_id, run_id, attempts) = (order_id.as_str(), failure.run_id.as_ref().map(RunId::as_str), *attempts);
-    events::tickets_failed(order_id, run_id, attempts, error);
-    let (cause, class) = (cause.as_str(), class.as_str());
-    events::order_failed(OrderFailed { order_id, run_id, cause, class, code, attempts, reason, error: None });
+    let Failure { order_id, run_id, attempts, .. } = failure;
+    events::tickets_failed(order_id.as_str(), run_id.as_ref().map(RunId::as_str), *attempts, error);
+    runs::tell_failure(failure, None);
 }
 
 /// The orders of a batch, each as if it had come alone, those that did first: a webhook's don't wait for a run's. And the orders
