@@ -160,10 +160,7 @@ async fn what_failed_and_what_was_is_accessible() {
     let orders = site.some_orders().await;
     with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
-        for order_id in &orders {
-            site.ghl.put(order_id, json!({})).await;
-            site.lose(order_id).await;
-        }
+        site.change_and_lose(&orders).await;
         page.click("start-incremental").await;
         page.until_status("Delay", A_RUN).await;
         page.until("they are listed", A_MOMENT, async || !page.texts(FAILURES).await.is_empty()).await;

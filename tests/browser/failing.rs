@@ -1,7 +1,5 @@
 //! What went wrong, and trying it again.
 
-use serde_json::json;
-
 use crate::{
     chrome::with_page,
     page::{A_MOMENT, A_RUN, Page},
@@ -31,10 +29,7 @@ async fn failed_orders_are_tried_again_one_by_one_or_all_and_only_those_that_sti
     let orders = site.some_orders().await;
     with_page(&site, &site.dashboard_url, async |page| {
         page.until_ready().await;
-        for order_id in &orders {
-            site.ghl.put(order_id, json!({})).await;
-            site.lose(order_id).await;
-        }
+        site.change_and_lose(&orders).await;
         page.click("start-incremental").await;
         page.until_status("Delay", A_RUN).await;
         page.until("they are listed", A_MOMENT, async || listed(page, &orders).await == sorted(&orders)).await;

@@ -2,8 +2,6 @@
 
 use std::{env, fs, path::PathBuf, time::Instant};
 
-use serde_json::json;
-
 use crate::{
     chrome::{DESK, PHONE, with_page},
     page::{A_COOLDOWN, A_MOMENT, A_RUN, Page},
@@ -56,10 +54,7 @@ async fn the_readmes_pictures() {
         page.reload().await;
         picture(page, "completed", async || is_in(page, "Completed").await).await;
 
-        for order_id in site.some_orders().await {
-            site.ghl.put(&order_id, json!({})).await;
-            site.lose(&order_id).await;
-        }
+        site.change_and_lose(&site.some_orders().await).await;
         page.click("start-incremental").await;
         page.until_status("Syncing", A_MOMENT).await;
         page.until_status("Completed", A_RUN + A_COOLDOWN).await;

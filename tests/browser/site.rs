@@ -80,6 +80,14 @@ impl Site {
         self.ghl.fail(fault).await;
     }
 
+    /// Changes these orders, so that the next run fetches them, and finds none.
+    pub(crate) async fn change_and_lose(&self, orders: &[String]) {
+        for order_id in orders {
+            self.ghl.put(order_id, json!({})).await;
+            self.lose(order_id).await;
+        }
+    }
+
     /// Runs statements in the stack's database.
     pub(crate) async fn execute(&self, statements: &str) {
         Database::connect(self).await.execute(statements).await;
