@@ -13,7 +13,7 @@
 import { showFailures, showIssues } from "./attention.js";
 import { Api } from "./api.js";
 import { showProgress } from "./current.js";
-import { $, block, isBlocked, renewMoments } from "./elements.js";
+import { $, isBlocked, renewMoments, whileBlocked } from "./elements.js";
 import { allowNotification, forgetEnd, offerNotification, showTitle, tellEnd } from "./ending.js";
 import { PER_PAGE, findFailures, findIssues } from "./failures.js";
 import { lowerFirst, plural } from "./format.js";
@@ -315,16 +315,15 @@ $("more-failures").addEventListener("click", () =>
 
 /** One click, one call: the button rests while it runs, and a failure is told. */
 async function busy(button, action) {
-  if (button && isBlocked(button)) return;
-  if (button) block(button, "One moment…");
-  try {
-    await action();
-  } catch (error) {
-    notice(error.inWords ?? error.message);
-  } finally {
-    if (button) block(button, null);
-    draw();
-  }
+  const work = async () => {
+    try {
+      await action();
+    } catch (error) {
+      notice(error.inWords ?? error.message);
+    }
+  };
+  await (button ? whileBlocked(button, work) : work());
+  draw();
 }
 
 /** For calls nobody asked for: lists keep what they had; a lost session has been told by then. */

@@ -1,6 +1,6 @@
 // Draws one run's details, each list page by page: what failed, what was synced since, skipped, noticed, brought in step.
 
-import { block, element, figures, isBlocked, moment, quiet } from "./elements.js";
+import { element, figures, moment, quiet, whileBlocked } from "./elements.js";
 import { cause, count, plural } from "./format.js";
 import { copyButton, historyButton, orderName } from "./orders.js";
 import { isFailure, reason } from "./reasons.js";
@@ -38,12 +38,8 @@ async function pages(load, lists) {
     problem.hidden = true;
   };
   add(await load());
-  button.addEventListener("click", async () => {
-    if (isBlocked(button)) return;
-    block(button, "One moment…");
-    await load(next).then(add, (error) => Object.assign(problem, { hidden: false, textContent: error.inWords ?? error.message }));
-    block(button, null);
-  });
+  const tell = (error) => Object.assign(problem, { hidden: false, textContent: error.inWords ?? error.message });
+  button.addEventListener("click", () => whileBlocked(button, () => load(next).then(add, tell)));
   return element("div", {}, ...lists.map(({ section }) => section), problem, button);
 }
 

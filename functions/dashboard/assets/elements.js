@@ -50,6 +50,14 @@ export function block(button, why) {
 
 export const isBlocked = (button) => button.getAttribute("aria-disabled") === "true";
 
+/** Does `work`, which tells its failures itself; meanwhile the button does nothing. */
+export async function whileBlocked(button, work) {
+  if (isBlocked(button)) return;
+  block(button, "One moment…");
+  await work();
+  block(button, null);
+}
+
 /** The rows of `items`. One whose item hasn't changed stays, and with it what is open, focused or scrolled in it. */
 export function renew(parent, items, make) {
   const keyed = items.map((item) => [JSON.stringify(item), item]);

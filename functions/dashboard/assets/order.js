@@ -1,6 +1,6 @@
 // Draws an order's history: what it is now, its tickets, and what became of them, page by page. Loaded when one is opened.
 
-import { block, dotted, element, figures, isBlocked, moment, quiet } from "./elements.js";
+import { dotted, element, figures, moment, quiet, whileBlocked } from "./elements.js";
 import { NOTHING, count, money } from "./format.js";
 import { copyButton } from "./orders.js";
 import { adviceOf, isKnown, reason } from "./reasons.js";
@@ -17,12 +17,8 @@ export async function showHistory(body, orderId, load) {
     more.hidden = !next;
   };
   add(first);
-  more.addEventListener("click", async () => {
-    if (isBlocked(more)) return;
-    block(more, "One moment…");
-    await load(next).then(add, (error) => changes.append(element("li", { className: "bad" }, error.inWords ?? error.message)));
-    block(more, null);
-  });
+  const tell = (error) => changes.append(element("li", { className: "bad" }, error.inWords ?? error.message));
+  more.addEventListener("click", () => whileBlocked(more, () => load(next).then(add, tell)));
   body.replaceChildren(
     element("p", { className: "actions" }, copyButton(orderId)),
     order(first.order),

@@ -1,6 +1,6 @@
 // An order wherever it is named: a link to it in GoHighLevel, a button that copies its id, and one that tells its history.
 
-import { $, announce, block, element, isBlocked, quiet } from "./elements.js";
+import { $, announce, element, quiet, whileBlocked } from "./elements.js";
 
 const COPIED_FOR_MS = 2_000;
 
@@ -49,12 +49,7 @@ export function copyButton(orderId) {
 
 export function historyButton(orderId) {
   const button = element("button", { type: "button", className: "tiny", "aria-label": `History of order ${orderId}` }, "History");
-  button.addEventListener("click", async () => {
-    if (isBlocked(button)) return;
-    block(button, "One moment…");
-    await openHistory(orderId);
-    block(button, null);
-  });
+  button.addEventListener("click", () => whileBlocked(button, () => openHistory(orderId)));
   return button;
 }
 
