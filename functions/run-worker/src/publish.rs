@@ -226,7 +226,7 @@ struct NotPublished;
 
 /// Whether nobody was told of a run's end when this was read of it.
 fn tells_end(run: &Run) -> bool {
-    run.state != RunState::Syncing && run.announced_state.is_none_or(|state| state == RunState::Syncing)
+    run.state != RunState::Syncing && !run.end_was_announced()
 }
 
 /// Logs how a run came out, and records its duration and whether it failed: for `ended`, the one publication that has told its end.

@@ -143,7 +143,7 @@ fn events(run: &Run) -> Vec<(RunState, Event)> {
     let now = run.state;
     let beginning = (RunState::Syncing, SyncStatus);
     let is_first = run.announced_state.is_none();
-    let end_was_announced = run.announced_state.is_some_and(|announced| announced != RunState::Syncing);
+    let end_was_announced = run.end_was_announced();
     match now {
         RunState::Syncing if end_was_announced => Vec::new(),
         // Who looks at nothing but the status would keep a total that was a guess.

@@ -291,6 +291,12 @@ impl Run {
         if seconds <= 0.0 { 0.0 } else { (decided / seconds * 100.0).round() / 100.0 }
     }
 
+    /// Whether somebody was told how it came out.
+    #[must_use]
+    pub fn end_was_announced(&self) -> bool {
+        self.announced_state.is_some_and(|announced| announced != RunState::Syncing)
+    }
+
     /// Whole seconds until every order has its outcome, rounded up: 0 once all have theirs. `None` while nobody can tell, and if the run
     /// broke off.
     #[must_use]
