@@ -56,7 +56,7 @@ pub(crate) struct Heard {
     pub(crate) upserts: BTreeMap<Change, usize>,
     /// Changes of tickets that somebody was told were made: who and what, how often.
     pub(crate) changes: BTreeMap<(&'static str, &'static str), usize>,
-    /// Failures after which a queue delivers the message again.
+    /// Failures after which the work was done again.
     pub(crate) repeated: BTreeMap<String, usize>,
     /// Failures that reached a caller for good.
     pub(crate) surfaced: BTreeMap<String, usize>,
