@@ -5,6 +5,7 @@ use std::{
     env, fs, panic,
     path::{Path, PathBuf},
     sync::LazyLock,
+    time::{Duration, Instant},
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
@@ -16,7 +17,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     chromedriver::{Chromedriver, INSTALL},
-    page::Page,
+    page::{A_MOMENT, Page},
     relay::Relay,
     site::Site,
 };
@@ -36,6 +37,9 @@ const ARGUMENTS: [&str; 9] = [
 /// A desk's window and a phone's screen, in CSS pixels.
 pub(crate) const DESK: (u32, u32) = (1200, 860);
 pub(crate) const PHONE: (u32, u32) = (375, 812);
+
+/// The longest that a command may take, an expression that is awaited included.
+const COMMAND_WITHIN: Duration = Duration::from_secs(60);
 
 /// There is one location and so one run at a time: the tests take turns. Whose turn it is has the driver.
 static TURN: LazyLock<Mutex<Chromedriver>> = LazyLock::new(|| Mutex::new(Chromedriver::installed()));
@@ -105,7 +109,8 @@ impl Browser {
     /// A command that only Chromium has.
     async fn command(&self, path: &str, body: Value) -> Value {
         let url = format!("{}/session/{}/{path}", self.driver_url, self.session);
-        let answer = ::tests::http().post(url).json(&body).send().await.unwrap();
+        let sent = ::tests::http().post(url).json(&body).timeout(COMMAND_WITHIN).send().await;
+        let answer = sent.unwrap_or_else(|error| panic!("{path}: {error}"));
         let mut answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
         let answer = answer["value"].take();
         assert!(answer["error"].is_null(), "{path}: {} {}", answer["error"], answer["message"]);
@@ -216,10 +221,14 @@ impl Browser {
 
     /// Waits for what still moves and ends: it would be caught halfway.
     pub(crate) async fn settle(&self) {
-        let settled =
-            "Promise.all(document.getAnimations().filter((a) => Number.isFinite(a.effect.getComputedTiming().endTime))
-             .map((a) => a.finished.catch(() => {}))).then(() => true)";
-        self.evaluate(settled).await;
+        // Asked again and again: an animation whose element was taken away may never say that it is finished.
+        let moves = "document.getAnimations()
+            .some((a) => a.playState === 'running' && Number.isFinite(a.effect.getComputedTiming().endTime))";
+        let begun = Instant::now();
+        while self.evaluate(moves).await == true {
+            assert!(begun.elapsed() < A_MOMENT, "something on the page doesn't come to rest");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The value of an expression, awaited. The page's security policy, which binds scripts of the page, doesn't bind it.

@@ -13,7 +13,7 @@ fn states() -> [(&'static str, Value); 5] {
     let nothing = json!({
         "status": "Idle", "runId": null, "kind": null, "startTime": null, "endTime": null, "totalOrders": 0, "listedOrders": 0,
         "syncedOrders": 0, "skippedOrders": 0, "unchangedOrders": 0, "totalTickets": 0, "totalTicketsChecked": 0,
-        "totalTicketTypes": 0, "ticketsAdmitted": 0, "ticketsAdded": 0, "ticketsCancelled": 0,
+        "totalTicketTypes": 0, "ticketsAdded": 0, "ticketsCancelled": 0,
     });
     let problems = json!([{ "code": "tables_open", "message": "Buyers can be read with the public key.", "action": "Close the tables." }]);
     let broken = json!({ "status": "Cancelled", "syncedOrders": 40, "notAttemptedOrders": 119 });

@@ -50,7 +50,7 @@ pub(crate) fn completed(changes: Value) -> Value {
             "syncInProgress": false, "status": "Completed", "runId": RUN, "kind": "full", "seq": 100, "delay_in_sec": 0,
             "startTime": "2026-11-29T10:00:00.000Z", "endTime": "2026-11-29T10:00:20.000Z",
             "totalOrders": 159, "listedOrders": 160, "syncedOrders": 159, "failedOrders": 0, "notAttemptedOrders": 0,
-            "skippedOrders": 1, "unchangedOrders": 20, "totalTickets": 610, "ticketsAdmitted": 12,
+            "skippedOrders": 1, "unchangedOrders": 20, "totalTickets": 610,
             "totalTicketsChecked": 610, "totalTicketTypes": 4, "ticketsAdded": 57, "ticketsCancelled": 3,
         }),
         changes,

@@ -93,7 +93,7 @@ async fn a_cancelled_run_says_what_it_did_and_offers_the_rest() {
     let cancelled = json!({
         "status": "Cancelled", "totalOrders": 98, "listedOrders": 98, "syncedOrders": 0, "notAttemptedOrders": 98,
         "skippedOrders": 0, "unchangedOrders": 0, "totalTickets": 0, "totalTicketsChecked": 0, "totalTicketTypes": 0,
-        "ticketsAdmitted": 0, "ticketsAdded": 0, "ticketsCancelled": 0, "endTime": "2026-11-29T10:00:00.114Z",
+        "ticketsAdded": 0, "ticketsCancelled": 0, "endTime": "2026-11-29T10:00:00.114Z",
     });
     let not_attempted: Vec<_> = (0..98)
         .map(|at| json!({ "orderId": format!("Left{at:02}"), "code": "not_attempted", "class": "transient", "resolvedAt": null }))

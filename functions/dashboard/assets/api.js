@@ -62,7 +62,10 @@ export class Api {
       throw new ApiError("The server can't be reached. Check your connection.");
     }
     const json = await answer.json().catch(() => ({}));
-    if (answer.ok) return json;
+    if (answer.ok) {
+      this.#session.accepted();
+      return json;
+    }
     // The gateway's own 403 (it has no code) means that the authorizer refused the token; ours means that the role doesn't suffice.
     const refused = answer.status === 401 || (answer.status === 403 && !json.code);
     // Nothing was done: with another token it is asked once more.

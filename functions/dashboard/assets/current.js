@@ -140,7 +140,6 @@ function ordersDetail(progress) {
 
 function ticketsDetail(progress) {
   const parts = [
-    progress.ticketsAdmitted > 0 && `${count(progress.ticketsAdmitted)} admitted`,
     progress.ticketsAdded > 0 && `${count(progress.ticketsAdded)} added`,
     progress.ticketsCancelled > 0 && `${count(progress.ticketsCancelled)} cancelled`,
     progress.totalTicketTypes > 0 && plural(progress.totalTicketTypes, "type"),

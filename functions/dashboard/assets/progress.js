@@ -16,7 +16,6 @@ const NEW_RUN = {
   skippedOrders: 0,
   unchangedOrders: 0,
   totalTickets: 0,
-  ticketsAdmitted: 0,
   totalTicketsChecked: 0,
   totalTicketTypes: 0,
   ticketsAdded: 0,

@@ -14,6 +14,7 @@ export class Session {
   #tokens;
   #refreshing = null;
   #linkIgnored = false;
+  #offered = null; // A link's session, until the server has accepted the one that is there.
 
   constructor(config) {
     this.#config = config;
@@ -32,13 +33,20 @@ export class Session {
     history.replaceState(null, "", location.pathname + location.search);
     const isThere = this.signedIn && (!this.hasEnded || this.#canRefresh);
     this.#linkIgnored = isThere && access !== this.#tokens.access;
-    if (!isThere) this.#keep({ access_token: access, refresh_token: given.get("refresh_token") });
+    const session = { access_token: access, refresh_token: given.get("refresh_token") };
+    if (!isThere) this.#keep(session);
+    else if (this.#linkIgnored) this.#offered = session;
     return true;
   }
 
   /** Whether a link has brought another session, which was left out. */
   get linkIgnored() {
     return this.#linkIgnored;
+  }
+
+  /** The server has accepted the session that is there. */
+  accepted() {
+    this.#offered = null;
   }
 
   #keep({ access_token, refresh_token, expires_in }) {
@@ -111,6 +119,7 @@ export class Session {
   /** After the server refused `token`, which this browser's clock may have taken for valid: is there another now? */
   async hasOtherThan(token) {
     if (this.#canRefresh && this.#tokens.access === token) await this.#refreshOnce();
+    if (this.#offered && this.#tokens?.access === token) this.#end();
     return this.signedIn && this.#tokens.access !== token;
   }
 
@@ -133,7 +142,17 @@ export class Session {
     if (this.#tokens !== before) return;
     if (session?.access_token) this.#keep(session);
     else if (session || answer.status >= 500 || answer.status === 429) throw new SignInError(NO_ANSWER);
-    else this.forget();
+    else this.#end();
+  }
+
+  /** The session was over already when a link brought another: that one is taken. Without one nobody is signed in. */
+  #end() {
+    const offered = this.#offered;
+    this.forget();
+    if (!offered) return;
+    this.#keep(offered);
+    // What is drawn and connected belongs to the other one.
+    location.reload();
   }
 
   async signOut() {
@@ -146,6 +165,7 @@ export class Session {
   forget() {
     this.#tokens = null;
     this.#linkIgnored = false;
+    this.#offered = null;
     sessionStorage.removeItem(KEY);
   }
 
