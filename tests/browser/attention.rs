@@ -132,6 +132,7 @@ async fn what_was_not_attempted_has_not_failed() {
         assert_eq!(page.texts("#failures-list code").await, ["Order0000"]);
         assert!(!page.is_shown("retry-all").await);
         assert!(page.is_shown("sync-rest").await);
+        assert_eq!(page.text("rate").await, "–", "a run that was broken off has no speed");
     })
     .await;
 }

@@ -58,7 +58,7 @@ impl Database {
         self.execute(
             "delete from public.ghl_qr_orders; delete from public.sync_order_memory; delete from public.sync_failures;
              delete from public.ghl_qr_tickets_touched; delete from public.gate_scans; delete from public.sync_refunds;
-             update public.sync_locations set ghl_refused_at = null, frames_failed_at = null;",
+             update public.sync_locations set ghl_refused_at = null, frames_failed_at = null, products_refreshed_at = null;",
         )
         .await;
     }

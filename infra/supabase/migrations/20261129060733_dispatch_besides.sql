@@ -47,57 +47,6 @@ begin
 end
 $function$;
 
-CREATE OR REPLACE FUNCTION public.record_page(request jsonb)
- RETURNS jsonb
- LANGUAGE plpgsql
- SET search_path TO ''
- SET lock_timeout TO '5s'
- SET jit TO 'off'
-AS $function$
-declare
-  v_location text := sync_internal.location(request);
-  v_run public.sync_runs;
-  v_recorded int := 0;
-  v_completes boolean := coalesce((request ->> 'listing_complete')::boolean, false);
-  v_due boolean := false;
-  v_dispatch jsonb;
-begin
-  select * into v_run from public.sync_runs
-  where run_id = (sync_internal.required(request, 'run_id'))::uuid and location_id = v_location for update;
-  if not found then
-    return jsonb_build_object('run', null, 'recorded', 0, 'publication_due', false);
-  end if;
-
-  if v_run.state = 'Syncing' then
-    perform sync_internal.note_issues(v_location, coalesce((
-      select jsonb_agg(i || jsonb_build_object('run_id', v_run.run_id))
-      from jsonb_array_elements(coalesce(nullif(request -> 'issues', 'null'), '[]')) as i), '[]'));
-    v_recorded := sync_internal.record_listed(v_run, coalesce((request ->> 'sweep')::boolean, false),
-      coalesce(nullif(request -> 'orders', 'null'), '[]'));
-
-    update public.sync_runs
-    set listing = coalesce(nullif(request -> 'listing', 'null'), listing),
-      listing_complete = listing_complete or v_completes,
-      listing_deficit = coalesce((request ->> 'deficit')::int, listing_deficit),
-      listing_short = listing_short or coalesce((request ->> 'short')::boolean, false),
-      total_count = coalesce((request ->> 'total_count')::int, total_count),
-      version = version + 1, last_progress_at = clock_timestamp()
-    where run_id = v_run.run_id;
-    if v_run.kind = 'full' and v_completes and not v_run.listing_complete
-      and not coalesce((request ->> 'short')::boolean, false) then
-      perform sync_internal.compare_stored(v_run.run_id);
-    end if;
-    perform sync_internal.finish_if_complete(v_run.run_id);
-    v_dispatch := sync_internal.dispatch_besides(request);
-  end if;
-
-  v_due := sync_internal.ask_publication(v_location, v_run.run_id);
-  select * into v_run from public.sync_runs where run_id = v_run.run_id;
-  return jsonb_build_object(
-    'run', sync_internal.run_json(v_run), 'recorded', v_recorded, 'publication_due', v_due, 'dispatch', v_dispatch);
-end
-$function$;
-
 CREATE OR REPLACE FUNCTION sync_internal.dispatch_besides(request jsonb)
  RETURNS jsonb
  LANGUAGE sql

@@ -75,28 +75,6 @@ AS $function$
   ), false)
 $function$;
 
-CREATE OR REPLACE FUNCTION sync_internal.run_json(r public.sync_runs)
- RETURNS jsonb
- LANGUAGE sql
-AS $function$
-  select case when r.run_id is not null then jsonb_build_object(
-    'run_id', r.run_id, 'location_id', r.location_id, 'kind', r.kind, 'state', r.state,
-    'started_at', r.started_at, 'ended_at', r.ended_at, 'cooldown_until', r.cooldown_until,
-    'listing', r.listing, 'listing_complete', r.listing_complete, 'total_count', r.total_count,
-    'known_deficit', r.known_deficit, 'listing_short', r.listing_short, 'comparing', sync_internal.is_comparing(r),
-    'transactions', r.transactions, 'valid_list', r.valid_list,
-    'listed', r.listed, 'synced', r.synced, 'failed', r.failed, 'skipped', r.skipped, 'unchanged', r.unchanged,
-    'not_attempted', sync_internal.not_attempted(r),
-    'tickets_total', r.tickets_total, 'tickets_checked', r.tickets_checked, 'ticket_types', r.ticket_types,
-    'tickets_added', r.tickets_added, 'tickets_reinstated', r.tickets_reinstated,
-    'tickets_cancelled', r.tickets_cancelled, 'drift_orders', r.drift_orders,
-    'error_code', r.error_code, 'error_message', r.error_message,
-    'requested_by', r.requested_by, 'cancelled_by', r.cancelled_by, 'retry_of', r.retry_of,
-    'pulse', r.pulse, 'last_pulse_at', r.last_pulse_at, 'last_progress_at', r.last_progress_at,
-    'announced_state', r.announced_state, 'now', clock_timestamp()
-  ) end
-$function$;
-
 CREATE OR REPLACE FUNCTION public.changed_refunds(request jsonb)
  RETURNS jsonb
  LANGUAGE plpgsql
@@ -290,6 +268,9 @@ grant execute on function sync_internal.take_refunds(public.sync_runs, jsonb) to
 
 revoke all on public.sync_refunds from public, anon, authenticated;
 grant select, insert, update, delete on public.sync_refunds to service_role;
+
+revoke all on function sync_internal.triage_listed(public.sync_runs, boolean, jsonb) from public, anon, authenticated, service_role;
+grant execute on function sync_internal.triage_listed(public.sync_runs, boolean, jsonb) to service_role;
 
 -- PostgREST learns of new functions.
 notify pgrst, 'reload schema';

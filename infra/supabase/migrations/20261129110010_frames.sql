@@ -344,38 +344,6 @@ $$;
 revoke all on function sync_internal.run_json(public.sync_runs) from public, anon, authenticated;
 grant execute on function sync_internal.run_json(public.sync_runs) to service_role;
 
-create or replace function public.sync_snapshot(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-declare
-  v_location text := sync_internal.location(request);
-  v_run public.sync_runs;
-  v_seq bigint;
-begin
-  -- The number before the run: a snapshot must not stand above frames that tell of something newer.
-  if coalesce((request ->> 'next_seq')::boolean, false) then
-    update public.sync_locations set seq = seq + 1 where location_id = v_location returning seq into v_seq;
-  else
-    select seq into v_seq from public.sync_locations where location_id = v_location;
-  end if;
-  select * into v_run from public.sync_runs
-  where location_id = v_location and state <> 'Skipped'
-  order by started_at desc, run_id desc limit 1;
-
-  return jsonb_build_object(
-    'seq', v_seq,
-    'run', sync_internal.shown_run(v_run),
-    'needs_pulse', coalesce(
-      sync_internal.needs_pulses(v_run)
-      and coalesce(v_run.last_pulse_at, v_run.started_at) < clock_timestamp()
-        - sync_internal.milliseconds(coalesce((request ->> 'pulse_lost_after_ms')::numeric, 30000)), false),
-    'pulse', v_run.pulse + 1,
-    -- For how long no grant of the rate limit has come in time to be used.
-    'limiter_late_ms', (
-      select sync_internal.late_ms(l, clock_timestamp()) from public.sync_limiter l where l.location_id = v_location));
-end
-$$;
-
 revoke all on function public.sync_snapshot(jsonb) from public, anon, authenticated;
 grant execute on function public.sync_snapshot(jsonb) to service_role;
 
@@ -393,40 +361,6 @@ $$;
 
 revoke all on function public.begin_publication(jsonb) from public, anon, authenticated;
 grant execute on function public.begin_publication(jsonb) to service_role;
-
-create or replace function public.confirm_publication(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-declare
-  v_location text := sync_internal.location(request);
-  v_run uuid := (sync_internal.required(request, 'run_id'))::uuid;
-  v_seq bigint := (sync_internal.required(request, 'seq'))::bigint;
-  v_newest uuid := sync_internal.newest_run(v_location);
-begin
-  perform from public.sync_runs
-  where location_id = v_location and run_id in (v_run, v_newest) order by run_id for update;
-  update public.sync_runs
-  set published_seq = greatest(published_seq, v_seq),
-    announced_state = case
-      when sync_internal.state_rank(request ->> 'state') >= coalesce(sync_internal.state_rank(announced_state), 0)
-        then request ->> 'state'
-      else announced_state end,
-    announced_count = announced_count or coalesce((request ->> 'counted')::boolean, false)
-  where run_id = v_run and location_id = v_location;
-  -- It used up to four numbers from its first one on.
-  update public.sync_locations
-  set publication_seq = case when publication_seq between v_seq - 3 and v_seq then null else publication_seq end,
-    last_words = case when last_words ->> 'run_id' = v_run::text and last_words ->> 'state' = request ->> 'state'
-      then null else last_words end
-  where location_id = v_location
-    and (publication_seq between v_seq - 3 and v_seq or last_words ->> 'run_id' = v_run::text);
-
-  if coalesce((request ->> 'next')::boolean, false) then
-    return sync_internal.begin_publication(v_location, v_newest, (request ->> 'count_within_ms')::numeric);
-  end if;
-  return jsonb_build_object('publication_due', sync_internal.ask_publication(v_location, v_newest));
-end
-$$;
 
 revoke all on function public.confirm_publication(jsonb) from public, anon, authenticated;
 grant execute on function public.confirm_publication(jsonb) to service_role;

@@ -189,39 +189,6 @@ begin
 end
 $$;
 
-create or replace function public.record_failures(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-declare
-  v_location text := sync_internal.location(request);
-  v_failures jsonb := coalesce(nullif(request -> 'failures', 'null'), '[]');
-  v_first text[];
-begin
-  insert into public.sync_failures as f (location_id, order_id, cause, class, code, reason, attempts)
-  select distinct on (i.order_id) v_location, i.order_id, i.cause, i.class, i.code, i.reason, coalesce(i.attempts, 1)
-  from jsonb_to_recordset(v_failures) as i (
-    order_id text, run_id uuid, cause text, class text, code text, reason text, attempts int)
-  where i.run_id is null and i.order_id is not null
-  order by i.order_id, i.attempts desc nulls last
-  on conflict (location_id, order_id) do update set
-    cause = excluded.cause, class = excluded.class, code = excluded.code, reason = excluded.reason,
-    attempts = excluded.attempts, last_try_at = clock_timestamp();
-
-  perform sync_internal.forget_unread(v_location, array(
-    select i ->> 'order_id' from jsonb_array_elements(v_failures) as i where i ->> 'code' = 'order_not_found'));
-
-  v_first := sync_internal.still_open(v_location, v_failures);
-  perform sync_internal.record_outcomes(v_location, coalesce((
-    select jsonb_agg(i || '{"outcome": "failed"}') from jsonb_array_elements(v_failures) as i
-    where i ->> 'run_id' is not null), '[]'));
-  return jsonb_build_object(
-    'first', (
-      select coalesce(jsonb_agg(distinct i ->> 'order_id'), '[]') from jsonb_array_elements(v_failures) as i
-      where i ->> 'run_id' is null or i ->> 'order_id' = any (v_first)),
-    'publication_due', sync_internal.ask_for_batch(v_location, v_failures));
-end
-$$;
-
 create or replace function sync_internal.fail_silent(p_location text, p_run uuid, p_since timestamptz) returns jsonb
 language plpgsql
 as $$
@@ -397,41 +364,6 @@ $$;
 revoke all on function sync_internal.tells_end(text, uuid, text) from public, anon, authenticated;
 grant execute on function sync_internal.tells_end(text, uuid, text) to service_role;
 
-create or replace function public.confirm_publication(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-declare
-  v_location text := sync_internal.location(request);
-  v_run uuid := (sync_internal.required(request, 'run_id'))::uuid;
-  v_seq bigint := (sync_internal.required(request, 'seq'))::bigint;
-  v_newest uuid := sync_internal.newest_run(v_location);
-  v_ended boolean;
-begin
-  perform from public.sync_runs
-  where location_id = v_location and run_id in (v_run, v_newest) order by run_id for update;
-  v_ended := sync_internal.tells_end(v_location, v_run, request ->> 'state');
-  update public.sync_runs
-  set published_seq = greatest(published_seq, v_seq),
-    announced_state = case
-      when sync_internal.state_rank(request ->> 'state') >= coalesce(sync_internal.state_rank(announced_state), 0)
-        then request ->> 'state'
-      else announced_state end
-  where run_id = v_run and location_id = v_location;
-  -- It used up to four numbers from its first one on.
-  update public.sync_locations
-  set publication_seq = case when publication_seq between v_seq - 3 and v_seq then null else publication_seq end,
-    last_words = case when last_words ->> 'run_id' = v_run::text and last_words ->> 'state' = request ->> 'state'
-      then null else last_words end
-  where location_id = v_location
-    and (publication_seq between v_seq - 3 and v_seq or last_words ->> 'run_id' = v_run::text);
-
-  if coalesce((request ->> 'next')::boolean, false) then
-    return sync_internal.begin_publication(v_location, v_newest) || jsonb_build_object('ended', v_ended);
-  end if;
-  return jsonb_build_object('publication_due', sync_internal.ask_publication(v_location, v_newest), 'ended', v_ended);
-end
-$$;
-
 create or replace function public.give_up_publication(request jsonb) returns jsonb
 language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
 as $$
@@ -444,40 +376,6 @@ begin
   -- Each number is given once, and a publication has four.
   return jsonb_build_object('confirmed', exists (
     select from public.sync_runs where location_id = v_location and published_seq between v_seq and v_seq + 3));
-end
-$$;
-
-create or replace function public.add_connection(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
-declare
-  v_location text := sync_internal.location(request);
-  v_connection text := sync_internal.required(request, 'connection_id');
-  v_user text := request ->> 'user_id';
-  v_of_user int;
-  v_total int;
-  v_added boolean;
-begin
-  -- One at a time, or two could both take the last place.
-  perform sync_internal.serialize('connections', v_location);
-  select count(*) filter (where user_id = v_user), count(*) into v_of_user, v_total
-  from public.sync_connections
-  where location_id = v_location and connection_id <> v_connection
-    and (expires_at is null or expires_at > clock_timestamp());
-  if v_total >= coalesce((request ->> 'max_total')::int, 1000) then
-    return jsonb_build_object('accepted', false, 'reason', 'too_many_connections');
-  end if;
-  if v_of_user >= coalesce((request ->> 'max_per_user')::int, 20) then
-    return jsonb_build_object('accepted', false, 'reason', 'too_many_connections_of_user');
-  end if;
-
-  insert into public.sync_connections (location_id, connection_id, user_id, role, expires_at)
-  values (v_location, v_connection, v_user, request ->> 'role', (request ->> 'expires_at')::timestamptz)
-  on conflict (location_id, connection_id) do update
-  set user_id = excluded.user_id, role = excluded.role, expires_at = excluded.expires_at
-  -- A row that this statement has inserted was updated by nobody.
-  returning xmax = 0 into v_added;
-  return jsonb_build_object('accepted', true, 'reason', null, 'added', v_added);
 end
 $$;
 
@@ -497,6 +395,9 @@ begin
   return jsonb_build_object('removed', to_jsonb(v_ids));
 end
 $$;
+
+revoke all on function public.give_up_publication(jsonb) from public, anon, authenticated, service_role;
+grant execute on function public.give_up_publication(jsonb) to service_role;
 
 -- PostgREST learns of new functions.
 notify pgrst, 'reload schema';
