@@ -59,15 +59,26 @@ async fn dark_and_light_follow_the_system() {
     .await;
 }
 
+/// Parts of the browser's own elements that move by the rules that apply now: no script sees them do it.
+const MOVING_PARTS: &str = "
+    const applying = (rules) => [...rules].flatMap((rule) =>
+        !(rule instanceof CSSMediaRule) ? [rule] : matchMedia(rule.media.mediaText).matches ? applying(rule.cssRules) : []);
+    return [...document.styleSheets].flatMap((sheet) => applying(sheet.cssRules))
+        .filter(({ selectorText, style }) => selectorText?.includes('::-') && (style.transition || style.animation))
+        .map(({ selectorText }) => selectorText);";
+
 #[tokio::test]
 async fn nothing_moves_for_whoever_wants_no_motion() {
     on_stage(json!({ "status": syncing(json!({ "totalOrders": 0, "syncedOrders": 0 })) }), async |page| {
         let moving =
             async || page.run("return document.getAnimations().filter((a) => a.playState === 'running').length").await;
+        let moving_parts = async || page.run(MOVING_PARTS).await;
         page.browser.look_with(1200, 860, &[("prefers-reduced-motion", "no-preference")]).await;
         page.until("something moves", A_MOMENT, async || moving().await != 0).await;
+        assert_eq!(moving_parts().await, json!(["progress::-webkit-progress-value"]));
         page.browser.look_with(1200, 860, &[("prefers-reduced-motion", "reduce")]).await;
         page.until("nothing moves", A_MOMENT, async || moving().await == 0).await;
+        assert_eq!(moving_parts().await, json!([]));
     })
     .await;
 }

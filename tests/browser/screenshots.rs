@@ -2,6 +2,8 @@
 
 use std::{env, fs, path::PathBuf, time::Instant};
 
+use serde_json::json;
+
 use crate::{
     chrome::{DESK, PHONE, with_page},
     page::{A_COOLDOWN, A_MOMENT, A_RUN, Page},
@@ -41,14 +43,19 @@ async fn the_readmes_pictures() {
     site.ghl.reset(300).await;
     with_page(&site, &site.dashboard_url, async |page| {
         page.browser.look(DESK.0, DESK.1, "light").await;
+        // A bar that is on its way would be caught there.
+        page.browser.emulate_reduced_motion().await;
         page.until_ready().await;
         page.until_text("failures", "Nothing", A_MOMENT).await;
         picture(page, "empty", async || is_in(page, "Idle").await).await;
 
+        // So slow that the limit isn't reached: otherwise nearly all of a run is waiting for it.
+        site.ghl.settings(json!({ "latencyMs": 2_500 })).await;
         page.click("start-full").await;
         let begun = async || (20.0..80.0).contains(&page.bar("orders-bar").await);
         picture(page, "syncing", async || begun().await && is_in(page, "Syncing").await && !is_waiting(page).await)
             .await;
+        site.ghl.settings(json!({ "latencyMs": 300 })).await;
         picture(page, "waiting", async || begun().await && is_waiting(page).await).await;
         page.until_status("Completed", A_RUN + A_COOLDOWN).await;
         page.reload().await;
