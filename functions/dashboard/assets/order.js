@@ -2,11 +2,13 @@
 
 import { dotted, element, figures, moment, quiet, whileBlocked } from "./elements.js";
 import { NOTHING, count, money } from "./format.js";
-import { copyButton } from "./orders.js";
 import { adviceOf, isKnown, reason } from "./reasons.js";
 
-/** Fills `body`. `load(before)` fetches a page, the newest changes first; without `before`, the first page. */
-export async function showHistory(body, orderId, load) {
+/**
+ * Fills `body`. `load(before)` fetches a page, the newest changes first; without `before`, the first page. `tools` are buttons for
+ * the order.
+ */
+export async function showHistory(body, tools, load) {
   const first = await load();
   const changes = element("ol", { className: "changes" });
   const more = element("button", { type: "button", className: "small" }, "Show more");
@@ -20,7 +22,7 @@ export async function showHistory(body, orderId, load) {
   const tell = (error) => changes.append(element("li", { className: "bad" }, error.inWords ?? error.message));
   more.addEventListener("click", () => whileBlocked(more, () => load(next).then(add, tell)));
   body.replaceChildren(
-    element("p", { className: "actions" }, copyButton(orderId)),
+    element("p", { className: "actions" }, ...tools),
     order(first.order),
     ...troubles("Failed", first.failures),
     ...troubles("Noticed", first.issues),

@@ -60,7 +60,7 @@ async function openHistory(orderId) {
   $("order-dialog").showModal();
   try {
     const { showHistory } = await import("./order.js");
-    await showHistory($("order-body"), orderId, (before) => load(orderId, before));
+    await showHistory($("order-body"), [copyButton(orderId)], (before) => load(orderId, before));
   } catch (error) {
     $("order-body").replaceChildren(element("p", { className: "problem", role: "alert" }, error.inWords ?? error.message));
   }

@@ -5,7 +5,7 @@ use domain::gate::{GateAnswer, GateResult, GateTicket};
 use http_api::{ApiError, Response, StatusCode, json};
 use serde_json::{Value, json};
 
-use crate::handler::Action;
+use crate::action::Action;
 
 /// The answer, with words for whoever stands at the gate.
 pub(crate) fn told(action: &Action, answer: GateAnswer) -> Result<Response, ApiError> {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use database::Database;
 use domain::FailureClass;
-use domain::gate::{GateResult, Reason, Scan};
+use domain::gate::GateResult;
 use http_api::{ApiError, Method, Request, Response, Role, StatusCode, request};
-use jiff::Timestamp;
 use telemetry::metrics::{self, Metric};
 use tokio::time::timeout;
 
+use crate::action::Action;
 use crate::{answers, bodies};
 
 /// Longest wait for the database: somebody waits at the gate. If it decides later, the next scan tells what it decided.
@@ -26,15 +26,6 @@ enum Route {
     Undo,
     Cancel,
     Reinstate,
-}
-
-/// What is to be done with a ticket.
-pub(crate) enum Action {
-    Validate(Option<Scan>),
-    /// Takes back the admission of this moment, or the one that stands.
-    Undo(Option<Timestamp>),
-    Cancel(Reason),
-    Reinstate(Reason),
 }
 
 impl Gate {

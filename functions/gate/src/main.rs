@@ -2,6 +2,7 @@
 //! `/reinstate`.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod action;
 mod answers;
 mod bodies;
 mod handler;

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `handler` | the events: pulses, publications, or a schedule's event |
 //! | `pulse` | one pulse: what is due in each state of the run |
+//! | `listed` | how far reading came |
 //! | `pages` | listing: page after page within the rate limit |
 //! | `refunds` | transactions: what was refunded without a new date |
 //! | `publish` | status document and frames |
@@ -14,6 +15,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
 mod handler;
+mod listed;
 mod pages;
 mod publish;
 mod pulse;

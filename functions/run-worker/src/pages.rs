@@ -16,31 +16,9 @@ use ghl::OrderPage;
 use orders::{Demand, FetchError, OneSlot, SlotOrder};
 use secrecy::SecretString;
 
+use crate::listed::{Listed, NoPage};
 use crate::refunds::Transactions;
 use crate::worker::RunWorker;
-
-/// How far a listing came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Listed {
-    /// All is listed.
-    Complete,
-    /// The next pulse goes on, after this time: then there may be a slot.
-    Later(Duration),
-    /// The run has ended.
-    RunOver,
-}
-
-/// Why a page isn't there.
-pub(crate) enum NoPage {
-    /// The time is up: the next pulse continues, after so long.
-    Later(Duration),
-    /// The run has ended.
-    RunOver,
-    /// The page size was refused: ask for smaller pages.
-    TooLarge,
-    /// It failed for good.
-    Failed(FetchError),
-}
 
 /// Pages that are read at the same time: as many as the limit allows a run at once. Twice as many in an incremental run, which has
 /// little else to do.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use status_store::Upload;
 
-use crate::pages::Listed;
+use crate::listed::Listed;
 use crate::worker::RunWorker;
 
 /// A pulse waits for so long itself before it dispatches; else the next one does, whose message waits for nothing.

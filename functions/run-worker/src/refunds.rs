@@ -16,7 +16,7 @@ use ghl_client::TransactionsOf;
 use orders::{FetchError, SlotOrder};
 use secrecy::SecretString;
 
-use crate::pages::{Listed, NoPage};
+use crate::listed::{Listed, NoPage};
 use crate::worker::RunWorker;
 
 /// Pages, and orders' transactions, that are read at the same time.

@@ -14,6 +14,7 @@ use settings::Secret;
 use status_store::StatusStore;
 use uuid::fmt::Hyphenated;
 
+use crate::cursor::bad_cursor;
 use crate::forget::forget;
 use crate::{history, report};
 
@@ -186,19 +187,6 @@ fn known_form(run_id: &str) -> Result<RunId, ApiError> {
         return Err(ApiError::run_not_found());
     }
     RunId::try_new(run_id).map_err(|_| ApiError::run_not_found())
-}
-
-/// The cursor is the only part of these calls that comes from outside, so data that Postgres can't read (SQLSTATE class 22)
-/// is a malformed cursor.
-pub(crate) fn bad_cursor(error: database::Error) -> ApiError {
-    match &error {
-        database::Error::Refused { sqlstate, hint, .. } if sqlstate.starts_with("22") => {
-            let message =
-                hint.clone().unwrap_or_else(|| "`before` and `after` must be a `next` of an earlier answer".into());
-            ApiError::bad_request("invalid_parameter", message)
-        }
-        _ => ApiError::database_unavailable().caused_by(error),
-    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use domain::frames::utc_ms;
 use http_api::{ApiError, Request, Response, StatusCode, json, request};
 use serde_json::{Value, json};
 
-use crate::handler::bad_cursor;
+use crate::cursor::bad_cursor;
 
 /// The answer to `GET /api/qrapp/orders/{id}/history`.
 pub(crate) async fn answer(database: &Database, order_id: &str, request: &Request) -> Result<Response, ApiError> {

@@ -3,12 +3,14 @@
 //! | module | what it is for |
 //! |---|---|
 //! | `handler` | the routes |
+//! | `cursor` | where a list goes on |
 //! | `forget` | what is blanked of a person who is to be forgotten |
 //! | `history` | what is known of one order |
 //! | `report` | runs, failures and issues in the form of the API |
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic))]
 
+mod cursor;
 mod forget;
 mod handler;
 mod history;

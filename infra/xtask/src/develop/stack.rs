@@ -3,12 +3,14 @@
 //! | module | what it is for |
 //! |---|---|
 //! | [`options`], [`keys`] | how a stack is made; its secrets |
+//! | [`ports`] | where it listens |
 //! | [`starting`] | each server's settings |
 //! | [`cloud`] | the local cloud, and what is deployed to it |
 
 mod cloud;
 pub(crate) mod keys;
 pub(crate) mod options;
+mod ports;
 mod starting;
 
 use std::fs;
@@ -22,7 +24,8 @@ use crate::develop::sign_in;
 use crate::develop::stack::cloud::Cloud;
 use crate::develop::stack::keys::StackKeys;
 use crate::develop::stack::options::StackOptions;
-use crate::develop::stack::starting::{Ports, Starting};
+use crate::develop::stack::ports::Ports;
+use crate::develop::stack::starting::Starting;
 use crate::place::{Lock, Place};
 use crate::progress::Step;
 use crate::services::Services;

@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::develop::build;
 use crate::develop::stack::options::StackOptions;
-use crate::develop::stack::starting::Ports;
+use crate::develop::stack::ports::Ports;
 use crate::place::Place;
 use crate::process::{output_of, tied};
 use crate::services::Services;

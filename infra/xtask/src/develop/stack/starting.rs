@@ -15,58 +15,16 @@ use crate::develop::build;
 use crate::develop::stack::cloud::{BRISK_WINDOW_MS, Cloud, Deployed, spoken};
 use crate::develop::stack::keys::StackKeys;
 use crate::develop::stack::options::StackOptions;
+use crate::develop::stack::ports::Ports;
 use crate::place::Place;
 use crate::process::tied;
-use crate::services::{Services, require_free};
+use crate::services::Services;
 use crate::setup;
 use crate::stack_file::StackFile;
 
 const START_UP: Duration = Duration::from_secs(20);
 /// Any 20 letters and digits, as GHL's location ids are.
 const LOCATION_ID: &str = "LocalDemoLocation001";
-
-/// Seven ports in a row: the stack's five, and those of `sam local` beside it.
-pub(crate) struct Ports {
-    pub(crate) gateway: u16,
-    pub(crate) postgres: u16,
-    pub(crate) postgrest: u16,
-    pub(crate) supabase: u16,
-    pub(crate) ghl: u16,
-    pub(crate) sam_api: u16,
-    pub(crate) sam_lambda: u16,
-}
-
-impl Ports {
-    pub(crate) fn from(base: u16) -> Result<Self> {
-        let port = |offset| base.checked_add(offset).context("--port-base is too high");
-        Ok(Self {
-            gateway: port(0)?,
-            postgres: port(1)?,
-            postgrest: port(2)?,
-            supabase: port(3)?,
-            ghl: port(4)?,
-            sam_api: port(5)?,
-            sam_lambda: port(6)?,
-        })
-    }
-
-    /// Those of a stack made like that: its account may be another one's.
-    pub(crate) fn of(options: &StackOptions) -> Result<Self> {
-        let own = Self::from(options.port_base)?;
-        Ok(Self { gateway: options.account_of.unwrap_or(own.gateway), ..own })
-    }
-
-    /// Those of the stack.
-    pub(crate) fn require_free(&self, options: &StackOptions) -> Result<()> {
-        if options.account_of.is_none() {
-            require_free(self.gateway, "local cloud")?;
-        }
-        require_free(self.postgres, "Postgres")?;
-        require_free(self.postgrest, "PostgREST")?;
-        require_free(self.supabase, "local Supabase")?;
-        require_free(self.ghl, "fake GHL")
-    }
-}
 
 /// The GHL that the stack talks to.
 pub(crate) struct Ghl {
