@@ -78,6 +78,20 @@ async fn of_two_tickets_under_one_scan_id_one_is_admitted() {
     assert_eq!((&again["result"], &again["repeated"]), (&json!("admitted"), &json!(true)));
 }
 
+/// The lock of connections: the ticket's row isn't seen yet by whoever comes with the same ticket.
+#[tokio::test]
+async fn of_two_connections_at_once_by_one_ticket_one_is_accepted() {
+    let database = TestDatabase::new().await;
+    let add = |connection: &str| {
+        json!({"connection_id": connection, "ticket_id": "t1", "user_id": "ada", "role": "admin",
+            "expires_at": "2099-01-01T00:00:00Z", "max_per_user": 99, "max_total": 99})
+    };
+    // Else both would wait for the location's row.
+    database.call("sync_snapshot", json!({})).await;
+    let second = call_while_open(&database, &calling("add_connection", add("c1")), "add_connection", add("c2")).await;
+    assert_eq!((&second["accepted"], &second["reason"]), (&json!(false), &json!("ticket_used")));
+}
+
 /// The memory's lock: the order's own row doesn't exist yet, and the stale guard has nothing to compare with.
 #[tokio::test]
 async fn of_two_first_reads_at_once_the_older_is_stale() {

@@ -283,6 +283,11 @@ async fn nothing_is_deployed_to_a_database_that_lacks_a_migration() {
         xtask(&arguments, Some(&database.url())).await
     };
     deploy("20261128000100").await.says(false, &["to apply", "nothing is deployed", "Run cargo xtask migrate first"]);
+    // Going back to an older release, its tables are there.
+    let going_back = ["deploy", "--artifact", artifact.0.to_str().unwrap(), "--stack", "nowhere", "--without-database"];
+    let said = xtask(&[&going_back[..], &["--region", "us-east-1", "--yes"]].concat(), Some(&database.url())).await;
+    said.says(false, &["holds no artifact"]);
+    assert!(!said.text.contains("to apply"), "{}", said.text);
     deploy("29991231000000").await.says(false, &["needs the migration 29991231000000", "update it"]);
     migrate(&database.url(), &["--yes"]).await.says(true, &["Done"]);
     // The database is ready, and what is to be deployed is looked at next.
@@ -312,7 +317,27 @@ async fn the_last_step_comes_only_when_asked_for() {
     let opening =
         "grant select (order_id) on ghl_qr_orders to anon; alter table ghl_qr_orders disable row level security";
     database.execute(opening).await;
-    migrate(&database.url(), &[]).await.says(true, &["OPEN: ghl_qr_orders can be read"]);
+    migrate(&database.url(), &[]).await.says(true, &["OPEN: ghl_qr_orders can be read with"]);
+    database.execute("grant delete on ghl_qr_orders to authenticated").await;
+    migrate(&database.url(), &[]).await.says(true, &["OPEN: ghl_qr_orders can be read and written with"]);
+    // A policy for somebody else lets neither of the two keys in.
+    let policy = "create policy server on ghl_qr_orders to service_role using (true)";
+    database.execute(&format!("alter table ghl_qr_orders enable row level security; {policy}")).await;
+    let closed = migrate(&database.url(), &[]).await;
+    assert!(!closed.text.contains("OPEN"), "{}", closed.text);
+
+    // What the last step can't close isn't called closed: a right that somebody else than the owner has granted.
+    let role = format!("friend_{:016x}", rand::random::<u64>());
+    database
+        .execute(&format!(
+            "create role {role}; grant select on ghl_qr_orders to {role} with grant option;
+             set role {role}; grant select on ghl_qr_orders to anon; reset role;
+             create policy friends on ghl_qr_orders for select using (true)"
+        ))
+        .await;
+    let said = migrate(&database.url(), &["--yes", "--last-step"]).await;
+    database.execute(&format!("drop owned by {role} cascade; drop role {role}")).await;
+    said.says(false, &["applied: enable_rls_on", "OPEN: ghl_qr_orders can be read with"]);
 }
 
 #[tokio::test]
@@ -439,7 +464,7 @@ async fn why_there_is_no_connection_is_told_without_the_password() {
         (format!("postgres://postgres:wrong-horse@{server}/{name}"), "refuses this password of postgres"),
         (format!("postgres://postgres:wrong-horse@127.0.0.1:1/{name}"), "can't be reached at 127.0.0.1:1"),
         (format!("postgres://postgres:wrong-horse@{server}/{name}?sslmode=require"), "can't encrypt"),
-        (format!("postgres://postgres:wrong-horse@db.example:6543/{name}"), "transaction pooler"),
+        (format!("postgres://postgres:wrong-horse@db.example:6543/{name}"), "the same URL with port 5432"),
         (format!("postgres://postgres:/wrong-horse@{server}/{name}"), "URL can't be read"),
     ] {
         let ran = migrate(&url, &["--yes"]).await;

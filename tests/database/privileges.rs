@@ -288,6 +288,8 @@ async fn the_last_step_closes_the_original_tables_and_leaves_the_server_working(
             let refused = client.batch_execute(&format!("select * from public.{table}")).await.unwrap_err();
             assert_eq!(sql_state(&refused), "42501");
         }
+        let refused = client.batch_execute("select nextval('public.ghl_qr_tickets_ticket_id_seq')").await.unwrap_err();
+        assert_eq!(sql_state(&refused), "42501");
     }
     assert_eq!(said_to_be_open(&database).await, json!([]));
     let order = order("o2", &[line("p1", "vip", "VIP", 1)]);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{LOCATION, TestDatabase};
+use crate::harness::{LOCATION, TestDatabase, last_step};
 use crate::orders::{line, order, page, reconcile, start, sync, upsert, with};
 
 const STAMP: &str = "2026-03-01T09:00:00Z";
@@ -39,6 +39,21 @@ async fn resolved(database: &TestDatabase, run_id: &str) -> Vec<(String, Value)>
     let report = report(database, run_id, json!({})).await;
     let of = |row: &Value| (row["order_id"].as_str().unwrap().to_owned(), row["resolved_at"].clone());
     report["failures"].as_array().unwrap().iter().map(of).filter(|(_, at)| !at.is_null()).collect()
+}
+
+/// Reading alone has moved no ticket.
+#[tokio::test]
+async fn the_drift_names_the_tables_that_the_public_key_can_change() {
+    let database = TestDatabase::original().await;
+    let run_id = failed_run(&database, &[]).await;
+    let open = async |request: Value| report(&database, &run_id, request).await["open"].clone();
+    assert_eq!(open(json!({})).await, json!(["ghl_qr_orders", "ghl_qr_tickets"]));
+    assert_eq!(open(json!({"only": "failures"})).await, json!([]));
+    database.execute("revoke insert, update, delete on ghl_qr_orders from anon, authenticated").await;
+    database.execute("grant select on ghl_qr_tickets_out_of_step to anon").await;
+    assert_eq!(open(json!({})).await, json!(["ghl_qr_tickets"]));
+    database.execute(&last_step()).await;
+    assert_eq!(open(json!({"only": "drift"})).await, json!([]));
 }
 
 #[tokio::test]

@@ -142,6 +142,9 @@ async fn frames_that_reach_nobody_are_noted_until_some_do() {
 async fn open(database: &TestDatabase) -> Value {
     let told = database.value("sync_internal.open_tables()").await;
     assert_eq!(told, system(database).await["open_tables"], "a snapshot tells the same");
+    let names = |tables: &[Value]| tables.iter().map(|table| table["table"].clone()).collect::<Value>();
+    let tables = told.as_array().unwrap();
+    assert_eq!(database.call("open_to_public", json!({})).await["open"], names(tables), "so does `configure`");
     told
 }
 

@@ -124,22 +124,6 @@ async fn a_ticket_opens_one_connection_and_is_remembered_for_longer_than_it_is_g
 }
 
 #[tokio::test]
-async fn of_two_connections_at_once_by_one_ticket_one_is_accepted() {
-    let database = TestDatabase::new().await;
-    let servers = [database.another_server().await, database.another_server().await];
-    for round in 0..20 {
-        let add = |nth: usize| {
-            let request = json!({"connection_id": format!("{round}-{nth}"), "ticket_id": format!("t{round}"), "user_id": "ada",
-                "role": "admin", "expires_at": "2099-01-01T00:00:00Z", "max_per_user": 99, "max_total": 99});
-            crate::harness::call(&servers[nth], "add_connection", request)
-        };
-        let (first, second) = tokio::join!(add(0), add(1));
-        let accepted = [&first, &second].into_iter().filter(|answer| answer["accepted"] == true).count();
-        assert_eq!(accepted, 1, "{first} {second}");
-    }
-}
-
-#[tokio::test]
 async fn purge_forgets_old_rows_and_keeps_the_counts() {
     let database = TestDatabase::new().await;
     sync(&database, order("stored", &[line("p1", "vip", "VIP", 1)])).await;

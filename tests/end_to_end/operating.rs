@@ -184,7 +184,7 @@ async fn what_the_public_key_reaches_is_told() {
         "grant select on public.ghl_qr_orders to anon; alter table public.ghl_qr_orders disable row level security",
         "revoke all on public.ghl_qr_orders from anon; alter table public.ghl_qr_orders enable row level security",
         true,
-        &["OPEN   public key", "can read and write ghl_qr_orders", "cargo xtask migrate --last-step"],
+        &["OPEN   public key", "can use ghl_qr_orders", "cargo xtask migrate --last-step"],
     )
     .await;
     // Row level security shows it no row, but it shouldn't be asked at all: only PostgREST tells.

@@ -11,7 +11,7 @@ import unittest
 from dataclasses import dataclass
 
 import test_template
-from alarms import ALARM, INSUFFICIENT, OK, Alarm, Samples
+from alarms import ALARM, INSUFFICIENT, OK, Alarm, Samples, evaluated, reduced
 from test_template import TEMPLATE, text, transformed
 from samtranslator.yaml_helper import yaml_parse
 
@@ -341,8 +341,13 @@ class Evaluator(unittest.TestCase):
             for missing, state in expected.items():
                 self.assertEqual(self.judged(points, missing), state, f"{points} {missing}")
 
+    def test_statistics(self):
+        values = [float(n) for n in range(200, 0, -1)]
+        for statistic, expected in {"p99": 198, "p50": 100, "Maximum": 200, "Minimum": 1, "Sum": 20100, "SampleCount": 200}.items():
+            self.assertEqual(reduced(statistic, values), expected, statistic)
+        self.assertEqual(reduced("p99", [7.0]), 7)
+
     def test_expressions(self):
-        from alarms import evaluated
 
         series = {"a": {0: 2.0, 2: 4.0}, "b": {}, "failed": {0: 5.0}, "asked": {0: 50.0}}
         seen = range(3)

@@ -81,6 +81,15 @@ def legacy_key(ref: str, role: str) -> str:
     return ".".join(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts)
 
 
+def holds(condition: dict, parameters: dict) -> bool:
+    """What CloudFormation makes of a condition on parameters."""
+    (function, parts), = condition.items()
+    if function == "Fn::Equals":
+        one, other = (parameters[part["Ref"]] if isinstance(part, dict) else part for part in parts)
+        return one == other
+    return {"Fn::Not": lambda results: not results[0], "Fn::Or": any, "Fn::And": all}[function]([holds(part, parameters) for part in parts])
+
+
 def listed(value) -> list:
     return value if isinstance(value, list) else [value]
 
@@ -342,6 +351,21 @@ class Template(unittest.TestCase):
                 self.assertNotRegex(variable, r"(?i)path|query|sourceIp|userAgent|claims|identity|domain", variable)
         group = self.resources["AccessLogGroup"]["Properties"]
         self.assertEqual(text(group["LogGroupName"]), "/aws/vendedlogs/${AWS::StackName}")
+
+    def test_a_domain_has_a_certificate_and_takes_no_old_tls(self):
+        (rule,) = yaml_parse(TEMPLATE.read_text())["Rules"].values()
+        (asserted,) = rule["Assertions"]
+        for http, websocket, certificate, taken in [
+            ("", "", "", True), ("a.example.com", "", "", False), ("", "b.example.com", "", False),
+            ("a.example.com", "b.example.com", "arn", True), ("", "", "arn", True),
+        ]:
+            given = {"HttpDomain": http, "WebSocketDomain": websocket, "CertificateArn": certificate}
+            self.assertEqual(not holds(rule["RuleCondition"], given) or holds(asserted["Assert"], given), taken, given)
+        names = self.of_type("AWS::ApiGatewayV2::DomainName")
+        self.assertEqual(len(names), 2)
+        for name, domain in names.items():
+            (configuration,) = domain["DomainNameConfigurations"]
+            self.assertEqual((configuration["SecurityPolicy"], configuration["EndpointType"]), ("TLS_1_2", "REGIONAL"), name)
 
     def test_a_domain_is_the_only_address_where_there_is_one(self):
         for api, default in (("Http", "HttpApiApiGatewayDefaultStage"), ("WebSocket", "WebSocketApiliveStage")):

@@ -30,35 +30,6 @@ $$;
 revoke all on function sync_internal.since_ms(timestamptz) from public, anon, authenticated;
 grant execute on function sync_internal.since_ms(timestamptz) to service_role;
 
-create or replace function sync_internal.open_tables() returns jsonb
-language sql volatile
-as $$
-  select coalesce(jsonb_agg(
-    jsonb_build_object('table', t.name, 'reads', t.reads, 'writes', t.writes) order by t.name), '[]')
-  from (
-    select c.relname as name, bool_or(way.command = 'r') as reads, bool_or(way.command <> 'r') as writes
-    from pg_class c
-    cross join pg_roles k
-    cross join (values ('r'::"char", 'select'), ('a', 'insert'), ('w', 'update'), ('d', 'delete')) as way (command, privilege)
-    where c.oid in (to_regclass('public.ghl_qr_orders'), to_regclass('public.ghl_qr_tickets'))
-      and k.rolname in ('anon', 'authenticated')
-      and case when way.command = 'd' then has_table_privilege(k.oid, c.oid, way.privilege)
-        else has_any_column_privilege(k.oid, c.oid, way.privilege) end
-      and (not c.relrowsecurity or exists (
-        select from pg_policy p
-        cross join lateral coalesce(pg_get_expr(
-          case when way.command = 'a' then coalesce(p.polwithcheck, p.polqual)
-            else coalesce(p.polqual, p.polwithcheck) end, p.polrelid), 'true') as condition
-        where p.polrelid = c.oid and p.polpermissive and p.polcmd in (way.command, '*')
-          and (0::oid = any (p.polroles) or k.oid = any (p.polroles))
-          and case k.rolname when 'anon' then condition <> 'false' else condition = 'true' end))
-    group by c.relname
-  ) as t
-$$;
-
-revoke all on function sync_internal.open_tables() from public, anon, authenticated;
-grant execute on function sync_internal.open_tables() to service_role;
-
 create or replace function sync_internal.note_ghl_answered(p_location text, p_at timestamptz) returns void
 language sql
 as $$

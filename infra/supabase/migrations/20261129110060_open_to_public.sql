@@ -1,56 +1,74 @@
--- What the public keys still reach is told: to an operator, and with the drift in a run's report.
+-- What the public key still reaches is told to an operator, on the page, and with the drift in a run's report: by one rule, whoever asks.
 
 -- A function may call one that comes after it.
 set check_function_bodies = off;
 
--- The tables, views and functions of ours that whoever has the anonymous key, or is signed in, may use: in `public` by the names that ours
--- have, since other objects there are other people's. Row level security closes what was granted, unless a policy lets one of the two in.
-create or replace function sync_internal.open_to_public() returns jsonb
-language sql stable
-as $$
-  select coalesce(jsonb_agg(o.name order by o.name), '[]')
-  from (
-    select c.relname as name
-    from pg_class c
-    where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'f', 'v', 'm')
-      and (c.relname ~ '^(ghl_qr|sync)_' or c.relname = 'gate_scans')
-      and exists (
-        select from pg_roles r
-        where r.rolname in ('anon', 'authenticated')
-          and (has_any_column_privilege(r.oid, c.oid, 'select,insert,update') or has_table_privilege(r.oid, c.oid, 'delete'))
-          and (not c.relrowsecurity
-            or exists (select from pg_policy p where p.polrelid = c.oid and p.polroles && array[0::oid, r.oid])))
-    union all
-    select p.proname
-    from pg_proc p
-    where p.pronamespace = 'public'::regnamespace and p.proargnames = array['request'] and p.prorettype = 'jsonb'::regtype
-      and exists (
-        select from pg_roles r
-        where r.rolname in ('anon', 'authenticated') and has_function_privilege(r.oid, p.oid, 'execute'))
-  ) as o
-$$;
+CREATE OR REPLACE FUNCTION sync_internal.open_relations()
+ RETURNS TABLE(name name, reads boolean, writes boolean)
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select c.relname, bool_or(way.command = 'r'), bool_or(way.command <> 'r')
+  from pg_class c
+  cross join pg_roles k
+  cross join (values ('r'::"char", 'select'), ('a', 'insert'), ('w', 'update'), ('d', 'delete')) as way (command, privilege)
+  where c.relnamespace = 'public'::regnamespace and c.relkind in ('r', 'p', 'f', 'v', 'm')
+    and (c.relname ~ '^(ghl_qr|sync)_' or c.relname = 'gate_scans')
+    and k.rolname in ('anon', 'authenticated')
+    and case when way.command = 'd' then has_table_privilege(k.oid, c.oid, way.privilege)
+      else has_any_column_privilege(k.oid, c.oid, way.privilege) end
+    and (not c.relrowsecurity or exists (
+      select from pg_policy p
+      cross join lateral coalesce(pg_get_expr(
+        case when way.command = 'a' then coalesce(p.polwithcheck, p.polqual)
+          else coalesce(p.polqual, p.polwithcheck) end, p.polrelid), 'true') as condition
+      where p.polrelid = c.oid and p.polpermissive and p.polcmd in (way.command, '*')
+        and (0::oid = any (p.polroles) or k.oid = any (p.polroles))
+        and case k.rolname when 'anon' then condition <> 'false' else condition = 'true' end))
+  group by c.relname
+$function$;
 
-revoke all on function sync_internal.open_to_public() from public, anon, authenticated;
-grant execute on function sync_internal.open_to_public() to service_role;
+CREATE OR REPLACE FUNCTION sync_internal.open_tables()
+ RETURNS jsonb
+ LANGUAGE sql
+ STABLE
+AS $function$
+  select coalesce(jsonb_agg(jsonb_build_object('table', o.name, 'reads', o.reads, 'writes', o.writes) order by o.name), '[]')
+  from sync_internal.open_relations() o
+  where o.name in ('ghl_qr_orders', 'ghl_qr_tickets')
+$function$;
 
--- The same for `cargo xtask configure`.
--- request: {location_id} -> {open: [name]}
--- Locks nothing.
-create or replace function public.open_to_public(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
+CREATE OR REPLACE FUNCTION public.open_to_public(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
 begin
   perform sync_internal.location(request);
-  return jsonb_build_object('open', sync_internal.open_to_public());
+  return jsonb_build_object('open', (
+    select coalesce(jsonb_agg(o.name order by o.name), '[]')
+    from (
+      select r.name from sync_internal.open_relations() r
+      union all
+      select p.proname
+      from pg_proc p
+      where p.pronamespace = 'public'::regnamespace and p.proargnames = array['request'] and p.prorettype = 'jsonb'::regtype
+        and exists (
+          select from pg_roles k
+          where k.rolname in ('anon', 'authenticated') and has_function_privilege(k.oid, p.oid, 'execute'))
+    ) as o));
 end
-$$;
+$function$;
 
-revoke all on function public.open_to_public(jsonb) from public, anon, authenticated;
-grant execute on function public.open_to_public(jsonb) to service_role;
-
-create or replace function public.get_run(request jsonb) returns jsonb
-language plpgsql set search_path = '' set lock_timeout = '5s' set jit = off
-as $$
+CREATE OR REPLACE FUNCTION public.get_run(request jsonb)
+ RETURNS jsonb
+ LANGUAGE plpgsql
+ SET search_path TO ''
+ SET lock_timeout TO '5s'
+ SET jit TO 'off'
+AS $function$
 declare
   v_location text := sync_internal.location(request);
   v_limit int := sync_internal.page_limit(request);
@@ -110,13 +128,21 @@ begin
       'reinstated', v_run.tickets_reinstated, 'cancelled', v_run.tickets_cancelled,
       'list', case when 'drift' = any (v_lists)
         then sync_internal.drift_page(v_run.run_id, v_after, v_next, v_limit) else '[]' end),
-    'open', case when 'drift' = any (v_lists) then sync_internal.open_to_public() else '[]' end,
+    -- Whatever changed the tickets beside us may have come by the public key.
+    'open', case when 'drift' = any (v_lists)
+      then jsonb_path_query_array(sync_internal.open_tables(), '$[*] ? (@.writes == true).table') else '[]' end,
     'next', v_next);
 end
-$$;
+$function$;
 
-revoke all on function public.get_run(jsonb) from public, anon, authenticated;
-grant execute on function public.get_run(jsonb) to service_role;
+revoke all on function sync_internal.open_relations() from public, anon, authenticated, service_role;
+grant execute on function sync_internal.open_relations() to service_role;
+
+revoke all on function sync_internal.open_tables() from public, anon, authenticated;
+grant execute on function sync_internal.open_tables() to service_role;
+
+revoke all on function public.open_to_public(jsonb) from public, anon, authenticated;
+grant execute on function public.open_to_public(jsonb) to service_role;
 
 -- PostgREST learns of new functions.
 notify pgrst, 'reload schema';

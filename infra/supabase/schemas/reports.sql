@@ -104,7 +104,9 @@ begin
       'reinstated', v_run.tickets_reinstated, 'cancelled', v_run.tickets_cancelled,
       'list', case when 'drift' = any (v_lists)
         then sync_internal.drift_page(v_run.run_id, v_after, v_next, v_limit) else '[]' end),
-    'open', case when 'drift' = any (v_lists) then sync_internal.open_to_public() else '[]' end,
+    -- Whatever changed the tickets beside us may have come by the public key.
+    'open', case when 'drift' = any (v_lists)
+      then jsonb_path_query_array(sync_internal.open_tables(), '$[*] ? (@.writes == true).table') else '[]' end,
     'next', v_next);
 end
 $$;

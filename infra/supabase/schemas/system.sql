@@ -24,38 +24,6 @@ $$;
 revoke all on function sync_internal.system_state(text) from public, anon, authenticated;
 grant execute on function sync_internal.system_state(text) to service_role;
 
--- Of the original app's two tables those that somebody can read or write who has nothing but the public key, or has only signed up:
--- by rights that row level security doesn't limit, or by a policy. A policy that lets nobody in (`false`) opens nothing; one that lets
--- some of the signed-in users in was somebody's decision, one that lets in all of them (`true`) lets in whoever signs up.
-create or replace function sync_internal.open_tables() returns jsonb
-language sql volatile
-as $$
-  select coalesce(jsonb_agg(
-    jsonb_build_object('table', t.name, 'reads', t.reads, 'writes', t.writes) order by t.name), '[]')
-  from (
-    select c.relname as name, bool_or(way.command = 'r') as reads, bool_or(way.command <> 'r') as writes
-    from pg_class c
-    cross join pg_roles k
-    cross join (values ('r'::"char", 'select'), ('a', 'insert'), ('w', 'update'), ('d', 'delete')) as way (command, privilege)
-    where c.oid in (to_regclass('public.ghl_qr_orders'), to_regclass('public.ghl_qr_tickets'))
-      and k.rolname in ('anon', 'authenticated')
-      and case when way.command = 'd' then has_table_privilege(k.oid, c.oid, way.privilege)
-        else has_any_column_privilege(k.oid, c.oid, way.privilege) end
-      and (not c.relrowsecurity or exists (
-        select from pg_policy p
-        cross join lateral coalesce(pg_get_expr(
-          case when way.command = 'a' then coalesce(p.polwithcheck, p.polqual)
-            else coalesce(p.polqual, p.polwithcheck) end, p.polrelid), 'true') as condition
-        where p.polrelid = c.oid and p.polpermissive and p.polcmd in (way.command, '*')
-          and (0::oid = any (p.polroles) or k.oid = any (p.polroles))
-          and case k.rolname when 'anon' then condition <> 'false' else condition = 'true' end))
-    group by c.relname
-  ) as t
-$$;
-
-revoke all on function sync_internal.open_tables() from public, anon, authenticated;
-grant execute on function sync_internal.open_tables() to service_role;
-
 -- Notes that GHL refuses the access token. Locks the location's row.
 create or replace function sync_internal.note_ghl_refused(p_location text) returns void
 language sql

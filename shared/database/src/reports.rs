@@ -94,7 +94,7 @@ pub struct RunDetail {
     /// Orders whose tickets disagreed before.
     #[serde(default)]
     pub drift: Option<Drift>,
-    /// What of ours the public keys can still read or change, by name.
+    /// Which of the original app's tables the public keys can still change.
     #[serde(default)]
     pub open: Vec<String>,
     /// Where the next page starts.

@@ -1,7 +1,7 @@
 //! `package`: what a release deploys, built once for every environment.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result};
@@ -50,7 +50,14 @@ pub(crate) fn run(options: &PackageOptions) -> Result<ExitCode> {
         .arg(&binaries)
         .arg("--out")
         .arg(&out);
-    make.args(["--architecture", &options.architecture, "--version", VERSION, "--commit", &commit(&place)?]);
+    make.args([
+        "--architecture",
+        &options.architecture,
+        "--version",
+        VERSION,
+        "--commit",
+        &commit(&place.project(""))?,
+    ]);
     make.env("PYTHONDONTWRITEBYTECODE", "1");
     print!("{}", output_of(make, "").context("no artifact was made")?);
     println!("Made: {}", out.display());
@@ -58,13 +65,34 @@ pub(crate) fn run(options: &PackageOptions) -> Result<ExitCode> {
 }
 
 /// What is checked out, and whether something was changed in it.
-fn commit(place: &Place) -> Result<String> {
-    let git = |arguments: &[&str]| {
-        let mut git = Command::new("git");
-        git.args(arguments).current_dir(place.project(""));
-        output_of(git, "").context("the commit isn't known: a release is made of a clone with git")
-    };
+fn commit(project: &Path) -> Result<String> {
+    let git = |arguments: &[&str]| git(project, arguments);
     let commit = git(&["rev-parse", "HEAD"])?;
     let changed = !git(&["status", "--porcelain"])?.trim().is_empty();
     Ok(format!("{}{}", commit.trim(), if changed { "-changed" } else { "" }))
+}
+
+fn git(directory: &Path, arguments: &[&str]) -> Result<String> {
+    let mut git = Command::new("git");
+    git.args(arguments).current_dir(directory);
+    output_of(git, "").context("the commit isn't known: a release is made of a clone with git")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_artifact_says_whether_it_is_of_a_commit_as_it_stands() {
+        let clone = std::env::temp_dir().join(format!("ghl-sync-clone-{:016x}", rand::random::<u64>()));
+        fs::create_dir(&clone).unwrap();
+        git(&clone, &["init", "--quiet"]).unwrap();
+        let somebody = ["-c", "user.name=Ada", "-c", "user.email=ada@example.com", "-c", "commit.gpgsign=false"];
+        git(&clone, &[&somebody[..], &["commit", "--quiet", "--allow-empty", "--message", "Begin"]].concat()).unwrap();
+        let standing = commit(&clone).unwrap();
+        assert!(standing.len() == 40 && standing.chars().all(|digit| digit.is_ascii_hexdigit()), "{standing}");
+        fs::write(clone.join("more.rs"), "").unwrap();
+        assert_eq!(commit(&clone).unwrap(), format!("{standing}-changed"));
+        fs::remove_dir_all(clone).unwrap();
+    }
 }

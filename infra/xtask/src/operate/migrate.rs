@@ -62,8 +62,8 @@ fn address(database_url: Option<&str>) -> Result<Address> {
     let address = Address::of(url.context("which database? Set DATABASE_URL (or give --database-url)")?)?;
     if address.is_transaction_pooler() {
         bail!(
-            "port 6543 is Supabase's transaction pooler, where no lock outlives a transaction: use the direct connection \
-             or the session pooler, both on port 5432"
+            "port 6543 is Supabase's transaction pooler, where no lock outlives a transaction: use the same URL with port 5432, \
+             which is the session pooler, or the direct connection"
         );
     }
     Ok(address)
@@ -127,7 +127,7 @@ fn look(session: &Session, plan: &MigrationPlan<'_>, migrations: &[Migration], o
 
 fn still_open(tables: &str) -> String {
     format!(
-        "OPEN: {tables} can be read and written with the public (anon) key by anybody who has it, as the original app made \
+        "OPEN: {tables} with the public (anon) key by anybody who has it, as the original app made \
          them. Once nothing writes with it any more, close them: cargo xtask migrate --last-step"
     )
 }

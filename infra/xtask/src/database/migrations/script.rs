@@ -13,7 +13,7 @@ pub(crate) const BUSY: &str = "busy";
 /// The records aren't those of the plan.
 pub(crate) const MOVED: &str = "moved";
 
-/// Printed with the names of the original app's tables that the public key still reaches.
+/// Printed with the names of the original app's tables that the public key still reaches, and how.
 pub(crate) const OPEN: &str = "open";
 
 /// Printed if there are tables of ours.
@@ -104,6 +104,16 @@ mod tests {
     #[test]
     fn an_argument_is_one_line_whatever_it_holds() {
         assert_eq!(quoted("it's\r\n$$ \\d :x `ls`"), r"'it\'s\r\n$$ \\d :x `ls`'");
+    }
+
+    /// What is open is asked before there is a function of ours, and answered as the function answers.
+    #[test]
+    fn what_is_open_is_asked_in_the_words_of_the_schema() {
+        let schema = include_str!("../../../../supabase/schemas/rights.sql");
+        let (_, function) = schema.split_once("function sync_internal.open_relations()").unwrap();
+        let rule = function.split("$$").nth(1).unwrap();
+        assert!(rule.contains("pg_policy"), "{rule}");
+        assert!(include_str!("sql/open.sql").contains(rule), "sql/open.sql has another rule than {rule}");
     }
 
     #[test]

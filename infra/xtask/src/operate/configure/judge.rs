@@ -186,7 +186,7 @@ pub(crate) fn openness(open: &std::collections::BTreeSet<String>, asked: usize) 
         return Ok(Openness::Closed(format!("it reaches nothing of ours, {how}")));
     }
     Ok(Openness::OriginalTables(format!(
-        "whoever has it can read and write {}, as the original app made them, {how}. Once nothing writes with it any more, \
+        "whoever has it can use {}, as the original app made them, {how}. Once nothing writes with it any more, \
          close them: cargo xtask migrate --last-step",
         original.join(" and ")
     )))

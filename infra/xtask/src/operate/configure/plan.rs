@@ -181,5 +181,12 @@ mod tests {
         ]);
         let overrides = plan(&[], &[]).overrides(&used).join(" ");
         assert_eq!(overrides, "LocationId=loc SupabaseUrl=https://x LegacyJwtSecret=true");
+        // The command is kept in a shell's history: a secret key that was given as the public one stays out of it.
+        let with_key = |key| plan(&[], &[]).overrides(&values(&[(ANON_KEY, key)]));
+        assert_eq!(with_key("sb_secret_AnInventedExampleKey"), [""; 0]);
+        assert_eq!(
+            with_key("sb_publishable_AnInventedExampleKey"),
+            ["SupabaseAnonKey=sb_publishable_AnInventedExampleKey"]
+        );
     }
 }
