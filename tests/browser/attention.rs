@@ -136,3 +136,50 @@ async fn what_was_not_attempted_has_not_failed() {
     })
     .await;
 }
+
+/// A run that was broken off has looked at few orders; what failed before still does.
+#[tokio::test]
+async fn failures_of_earlier_runs_stay_until_a_run_has_gone_through_all_orders() {
+    let mut listed = runs(3);
+    let changes = [
+        json!({ "status": "Error", "failedOrders": 0 }),
+        json!({ "status": "Completed", "kind": "retry", "failedOrders": 0 }),
+        json!({ "status": "Completed", "failedOrders": 2 }),
+    ];
+    for (run, change) in listed.as_array_mut().unwrap().iter_mut().zip(changes) {
+        run.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+    }
+    let broken_off = completed(json!({ "status": "Error", "syncedOrders": 0, "error": "No valid products found" }));
+    on_stage(json!({ "status": broken_off, "runs": listed, "failures": failures(2) }), async |page| {
+        page.until("they are listed", A_MOMENT, async || rows(page).await == 2).await;
+        let calls = page.calls().await;
+        let read = |run: usize| {
+            let path = format!("GET qrapp/runs/0a0a0a0a-0000-4000-8000-{run:012}");
+            calls.iter().any(|call| call["call"] == path.as_str())
+        };
+        assert!(read(3), "{calls:?}");
+
+        // A later one that went through all of them has the last word.
+        page.run(
+            "staged.runs[0].status = 'Completed'; staged.runs[0].endTime = '2026-11-29T11:00:00.000Z'; stage.lookUp()",
+        )
+        .await;
+        page.until_text("no-failures", "Nothing failed.", A_MOMENT).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_message_that_named_no_order_is_no_order() {
+    let unread = json!([{
+        "orderId": "message-1", "class": "permanent", "code": "unreadable_message", "reason": "No JSON", "attempts": 5,
+        "lastTryAt": "2026-11-29T10:00:10.000Z", "resolvedAt": null,
+    }]);
+    on_stage(json!({ "status": completed(json!({})), "outside": unread }), async |page| {
+        page.until_text("failures-badge", "1", A_MOMENT).await;
+        assert_eq!(page.texts("#failures-list .why").await.len(), 1);
+        assert_eq!(page.texts("#failures-list a, #failures-list button:not([hidden])").await, [""; 0]);
+        assert_eq!(rows(page).await, 0, "its id is nobody's");
+    })
+    .await;
+}

@@ -60,11 +60,10 @@ async fn an_open_connection_is_not_live_before_its_first_word() {
         page.record_text("connection").await;
         page.run("stage.mute = true; stage.sockets[0].onclose({})").await;
         page.until("it is open again", A_MOMENT, async || page.holds("stage.sockets[0].readyState === 1").await).await;
-        page.until("it was given up", A_MOMENT, async || {
-            page.recorded_text("connection").await.iter().filter(|text| *text == "Reconnecting…").count() > 1
-        })
-        .await;
-        assert!(!page.recorded_text("connection").await.contains(&"Live".to_owned()));
+        let asked = "stage.told.filter((action) => action === 'status').length";
+        page.until("it was given up", A_MOMENT, async || page.holds(&format!("{asked} > 2")).await).await;
+        // Read aloud: one word for all attempts.
+        assert_eq!(page.recorded_text("connection").await, ["Reconnecting…"]);
     })
     .await;
 }
@@ -95,6 +94,36 @@ async fn problems_of_the_system_stand_on_top_with_what_to_do() {
         page.screenshots("problems").await;
         page.tell("sync_status", json!({ "problems": [] })).await;
         page.until("they are over", A_MOMENT, async || !page.is_shown("problems").await).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn why_nothing_is_told_stands_on_the_page_until_something_is() {
+    on_stage(json!({ "status": syncing(json!({ "problems": [] })) }), async |page| {
+        let error = json!({ "event": "error", "data": { "code": "database_unavailable", "error": "Database connection error" } });
+        page.run(&format!("stage.sockets[0].hear({error})")).await;
+        page.until_text("problems", "Database connection error", A_MOMENT).await;
+        page.until_text("announcer", "Database connection error", A_MOMENT).await;
+        // A frame says nothing of it; who asks again is told.
+        page.tell("sync_progress", json!({ "syncInProgress": true, "syncedOrders": 67 })).await;
+        assert!(page.is_shown("problems").await);
+        page.until("it is over", A_MOMENT, async || !page.is_shown("problems").await).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_went_wrong_with_nobody_asking_is_over_when_it_goes_well() {
+    on_stage(json!({ "status": syncing(json!({})), "runs": runs(3) }), async |page| {
+        page.run("staged.answers = { 'GET qrapp/runs': [503, { error: 'Database connection error', code: 'database_unavailable', requestId: 'r-1' }] }; stage.lookUp()").await;
+        page.until_text("notice", "Database connection error (reference r-1)", A_MOMENT).await;
+        page.record_text("notice-text").await;
+        page.run("staged.answers['GET qrapp/runs'][1].requestId = 'r-2'; stage.calls.length = 0; stage.lookUp()").await;
+        page.until("it is asked again", A_MOMENT, async || page.holds("stage.calls.length > 1").await).await;
+        assert!(page.recorded_text("notice-text").await.is_empty(), "the same again is no news");
+        page.run("staged.answers = {}; stage.lookUp()").await;
+        page.until("it is over", A_MOMENT, async || !page.is_shown("notice").await).await;
     })
     .await;
 }

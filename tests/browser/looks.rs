@@ -170,6 +170,14 @@ async fn a_page_without_a_run_says_what_to_do_first() {
         }
         assert!(!page.is_shown("picture").await);
         assert_eq!(page.text("no-failures").await, "Nothing failed.");
+
+        page.run(
+            "staged.runs = [{ runId: 'first', status: 'Syncing', kind: 'full', failedOrders: 0 }]; stage.lookUp()",
+        )
+        .await;
+        for id in ["last-run", "runs"] {
+            page.until_text(id, "The first run is going on.", A_MOMENT).await;
+        }
     })
     .await;
 }

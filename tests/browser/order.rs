@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     page::A_MOMENT,
-    stage::{completed, failures, on_stage},
+    stage::{completed, failures, on_stage, runs},
 };
 
 #[tokio::test]
@@ -68,6 +68,59 @@ async fn an_order_without_a_history_says_so() {
         page.run(&format!("staged.answers['GET qrapp/orders/Order0000/history'] = [503, {away}]")).await;
         page.press("[aria-label='History of order Order0000']").await;
         page.until_text("order-dialog", "The database can't be reached (reference request-7)", A_MOMENT).await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_is_not_shown_as_another_orders() {
+    let of = |id: &str, reason: &str| {
+        let change = json!({ "at": "2026-11-28T10:00:00.000Z", "ticketId": 1, "from": null, "to": "live", "by": "sync", "reason": reason });
+        json!([200, { "orderId": id, "order": null, "tickets": [], "changes": [change], "failures": [], "issues": [], "next": null }])
+    };
+    let staged = json!({
+        "status": completed(json!({ "failedOrders": 2 })), "failures": failures(2),
+        "answers": {
+            "GET qrapp/orders/Order0000/history": of("Order0000", "of the first"),
+            "GET qrapp/orders/Order0001/history": of("Order0001", "of the second"),
+        },
+    });
+    on_stage(staged, async |page| {
+        page.until("they are listed", A_MOMENT, async || page.texts("#failures-list code").await.len() == 2).await;
+        page.run("stage.slow['GET qrapp/orders/Order0000/history'] = 1500").await;
+        page.press("[aria-label='History of order Order0000']").await;
+        page.click("order-close").await;
+        page.press("[aria-label='History of order Order0001']").await;
+        page.until_text("order-body", "of the second", A_MOMENT).await;
+        page.until("the first one is answered", A_MOMENT, async || page.holds("stage.late.length === 1").await).await;
+        assert!(!page.text("order-body").await.contains("of the first"));
+    })
+    .await;
+}
+
+/// What stood there was for somebody else to see and to press.
+#[tokio::test]
+async fn signing_out_clears_the_board_and_closes_what_is_open() {
+    let nothing =
+        json!({ "orderId": "Order0000", "order": null, "tickets": [], "changes": [], "failures": [], "issues": [] });
+    let staged = json!({
+        "status": completed(json!({ "failedOrders": 2 })), "failures": failures(2), "runs": runs(3),
+        "answers": { "GET qrapp/orders/Order0000/history": [200, nothing] },
+    });
+    on_stage(staged, async |page| {
+        page.until("they are listed", A_MOMENT, async || page.texts("#failures-list code").await.len() == 2).await;
+        page.press("[aria-label='History of order Order0000']").await;
+        page.until_text("order-body", "isn't stored here", A_MOMENT).await;
+        page.run("document.getElementById('sign-out').click()").await;
+        page.until("the sign-in", A_MOMENT, async || page.is_shown("sign-in").await).await;
+        assert!(!page.holds("document.querySelector('dialog[open]')").await);
+        assert!(
+            page.holds(
+                "['failures-list', 'runs', 'order-body'].every((id) => !document.getElementById(id).hasChildNodes())"
+            )
+            .await
+        );
+        assert!(!page.is_shown("notice").await, "who signs out needn't be told that the session has ended");
     })
     .await;
 }

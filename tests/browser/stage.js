@@ -3,7 +3,7 @@
 
 window.stage = (() => {
   const staged = window.staged;
-  const stage = { staged, seq: 100, calls: [], sockets: [], mute: false, refuse: false, told: [] };
+  const stage = { staged, seq: 100, calls: [], slow: {}, late: [], sockets: [], mute: false, refuse: false, told: [] };
 
   /** A frame. `sync_status` is also what the next request for the status is answered with. */
   stage.tell = (event, data, runId = staged.status.runId) => {
@@ -33,6 +33,10 @@ window.stage = (() => {
     const [after, limit] = [url.searchParams.get("after"), Number(url.searchParams.get("limit") ?? 100)];
     const only = url.searchParams.get("only");
     if (stage.refuse) throw new TypeError("away");
+    if (stage.slow[call]) {
+      await new Promise((resolve) => setTimeout(resolve, stage.slow[call]));
+      setTimeout(() => stage.late.push(call));
+    }
     if (staged.answers?.[call]) return json(...staged.answers[call]);
     if (call === "POST qrapp/ws-ticket") return json(200, { ticket: "a-ticket", expiresAt: null });
     if (call === "GET qrapp/sync-status") return json(200, { ...staged.status, seq: staged.status.seq ?? stage.seq });
@@ -76,5 +80,8 @@ window.stage = (() => {
       this.readyState = 3;
     }
   };
+
+  /** As if somebody came back to the tab. */
+  stage.lookUp = () => document.dispatchEvent(new Event("visibilitychange"));
   return stage;
 })();

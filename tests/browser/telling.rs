@@ -53,6 +53,7 @@ async fn a_good_end_is_told_by_toast_title_and_notification() {
         assert_eq!(page.run("return shown.length").await, json!(1), "an end is told once");
         page.click("toast-close").await;
         assert!(!page.is_shown("toast").await);
+        assert_eq!(title(page).await, "Data Synchronization");
 
         page.tell_of("another", "sync_status", syncing(json!({ "runId": "another", "syncedOrders": 0 }))).await;
         assert_eq!(title(page).await, "(0 %) Data Synchronization");
@@ -122,6 +123,21 @@ async fn a_cancelled_run_says_what_it_did_and_offers_the_rest() {
         page.tell_of("the-rest", "sync_status", syncing(json!({ "runId": "the-rest", "kind": "retry" }))).await;
         page.until("the rest is on its way", A_MOMENT, async || !page.is_shown("sync-rest").await).await;
         assert_eq!(page.focused().await, "start-full", "the button is gone, the place on the keyboard isn't");
+    })
+    .await;
+}
+
+/// Of a run that nobody saw going on, such as one during a laptop's sleep.
+#[tokio::test]
+async fn an_end_does_not_stand_beside_that_of_a_later_run() {
+    on_stage(json!({ "status": syncing(json!({})), "runs": runs(3) }), async |page| {
+        page.tell("sync_status", end(json!({}))).await;
+        page.until("it is told", A_MOMENT, async || page.is_shown("toast").await).await;
+        page.tell_of("later", "sync_status", end(json!({ "status": "Error", "error": "No valid products found" })))
+            .await;
+        page.until_status("Error", A_MOMENT).await;
+        assert!(!page.is_shown("toast").await);
+        assert_eq!(title(page).await, "Data Synchronization");
     })
     .await;
 }

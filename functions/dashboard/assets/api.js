@@ -44,6 +44,8 @@ export class Api {
   ticket = () => this.#call("POST", "api/qrapp/ws-ticket");
 
   async #call(method, path, body, again = true) {
+    // Signed out meanwhile: whoever did so needn't be told.
+    if (!this.#session.signedIn) throw new ApiError(GATEWAY[401], { status: 401 });
     const token = await this.#session.token().catch(unreachable);
     const headers = { accept: "application/json" };
     if (token) headers.authorization = `Bearer ${token}`;
@@ -66,6 +68,7 @@ export class Api {
       this.#session.accepted();
       return json;
     }
+    const isLeft = !this.#session.signedIn && token;
     // The gateway's own 403 (it has no code) means that the authorizer refused the token; ours means that the role doesn't suffice.
     const refused = answer.status === 401 || (answer.status === 403 && !json.code);
     // Nothing was done: with another token it is asked once more.
@@ -83,7 +86,7 @@ export class Api {
     });
     if (refused) {
       error.status = 401;
-      this.#onSignedOut(error);
+      if (!isLeft) this.#onSignedOut(error);
     }
     throw error;
   }

@@ -13,7 +13,7 @@
 import { showFailures, showIssues } from "./attention.js";
 import { Api } from "./api.js";
 import { showProgress } from "./current.js";
-import { $, isBlocked, renewMoments, whileBlocked } from "./elements.js";
+import { $, focusInstead, isBlocked, renewMoments, whileBlocked } from "./elements.js";
 import { allowNotification, forgetEnd, offerNotification, showTitle, tellEnd } from "./ending.js";
 import { PER_PAGE, findFailures, findIssues } from "./failures.js";
 import { lowerFirst, plural } from "./format.js";
@@ -21,20 +21,25 @@ import { refreshOpenRuns, showLastRun, showRuns } from "./lists.js";
 import { setUpOrders } from "./orders.js";
 import { showPicture } from "./picture.js";
 import { NOTHING_YET, applyFrame, hasJustEnded, isSyncing } from "./progress.js";
-import { reason } from "./reasons.js";
+import { isOrder, reason } from "./reasons.js";
 import { Session } from "./session.js";
 import { LiveUpdates } from "./socket.js";
-import { notice, showConnection, showProblems, showSession } from "./view.js";
+import { clearBoard, dismissed, notice, showConnection, showProblems, showSession } from "./view.js";
 
 const DRAW_EVERY_MS = 500;
 const FAILURES_EVERY_MS = 2_000;
 const MOMENTS_EVERY_MS = 20_000;
+const LISTS_EVERY_MS = 300_000; // What fails outside of runs isn't told by any frame.
 const ANSWERED_WITHIN_MS = 5_000;
 const UNREACHED_AFTER = 3;
 const RUNS_AT_ONCE = 10; // The picture shows more of them.
 const MOST_RETRIED = 10_000; // The API takes no more in one call.
+const WENT_THROUGH = { status: ["Completed", "Delay"], kind: ["full", "incremental"] };
 
-const config = await fetch(new URL("assets/config.json", document.baseURI)).then((answer) => answer.json());
+const config = await fetch(new URL("assets/config.json", document.baseURI)).then((answer) => {
+  if (!answer.ok) throw new Error(`assets/config.json: ${answer.status}`);
+  return answer.json();
+});
 const session = new Session(config);
 const api = new Api(session, (error) => endSession(error.message));
 const live = new LiveUpdates({
@@ -56,6 +61,8 @@ let failures = { list: [], more: false };
 let issues = { list: [], more: false };
 let failuresWanted = PER_PAGE;
 let failuresDue = null;
+// Of answers to the same question that overtake each other, the last one asked for counts.
+const asked = { runs: 0, failures: 0 };
 
 setUpOrders(config, api.history);
 
@@ -86,6 +93,7 @@ function endSession(message) {
   forgetEnd();
   showTitle(progress, starting);
   showProblems([]);
+  clearBoard();
   showSession(session, config);
   notice(message);
 }
@@ -113,10 +121,12 @@ addEventListener("hashchange", () => {
 // --- what the server tells
 
 function take(frame) {
+  if (!session.signedIn) return;
   debug(frame);
   stoppedAt &&= Date.now();
-  // Whoever asks for the status is told of problems, also when nothing else is new.
-  if (frame.event === undefined || frame.event === "sync_status") problems = frame.data?.problems ?? [];
+  // Whoever asks for the status is told of problems, also when nothing else is new; or why there is no answer.
+  if (frame.event === "error") problems = [{ code: frame.data?.code, message: frame.data?.error }];
+  else if (frame.data?.problems) problems = frame.data.problems;
   drawProblems();
   const before = progress;
   progress = applyFrame(progress, frame, Date.now());
@@ -124,10 +134,11 @@ function take(frame) {
   if (isSyncing(progress) || progress.runId !== before.runId) starting = false;
   if (!isSyncing(progress) || progress.runId !== cancelling) cancelling = null;
   if (hasJustEnded(before, progress)) tellEnd(progress);
-  else if (isSyncing(progress) && progress.runId !== before.runId) forgetEnd();
+  else if (progress.runId !== before.runId) forgetEnd();
   draw();
-  if (progress.status !== before.status && !isSyncing(progress)) refreshLists();
-  else if (progress.runId !== before.runId) refreshRuns();
+  const isAnother = progress.runId !== before.runId;
+  if (!isSyncing(progress) && (isAnother || progress.status !== before.status)) refreshLists();
+  else if (isAnother) refreshRuns();
   else if (progress.failedOrders !== before.failedOrders) refreshFailuresSoon();
 }
 
@@ -153,10 +164,11 @@ function connectionIs(state) {
     refreshStatus();
   }
   drawProblems();
+  draw();
 }
 
 async function refreshStatus() {
-  await quietly(async () => take({ data: await api.status() }));
+  await quietly("status", async () => take({ data: await api.status() }));
 }
 
 function refreshLists() {
@@ -165,8 +177,10 @@ function refreshLists() {
 
 /** The newest page, and behind it what was read of older ones. */
 async function refreshRuns() {
-  await quietly(async () => {
+  await quietly("runs", async () => {
+    const mine = ++asked.runs;
     const page = await api.runs();
+    if (mine !== asked.runs) return;
     const oldest = page.runs.at(-1)?.runId;
     const known = runs.list.findIndex((run) => run.runId === oldest);
     runs = known < 0 ? { list: page.runs, next: page.next } : { list: [...page.runs, ...runs.list.slice(known + 1)], next: runs.next };
@@ -186,11 +200,15 @@ async function showOlderRuns() {
 }
 
 async function refreshFailures() {
-  await quietly(async () => {
+  await quietly("failures", async () => {
+    const mine = ++asked.failures;
     const runId = newestRunId();
     // What is noticed in a run is read when it is over.
-    const noticed = isSyncing(progress) ? issues : findIssues(api, runId);
-    [failures, issues] = await Promise.all([lookForFailures(failuresWanted), noticed]);
+    const noticed = isSyncing(progress) ? null : findIssues(api, runId);
+    const found = await Promise.all([lookForFailures(failuresWanted), noticed]);
+    if (mine !== asked.failures) return;
+    failures = found[0];
+    issues = found[1] ?? issues;
     drawFailures();
   });
 }
@@ -199,10 +217,17 @@ async function refreshFailures() {
 const newestRun = () => runs.list.find((run) => run.status !== "Skipped");
 const newestRunId = () => progress.runId ?? newestRun()?.runId ?? null;
 
-function lookForFailures(wanted) {
-  const failed = Math.max(progress.failedOrders, newestRun()?.failedOrders ?? 0);
-  return findFailures(api, failed > 0 ? newestRunId() : null, wanted, isSyncing(progress));
+/** Runs in which something failed, back to the newest that went through all orders: one that was broken off has looked at few of them. */
+function failedRunIds() {
+  const ids = progress.failedOrders > 0 ? [progress.runId] : [];
+  for (const run of runs.list) {
+    if (run.failedOrders > 0 && !ids.includes(run.runId)) ids.push(run.runId);
+    if (WENT_THROUGH.status.includes(run.status) && WENT_THROUGH.kind.includes(run.kind)) break;
+  }
+  return ids;
 }
+
+const lookForFailures = (wanted) => findFailures(api, failedRunIds(), wanted, isSyncing(progress));
 
 function refreshFailuresSoon() {
   failuresDue ??= setTimeout(() => {
@@ -253,13 +278,14 @@ function retried(orderId, { result, message, ...skip }) {
 async function retryAll() {
   await busy($("retry-all"), async () => {
     const { list, more } = await lookForFailures(MOST_RETRIED);
-    const ids = list.slice(0, MOST_RETRIED).map((failure) => failure.orderId);
+    const orders = list.filter(isOrder);
+    const ids = orders.slice(0, MOST_RETRIED).map((failure) => failure.orderId);
     const runId = newestRunId();
     if (ids.length === 0) return refreshFailures();
-    if (!runId) return retryOneByOne(list);
+    if (!runId) return retryOneByOne(orders);
     await begin(async () => {
       const answer = await api.retry(runId, ids);
-      const others = more || ids.length < list.length ? " The others can follow when it is done." : "";
+      const others = more || ids.length < orders.length ? " The others can follow when it is done." : "";
       notice(`Trying ${plural(ids.length, "order")} again.${others}`, "good");
       return answer;
     });
@@ -305,13 +331,18 @@ $("notify").addEventListener("click", async () => {
   notice(await allowNotification(), "good");
   draw();
 });
-$("older").addEventListener("click", () => busy($("older"), showOlderRuns));
-$("more-failures").addEventListener("click", () =>
-  busy($("more-failures"), () => {
+$("older").addEventListener("click", async () => {
+  const shown = $("runs").childElementCount;
+  await busy($("older"), showOlderRuns);
+  focusInstead($("older"), $("runs"), shown);
+});
+$("more-failures").addEventListener("click", async () => {
+  await busy($("more-failures"), () => {
     failuresWanted += PER_PAGE;
     return refreshFailures();
-  }),
-);
+  });
+  if ($("more-failures").hidden) $("failures-title").focus();
+});
 
 /** One click, one call: the button rests while it runs, and a failure is told. */
 async function busy(button, action) {
@@ -326,13 +357,20 @@ async function busy(button, action) {
   draw();
 }
 
-/** For calls nobody asked for: lists keep what they had; a lost session has been told by then. */
-async function quietly(action) {
+const complaints = new Map();
+
+/** For calls nobody asked for: lists keep what they had; a lost session has been told by then. What went wrong is told until it goes well. */
+async function quietly(what, action) {
+  if (!session.signedIn) return;
   try {
     await action();
+    dismissed(complaints.get(what));
+    complaints.delete(what);
   } catch (error) {
     if (error.status === undefined) throw error;
-    if (error.status !== 401 && error.status !== 0) notice(error.inWords);
+    if (error.status === 401 || error.status === 0 || error.message === complaints.get(what)?.message) return;
+    complaints.set(what, { message: error.message, text: error.inWords });
+    notice(error.inWords);
   }
 }
 
@@ -341,6 +379,8 @@ async function quietly(action) {
 const mayNot = () => (session.isMember ? "This needs an admin account." : null);
 
 function draw() {
+  // Nothing is known yet: not even that nothing runs.
+  if (progress === NOTHING_YET && !starting) return;
   showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: stoppedAt ?? Date.now() });
   showTitle(progress, starting);
   offerNotification(progress);
@@ -370,6 +410,8 @@ function drawFailures() {
 }
 
 // Countdowns, the time left and the elapsed time move by themselves.
-setInterval(() => session.signedIn && progress !== NOTHING_YET && draw(), DRAW_EVERY_MS);
+setInterval(() => session.signedIn && draw(), DRAW_EVERY_MS);
+setInterval(() => document.visibilityState === "visible" && refreshLists(), LISTS_EVERY_MS);
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refreshLists());
 setInterval(renewMoments, MOMENTS_EVERY_MS);
 enter();

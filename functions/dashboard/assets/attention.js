@@ -1,10 +1,10 @@
 // Draws what needs attention: failures and issues grouped by their reason, each group with what to do about it. A group's rows
 // are only made when it is opened, some at a time.
 
-import { $, block, dotted, element, moment, quiet, renew } from "./elements.js";
+import { $, block, dotted, element, focusInstead, moment, quiet, renew } from "./elements.js";
 import { count, plural } from "./format.js";
 import { copyButton, historyButton, orderName } from "./orders.js";
-import { adviceOf, groups, reason, titleOf } from "./reasons.js";
+import { adviceOf, groups, isOrder, reason, titleOf } from "./reasons.js";
 
 const ROWS_AT_ONCE = 25;
 // So few are shown at once.
@@ -74,8 +74,7 @@ function makeGroup(code, row, isOpen) {
     const next = rows.childElementCount;
     wanted += ROWS_AT_ONCE;
     fill();
-    // The button is gone with the last of them: its place takes the first row that it brought.
-    if (more.hidden) rows.children[next]?.querySelector("a, button")?.focus();
+    focusInstead(more, rows, next);
   });
   const update = (members) => {
     items = members;
@@ -102,11 +101,11 @@ const issueRow = (issue) => orderRow(issue, [], []);
 
 /** The order's name, why it stands here, and what can be done. */
 function orderRow(item, facts, buttons) {
-  const tools = item.orderId ? [...buttons, historyButton(item.orderId), copyButton(item.orderId)] : buttons;
+  const tools = isOrder(item) ? [...buttons, historyButton(item.orderId), copyButton(item.orderId)] : [];
   return element(
     "li",
     { "data-testid": "failure" },
-    item.orderId ? element("p", {}, orderName(item.orderId)) : null,
+    isOrder(item) ? element("p", {}, orderName(item.orderId)) : null,
     element("p", { className: "why" }, reason(item)),
     ...facts,
     tools.length > 0 ? element("p", { className: "tools" }, ...tools) : null,

@@ -153,12 +153,15 @@ function timeLeft(seconds) {
 }
 
 function elapsed(progress, now) {
-  return Math.max(0, secondsBetween(progress.startTime, progress.endTime ?? new Date(now).toISOString()));
+  if (progress.endTime) return Math.max(0, secondsBetween(progress.startTime, progress.endTime));
+  // Counted from what the server told: this browser's clock may be minutes off.
+  return Math.max(0, (now - (progress.begunAt ?? Date.parse(progress.startTime))) / 1000);
 }
 
 /** Of a run that came to its end: what was broken off, or over at once, has no speed. */
 function averageRate(progress, starting) {
   if (starting || isBrokenOff(progress) || !progress.startTime || !progress.endTime) return NOTHING;
   const seconds = elapsed(progress, 0);
-  return seconds < 1 ? NOTHING : rate(doneOrders(progress) / seconds);
+  // Skipped ones count, as in the speed of a run that goes on.
+  return seconds < 1 ? NOTHING : rate((doneOrders(progress) + progress.skippedOrders) / seconds);
 }

@@ -74,8 +74,17 @@ export function write(where, text) {
   if (shown.textContent !== text) shown.textContent = text;
 }
 
-/** For screen readers only. The same words again are heard again. */
+/** The button that brought more is gone with the last of them: its place takes the first row that it brought. */
+export function focusInstead(button, list, at) {
+  const row = list.children[at];
+  if (!button.hidden || !row) return;
+  const place = row.querySelector("a, button, summary") ?? Object.assign(row, { tabIndex: -1 });
+  place.focus();
+}
+
+/** For screen readers only. The same words again are heard again. Outside of an open dialog nothing is heard. */
 export function announce(text) {
-  $("announcer").textContent = "";
-  requestAnimationFrame(() => ($("announcer").textContent = text));
+  const announcer = document.querySelector("dialog[open] .announcer") ?? $("announcer");
+  announcer.textContent = "";
+  requestAnimationFrame(() => (announcer.textContent = text));
 }

@@ -42,7 +42,10 @@ function toast(end) {
   announce(end.text);
 }
 
-$("toast-close").addEventListener("click", () => toast(null));
+$("toast-close").addEventListener("click", () => {
+  forgetEnd();
+  document.title = PAGE;
+});
 
 /** `(42 %) Data Synchronization`, then `✓ 159 orders · Data Synchronization`. */
 export function showTitle(progress, starting) {

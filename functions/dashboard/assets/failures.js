@@ -6,23 +6,22 @@ import { isFailure } from "./reasons.js";
 export const PER_PAGE = 1_000;
 const PER_PAGE_IN_RUN = 100;
 
-/**
- * Failures of the run that weren't synced since, and those outside of runs: an order's latest word, once. `runId`: `null` if
- * none of the run is to be looked for.
- */
-export async function findFailures(api, runId, wanted, isRunning) {
-  const size = isRunning ? PER_PAGE_IN_RUN : PER_PAGE;
-  const enough = isRunning ? size : wanted;
-  const [ofRun, outside] = await Promise.all([
-    runId ? atLeast(enough, (after) => api.run(runId, "failures", after, size)) : { list: [], more: false },
+/** Failures of these runs that weren't synced since, and those outside of runs: an order's latest word, once. */
+export async function findFailures(api, runIds, wanted, isRunning) {
+  // During a run fewer, unless somebody has asked for more.
+  const isBrief = isRunning && wanted <= PER_PAGE;
+  const size = isBrief ? PER_PAGE_IN_RUN : PER_PAGE;
+  const enough = isBrief ? size : wanted;
+  const found = await Promise.all([
     atLeast(enough, (after) => api.failures(after, size)),
+    ...runIds.map((runId) => atLeast(enough, (after) => api.run(runId, "failures", after, size))),
   ]);
   const byOrder = new Map();
-  for (const failure of [...outside.list, ...ofRun.list]) {
+  for (const failure of found.flatMap(({ list }) => list)) {
     const other = byOrder.get(failure.orderId);
     if (!other || other.lastTryAt <= failure.lastTryAt) byOrder.set(failure.orderId, failure);
   }
-  return { list: [...byOrder.values()], more: ofRun.more || outside.more };
+  return { list: [...byOrder.values()], more: found.some(({ more }) => more) };
 }
 
 /** Reads page by page until so many orders are found that still fail. */

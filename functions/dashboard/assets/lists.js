@@ -15,10 +15,12 @@ function took(run) {
 
 const NO_RUN = "No run yet. Press Start Manual Sync: it fetches every order and makes its tickets.";
 
+const noRun = (runs) => (runs.every(isOver) ? NO_RUN : "The first run is going on.");
+
 /** The newest run that is over; a start that was skipped is none. */
 export function showLastRun(runs) {
   const run = runs.find((run) => isOver(run) && run.status !== "Skipped");
-  $("last-run").replaceChildren(...(run ? lastRun(run) : [quiet(NO_RUN)]));
+  $("last-run").replaceChildren(...(run ? lastRun(run) : [quiet(noRun(runs))]));
 }
 
 function lastRun(run) {
@@ -54,7 +56,7 @@ export function showRuns(runs, load) {
   const over = runs.filter(isOver);
   const open = new Set([...$("runs").querySelectorAll("details[data-run][open]")].map((details) => details.dataset.run));
   renew($("runs"), over, (run) => runRow(run, open.has(run.runId), load));
-  if (over.length === 0) $("runs").append(element("li", {}, quiet(NO_RUN)));
+  if (over.length === 0) $("runs").append(element("li", {}, quiet(noRun(runs))));
 }
 
 /** Reads the open details anew. */

@@ -1,6 +1,6 @@
 // Draws an order's history: what it is now, its tickets, and what became of them, page by page. Loaded when one is opened.
 
-import { dotted, element, figures, moment, quiet, whileBlocked } from "./elements.js";
+import { dotted, element, figures, focusInstead, moment, quiet, whileBlocked } from "./elements.js";
 import { NOTHING, count, money } from "./format.js";
 import { adviceOf, isKnown, reason } from "./reasons.js";
 
@@ -20,7 +20,11 @@ export async function showHistory(body, tools, load) {
   };
   add(first);
   const tell = (error) => changes.append(element("li", { className: "bad" }, error.inWords ?? error.message));
-  more.addEventListener("click", () => whileBlocked(more, () => load(next).then(add, tell)));
+  more.addEventListener("click", async () => {
+    const shown = changes.childElementCount;
+    await whileBlocked(more, () => load(next).then(add, tell));
+    focusInstead(more, changes, shown);
+  });
   body.replaceChildren(
     element("p", { className: "actions" }, ...tools),
     order(first.order),
@@ -28,7 +32,7 @@ export async function showHistory(body, tools, load) {
     ...troubles("Noticed", first.issues),
     ...tickets(first.tickets ?? []),
     element("h3", {}, "What became of its tickets"),
-    changes.childElementCount > 0 ? changes : quiet("No ticket of this order was ever made or changed."),
+    changes.childElementCount > 0 ? changes : quiet("No change of its tickets is recorded."),
     more,
   );
 }

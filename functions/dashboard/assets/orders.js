@@ -56,13 +56,17 @@ export function historyButton(orderId) {
 /** What a history looks like is only loaded when somebody asks for one. */
 async function openHistory(orderId) {
   $("order-title").replaceChildren("Order ", orderName(orderId));
-  $("order-body").replaceChildren(quiet("Loading…"));
+  // Of its own: another order may be on show when this answer comes.
+  const body = element("div", {}, quiet("Loading…"));
+  $("order-body").replaceChildren(body);
   $("order-dialog").showModal();
   try {
-    const { showHistory } = await import("./order.js");
-    await showHistory($("order-body"), [copyButton(orderId)], (before) => load(orderId, before));
+    const { showHistory } = await import("./order.js").catch(() => {
+      throw new Error("A part of this page couldn't be loaded. Load the page again: the server may have a newer one.");
+    });
+    await showHistory(body, [copyButton(orderId)], (before) => load(orderId, before));
   } catch (error) {
-    $("order-body").replaceChildren(element("p", { className: "problem", role: "alert" }, error.inWords ?? error.message));
+    body.replaceChildren(element("p", { className: "problem", role: "alert" }, error.inWords ?? error.message));
   }
 }
 

@@ -25,7 +25,7 @@ const NEW_RUN = {
 };
 
 /** What isn't taken from frames as it is. */
-const DERIVED = { eta: NO_ETA, waitEnds: null, waitLength: 0, cooldownEnds: null, cooldownLength: 0, ticketsPercent: 0 };
+const DERIVED = { eta: NO_ETA, waitEnds: null, waitLength: 0, cooldownEnds: null, cooldownLength: 0, ticketsPercent: 0, begunAt: null };
 
 export const NOTHING_YET = { ...NEW_RUN, ...DERIVED, seq: -1 };
 
@@ -66,8 +66,11 @@ function statusAfter(before, event, data) {
 function withTimes(next, data, now) {
   if (!isSyncing(next)) return { ...next, ordersPerSecond: null, eta: NO_ETA, waitEnds: null, waitLength: 0 };
   const wait = data.waitSeconds > 0 ? data.waitSeconds : null;
+  // Seconds are whole, and answers take their time: the longest is the truest.
+  const begunAt = data.elapsedSeconds > 0 ? now - data.elapsedSeconds * 1000 : null;
   return {
     ...next,
+    begunAt: begunAt === null ? next.begunAt : Math.min(begunAt, next.begunAt ?? begunAt),
     eta: data.etaSeconds === undefined ? next.eta : aim(next.eta, data.etaSeconds, now),
     waitEnds: wait && now + wait * 1000,
     waitLength: wait ? Math.max(next.waitLength, wait) : 0,
@@ -115,11 +118,10 @@ export function ticketsPercent(state) {
   return isSyncing(state) && state.totalOrders === 0 ? null : state.ticketsPercent;
 }
 
-/** How many tickets there will be is known only at the end: the checked part of those met so far stands for their orders. */
-function ticketsSoFar(state) {
-  const handled = state.totalOrders === 0 ? 0 : doneOrders(state) / state.totalOrders;
-  const checked = state.totalTickets === 0 ? 1 : Math.min(1, state.totalTicketsChecked / state.totalTickets);
-  return percent(handled * checked);
-}
+/**
+ * How many tickets there will be is known only at the end, so the orders whose tickets are right stand for them: an order is done
+ * when they are. Not by tickets checked: those of unchanged orders needn't be.
+ */
+const ticketsSoFar = (state) => (state.totalOrders === 0 ? 0 : percent(doneOrders(state) / state.totalOrders));
 
 const percent = (part) => Math.max(0, Math.min(100, Math.floor(part * 100)));

@@ -64,6 +64,9 @@ export const isKnown = (code) => Object.hasOwn(REASONS, code ?? "");
 export const reason = (item) =>
   item.reason || item.message || SKIPPED[item.code] || REASONS[item.code]?.[0] || item.code || "No reason was given.";
 
+/** Whether it is about an order: an unreadable message has only an id of its own, and some issues concern a whole run. */
+export const isOrder = ({ orderId, code }) => Boolean(orderId) && code !== "unreadable_message";
+
 /** An order that the run didn't come to has not failed. */
 export const isFailure = (item) => item.code !== "not_attempted";
 

@@ -10,6 +10,7 @@ const OPEN_WITHIN_MS = 10_000;
 const ANSWER_AT_ONCE_MS = 5_000;
 // The snapshot also brings what no frame tells.
 const SNAPSHOT_EVERY_MS = 60_000;
+const AFTER_ERROR_MS = 10_000;
 const STEADY_AFTER_MS = 10_000;
 const BACK_OFF = { first: 500, most: 30_000 };
 const LONGEST_TIMER_MS = 2 ** 31 - 1;
@@ -94,6 +95,7 @@ export class LiveUpdates {
       this.#hear();
       if (!frame?.event) return;
       this.#heard ||= frame.event !== "error";
+      if (frame.event === "error") this.#after("again", AFTER_ERROR_MS, () => this.#ask("status"));
       if (frame.event !== "pong") this.#options.onFrame(frame);
     };
     socket.onclose = () => this.#retry();

@@ -62,10 +62,25 @@ test("whoever joins in the middle has everything from the first snapshot", () =>
 test("the ticket bar never goes back and ends full", () => {
   const half = [progress({ syncedOrders: 5, totalTickets: 15 }), tickets({ totalTicketsChecked: 15 })];
   assert.equal(ticketsPercent(after(half)), 50);
-  const behind = [...half, progress({ syncedOrders: 6, totalTickets: 40 })];
+  // More orders turn out to be there.
+  const behind = [...half, progress({ totalOrders: 20, syncedOrders: 6, totalTickets: 40 })];
   assert.equal(ticketsPercent(after(behind)), 50);
   const end = status({ status: "Delay", syncedOrders: 10, totalTickets: 40, delay_in_sec: 30 });
   assert.equal(ticketsPercent(after([...behind, end])), 100);
+});
+
+test("tickets of unchanged orders are right without a look at them", () => {
+  const state = after([progress({ syncedOrders: 9, unchangedOrders: 9, totalTickets: 40 })]);
+  assert.equal(ticketsPercent(state), 90);
+});
+
+test("a run began by the server's clock, told in whole seconds and late", () => {
+  const first = after([status({ elapsedSeconds: 60 })], 100_000);
+  assert.equal(first.begunAt, 40_000);
+  assert.equal(applyFrame(first, progress({ elapsedSeconds: 61 }), 101_900).begunAt, 40_000, "a late answer");
+  assert.equal(applyFrame(first, progress({ elapsedSeconds: 63 }), 102_000).begunAt, 39_000);
+  assert.equal(applyFrame(first, tickets({}), 102_000).begunAt, 40_000);
+  assert.equal(applyFrame(first, status({ elapsedSeconds: 2 }, "b"), 102_000).begunAt, 100_000, "another run");
 });
 
 test("a cancelled run shows what was done", () => {
