@@ -37,6 +37,7 @@ async fn a_full_run_is_told_alike_by_frames_documents_and_database() {
     {
         assert!(snapshot["data"][known].as_f64() > Some(0.0), "who joins in the middle knows {known}: {snapshot}");
     }
+    assert!(snapshot["data"]["elapsedSeconds"].is_u64(), "{snapshot}");
     assert!(snapshot["seq"].as_u64() > seen["seq"].as_u64(), "{snapshot} after {seen}");
 
     first.until_told(&run_id, "Delay", A_RUN).await;

@@ -25,7 +25,9 @@ fn codes(status: &Value) -> Vec<String> {
 }
 
 async fn told(world: &World, who: As) -> Vec<String> {
-    codes(&world.api.get(who, "/api/qrapp/sync-status").await.ok())
+    let status = world.api.get(who, "/api/qrapp/sync-status").await.ok();
+    assert!(status["problems"].is_array(), "that there are none is told, too: {status}");
+    codes(&status)
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 const ORDERS: u32 = 300;
 const SYNC: &str = "/api/ghl/orders/sync?mode=full";
 /// What never counts down. `totalOrders` does, as orders turn out not to be ours.
-const COUNTS: [&str; 10] = [
+const COUNTS: [&str; 11] = [
     "listedOrders",
     "syncedOrders",
     "failedOrders",
@@ -21,6 +21,7 @@ const COUNTS: [&str; 10] = [
     "totalTicketTypes",
     "ticketsAdded",
     "ticketsCancelled",
+    "elapsedSeconds",
 ];
 
 /// What was told, and when it came.
@@ -82,6 +83,12 @@ async fn counts_only_go_up_and_the_time_left_is_right_from_a_fifth_of_the_run_on
     let told: Vec<_> = told.chain(asked.iter().map(|(at, status)| (*at, status))).collect();
     for (at, data) in &told {
         assert!(data["etaSeconds"] != 0, "something is left: {data}");
+        // The first frame may come seconds after the start: GHL's count is waited for.
+        let (since, elapsed) = ((*at - began).as_secs_f64(), data["elapsedSeconds"].as_f64());
+        assert!(
+            elapsed.is_some_and(|elapsed| (elapsed - since).abs() <= 5.0),
+            "{since:.1} s after the first frame: {data}"
+        );
         if *at < began + took / 5 || *at > ended {
             continue;
         }

@@ -102,6 +102,7 @@ impl Event {
 fn at_its_beginning(run: &Run) -> Run {
     Run {
         state: RunState::Syncing,
+        now: run.started_at,
         ended_at: None,
         cooldown_until: None,
         listing: None,
@@ -176,11 +177,11 @@ pub fn snapshot(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Frame {
     Frame { event: Event::SyncStatus, run_id: run.map(|run| run.run_id.clone()), seq, data: answer(run, seq, problems) }
 }
 
-/// The answer to a request for the status: the document's data, and `problems` if there are any.
+/// The answer to a request for the status: the document's data, and always `problems`, so that none can be told from not said.
 #[must_use]
 pub fn answer(run: Option<&Run>, seq: u64, problems: &[Problem]) -> Value {
     let mut data = status(run, seq);
-    if let (Some(object), false) = (data.as_object_mut(), problems.is_empty()) {
+    if let Some(object) = data.as_object_mut() {
         object.insert("problems".to_owned(), json!(problems));
     }
     data
@@ -195,8 +196,8 @@ pub fn status(run: Option<&Run>, seq: u64) -> Value {
             "syncInProgress": false, "startTime": null, "endTime": null, "totalOrders": 0, "syncedOrders": 0, "status": "Idle",
             "delay_in_sec": 0, "runId": null, "kind": null, "listedOrders": 0, "failedOrders": 0, "notAttemptedOrders": 0,
             "skippedOrders": 0, "unchangedOrders": 0, "totalTickets": 0, "ordersPerSecond": 0.0, "etaSeconds": null,
-            "waitSeconds": null, "totalTicketsChecked": 0, "totalTicketTypes": 0, "ticketsAdded": 0, "ticketsCancelled": 0,
-            "seq": seq,
+            "waitSeconds": null, "elapsedSeconds": null, "totalTicketsChecked": 0, "totalTicketTypes": 0, "ticketsAdded": 0,
+            "ticketsCancelled": 0, "seq": seq,
         });
     };
     let own = json!({
@@ -255,6 +256,7 @@ fn pace(run: &Run) -> Value {
         "ordersPerSecond": run.orders_per_second(),
         "etaSeconds": run.eta_seconds(),
         "waitSeconds": run.wait_seconds(),
+        "elapsedSeconds": run.elapsed_seconds(),
     })
 }
 

@@ -345,6 +345,12 @@ impl Run {
         (wait_ms > 0).then(|| seconds(wait_ms))
     }
 
+    /// Whole seconds since it started, while it is syncing, by the database's clock: a client's may be minutes off.
+    #[must_use]
+    pub fn elapsed_seconds(&self) -> Option<u64> {
+        (self.state == RunState::Syncing).then(|| u64::try_from(self.elapsed_ms() / 1000).unwrap_or(0))
+    }
+
     /// Calls that the limit has still to let pass: orders to fetch, and pages. `None` as long as nobody knows how many orders there are.
     fn calls_left(&self, outlook: &Outlook) -> Option<u64> {
         let (open, total) = (self.open_orders(), self.total_count.unwrap_or(self.listed).max(self.listed));

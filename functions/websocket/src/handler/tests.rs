@@ -150,6 +150,7 @@ async fn status_is_answered_with_the_snapshot() {
     assert_eq!(frames.len(), 1);
     assert_eq!((&frames[0]["event"], &frames[0]["seq"]), (&json!("sync_status"), &json!(7)));
     assert_eq!(frames[0]["data"]["status"], "Idle");
+    assert_eq!(frames[0]["data"]["problems"], json!([]), "that there are none is told, too");
     assert_eq!(sent(&server, "/sync_snapshot").await[0]["request"]["next_seq"], true);
     assert_eq!(sent(&server, "/add_connection").await.len(), 1, "registered anew");
 }

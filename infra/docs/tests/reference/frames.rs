@@ -28,19 +28,36 @@ fn runs() -> Vec<Value> {
     runs
 }
 
+/// The frames that every dashboard gets.
+fn published() -> Vec<Value> {
+    let announced = runs().into_iter().flat_map(|run| {
+        let publication = json!({ "location_id": "loc", "seq_first": 1, "run": run });
+        serde_json::from_value::<Publication>(publication).unwrap().announce().frames
+    });
+    announced.map(|frame| json!(frame)).collect()
+}
+
+/// The frames for one that asked, with a problem and without.
+fn answers() -> Vec<Value> {
+    let problem = Problem { code: "database_too_slow", message: "It is slow.".to_owned() };
+    let runs = runs().into_iter().map(|run| Some(serde_json::from_value::<Run>(run).unwrap()));
+    let of =
+        |run: Option<Run>| [&[][..], std::slice::from_ref(&problem)].map(|told| json!(snapshot(run.as_ref(), 1, told)));
+    runs.chain([None]).flat_map(of).collect()
+}
+
 /// Every frame as a dashboard gets it.
 fn frames() -> Vec<Value> {
-    let mut frames = Vec::new();
-    let problem = Problem { code: "database_too_slow", message: "It is slow.".to_owned() };
-    for run in runs() {
-        let publication = json!({ "location_id": "loc", "seq_first": 1, "run": run });
-        let publication: Publication = serde_json::from_value(publication).unwrap();
-        frames.extend(publication.announce().frames.iter().map(|frame| json!(frame)));
-        let run: Run = serde_json::from_value(run).unwrap();
-        frames.push(json!(snapshot(Some(&run), 1, std::slice::from_ref(&problem))));
-    }
-    frames.push(json!(snapshot(None, 1, &[])));
-    frames
+    [published(), answers()].concat()
+}
+
+/// "`problems` is in the answers to whoever asked, and in nothing else."
+#[test]
+fn problems_are_in_answers_and_in_nothing_else() {
+    assert!(published().iter().all(|frame| frame["data"].get("problems").is_none()));
+    assert!(answers().iter().all(|frame| frame["data"]["problems"].is_array()));
+    let row = table("websocket-api.md", "Frames").into_iter().find(|row| row.value(0) == "sync_status");
+    assert!(row.unwrap().codes(1).contains(&"problems?"), "not every frame has them");
 }
 
 #[test]

@@ -101,6 +101,15 @@ proptest! {
                 }
             }
             prop_assert!(data["syncInProgress"] == true || data["waitSeconds"].is_null(), "{data}");
+            let elapsed = data.get("elapsedSeconds");
+            match (data["syncInProgress"] == true, run.state == RunState::Syncing) {
+                (true, true) => {
+                    let seconds = (run.now.as_millisecond() - run.started_at.as_millisecond()) / 1000;
+                    prop_assert_eq!(elapsed, Some(&json!(seconds)), "{}", data);
+                }
+                (true, false) => prop_assert_eq!(elapsed, Some(&json!(0)), "its beginning: {}", data),
+                (false, _) => prop_assert_eq!(elapsed, Some(&Value::Null), "{}", data),
+            }
         }
     }
 
@@ -118,8 +127,8 @@ proptest! {
         }
         let idle = status(None, 9);
         let fields = |data: &Value| data.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
-        let error = BTreeSet::from(["error", "errorCode"].map(str::to_owned));
-        prop_assert_eq!(fields(&idle), &fields(&snapshot) - &error);
+        let more = BTreeSet::from(["error", "errorCode", "problems"].map(str::to_owned));
+        prop_assert_eq!(fields(&idle), &fields(&snapshot) - &more);
     }
 
     /// The first frame of a run is a status of its beginning, the last one of a publication that tells of an end is its status, and no

@@ -207,5 +207,34 @@ fn whoever_asks_is_told_of_problems_and_the_document_is_not() {
     let told = answer(None, 3, std::slice::from_ref(&problem));
     assert_eq!(told["problems"], json!([{"code": "database_too_slow", "message": "It is slow."}]));
     assert_eq!(snapshot(None, 3, &[problem]).data, told);
-    assert_eq!(answer(None, 3, &[]), status(None, 3));
+
+    let (mut none, mut ended) = (answer(None, 3, &[]), snapshot(Some(&run(RunState::Delay, None)), 3, &[]).data);
+    for answer in [&mut none, &mut ended] {
+        let problems = answer.as_object_mut().unwrap().remove("problems");
+        assert_eq!(problems, Some(json!([])), "that there are none is told, too");
+    }
+    assert_eq!(none, status(None, 3), "beside them it is the document");
+    let published = announce(RunState::Delay, None);
+    let told = published.frames.iter().map(|frame| &frame.data).chain([&published.status]);
+    assert!(told.into_iter().all(|data| data.get("problems").is_none()), "one user's problems are not another's");
+}
+
+/// A client's clock may be minutes off.
+#[test]
+fn for_how_long_a_run_goes_on_is_told_by_the_clock_that_started_it() {
+    let syncing = announce(RunState::Syncing, None);
+    assert_eq!(syncing.frames[0].data["elapsedSeconds"], 20, "20.5 s");
+    assert_eq!(syncing.frames[1].data["elapsedSeconds"], 20);
+    assert_eq!(syncing.frames[2].data.get("elapsedSeconds"), None, "tickets tell nothing of time");
+    assert_eq!(syncing.status["elapsedSeconds"], 20);
+    for state in [RunState::Delay, RunState::Completed, RunState::Error, RunState::Cancelled] {
+        let ended = announce(state, None);
+        assert_eq!(ended.status.get("elapsedSeconds"), Some(&Value::Null), "{state:?}");
+        assert_eq!(ended.frames[0].data["elapsedSeconds"], 0, "a beginning that is told with the end");
+    }
+    assert_eq!(status(None, 3).get("elapsedSeconds"), Some(&Value::Null));
+
+    let run = run(RunState::Syncing, None);
+    let before = "2026-05-01T09:59:58Z".parse().unwrap();
+    assert_eq!(status(Some(&Run { now: before, ..run }), 3)["elapsedSeconds"], 0, "the clock was set back");
 }
