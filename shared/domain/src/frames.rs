@@ -72,6 +72,10 @@ impl Publication {
             .map(|(seq, (state, event))| {
                 let data = match state {
                     RunState::Syncing if run.state != state => event.data(&at_its_beginning(run), seq),
+                    // The first status of a run has all before it, as in the original app; the progress that follows at once has not.
+                    RunState::Syncing if event == Event::SyncStatus && run.announced_state.is_none() => {
+                        event.data(&with_nothing_done(run), seq)
+                    }
                     RunState::Delay if run.state != state => event.data(&Run { state, ..run.clone() }, seq),
                     _ => event.data(run, seq),
                 };
@@ -109,10 +113,19 @@ fn at_its_beginning(run: &Run) -> Run {
         listing_complete: false,
         total_count: Some(run.listed.saturating_sub(run.skipped)),
         listed: 0,
+        skipped: 0,
+        error_code: None,
+        error_message: None,
+        ..with_nothing_done(run)
+    }
+}
+
+/// The run as far as it is listed, with no order done.
+fn with_nothing_done(run: &Run) -> Run {
+    Run {
         synced: 0,
         failed: 0,
         not_attempted: 0,
-        skipped: 0,
         unchanged: 0,
         tickets_total: 0,
         tickets_checked: 0,
@@ -120,8 +133,6 @@ fn at_its_beginning(run: &Run) -> Run {
         tickets_added: 0,
         tickets_reinstated: 0,
         tickets_cancelled: 0,
-        error_code: None,
-        error_message: None,
         ..run.clone()
     }
 }

@@ -112,6 +112,16 @@ fn a_count_that_was_not_known_at_first_is_told_by_a_status_of_its_own() {
 
 /// A run of few orders may be over before anybody published its beginning.
 #[test]
+fn the_first_status_of_a_run_has_nothing_done_and_the_progress_after_it_what_was_done_meanwhile() {
+    let told = announce(RunState::Syncing, None);
+    let of = |frame: usize, name: &str| told.frames[frame].data[name].clone();
+    assert_eq!([of(0, "syncedOrders"), of(0, "failedOrders"), of(0, "totalTickets")], [0, 0, 0]);
+    assert_eq!([of(0, "totalOrders"), of(0, "listedOrders"), of(0, "skippedOrders")], [11, 10, 1]);
+    assert_eq!([of(1, "syncedOrders"), of(1, "failedOrders"), of(2, "totalTicketsChecked")], [4, 1, 30]);
+    assert_eq!(told.status["syncedOrders"], 4, "the document is what is so");
+}
+
+#[test]
 fn a_beginning_that_nobody_was_told_of_is_told_with_the_end() {
     for state in [RunState::Delay, RunState::Completed, RunState::Error, RunState::Cancelled] {
         let frames = announce(state, None).frames;
