@@ -6,7 +6,7 @@
 
 Nothing in it belongs to an account. Only Python's own library is used: what ships it runs nobody else's code.
 
-    artifact.py make --binaries DIR --out DIR --architecture x86_64 --version 0.1.0 --commit 0123abc
+    artifact.py make --binaries DIR --out DIR --architecture x86_64 --version 0.1.0 --commit <40 digits>
     artifact.py verify DIR
 """
 
@@ -26,6 +26,14 @@ BUCKET, PREFIX = "ArtifactBucket", "ArtifactPrefix"
 # Stands in `Globals`: `sam build` builds all functions from one workspace.
 BUILT_HERE = "    CodeUri: ."
 BUILDS = re.compile(r"      BuildProperties: \{Binary: ([a-z-]+)\}")
+# What stands in the template and in names must be no more than that: a manifest is written by whoever built.
+FORMS = {
+    "version": r"\d+\.\d+\.\d+[\w.-]*",
+    # Of a checkout with changes, `-changed`.
+    "commit": r"[0-9a-f]{40}(-changed)?",
+    "architecture": "x86_64|arm64",
+    "schema": r"\d{14}",
+}
 PARAMETERS = f"""\
   {BUCKET}:
     Type: String
@@ -79,11 +87,18 @@ def verify(directory: Path, project: Path | None = None) -> dict:
         manifest = json.loads((directory / "manifest.json").read_text())
         parts = [manifest["template"], *manifest["functions"].values()]
         named = {part["file"]: part["sha256"] for part in parts}
-        missing = {"version", "commit", "architecture", "schema"} - manifest.keys()
+        missing = FORMS.keys() - manifest.keys()
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Damaged(f"{directory} holds no artifact: manifest.json can't be read ({type(error).__name__})") from error
     if missing:
         raise Damaged(f"manifest.json has no {', '.join(sorted(missing))}")
+    written = [(name, manifest[name], form) for name, form in FORMS.items()]
+    for function in manifest["functions"].values():
+        written.append(("file", function["file"], rf"functions/[a-z-]+-{re.escape(str(function['sha256'])[:16])}\.zip"))
+    written.append(("template", manifest["template"]["file"], r"template\.yaml"))
+    for name, value, form in written:
+        if not isinstance(value, str) or not re.fullmatch(form, value, re.ASCII):
+            raise Damaged(f"manifest.json has a {name} that no release has")
     there = {str(path.relative_to(directory)) for path in directory.rglob("*") if not path.is_dir()}
     if there != {*named, "manifest.json"}:
         raise Damaged(f"missing or too many: {', '.join(sorted(there ^ {*named, 'manifest.json'}))}")

@@ -18,6 +18,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import artifact
@@ -81,21 +82,34 @@ class Boto3:
             raise Stopped(f"AWS can't be asked: {type(error).__name__}") from error
 
 
-def ship(aws, directory: Path, stack: str, bucket: str | None, given: dict, agreed, checkout: Path | None = None) -> dict:
-    """Deploys, and returns the stack's outputs. `agreed` is asked with CloudFormation's changes in words."""
+@dataclass
+class Bucket:
+    name: str
+    # The account. S3 refuses what names another owner.
+    owner: str
+
+
+def ship(
+    aws, directory: Path, stack: str, bucket: str | None, given: dict, agreed, checkout: Path | None = None, standing: dict | None = None
+) -> dict:
+    """Deploys, and returns the stack's outputs. `agreed` is asked with CloudFormation's changes in words; `standing` are the parameters
+    that stay with the stack whichever release it gets."""
     manifest = artifact.verify(directory, checkout)
+    this = os.environ.get("GITHUB_SHA")
+    if checkout and this and manifest["commit"] != this:
+        raise Stopped(f"the artifact was built from {manifest['commit']}, and this is {this}")
     print(f"{manifest['version']} ({manifest['commit']}), built for {manifest['architecture']}, for schema {manifest['schema']}")
-    bucket = bucket or default_bucket(aws)
-    need_bucket(aws, bucket)
+    there = need_bucket(aws, bucket)
     for function in manifest["functions"].values():
-        upload(aws, bucket, directory / function["file"])
+        upload(aws, there, directory / function["file"])
     template = directory / manifest["template"]["file"]
-    address = upload(aws, bucket, template, f"template-{manifest['template']['sha256'][:16]}.yaml")
+    address = upload(aws, there, template, f"template-{manifest['template']['sha256'][:16]}.yaml")
 
     before = described(aws, stack)
     if before and before["StackStatus"] == "ROLLBACK_COMPLETE":
         raise Stopped(f"{stack} could never be made: delete it (aws cloudformation delete-stack --stack-name {stack}), then deploy again")
-    parameters = parameters_for(template.read_text(), manifest, bucket, given, before)
+    given = {**fitting(standing or {}, template.read_text(), before), **given}
+    parameters = parameters_for(template.read_text(), manifest, there.name, given, before)
     name = f"ghl-sync-{int(time.time())}"
     aws.call(
         "cloudformation", "create_change_set", StackName=stack, ChangeSetName=name, TemplateURL=address,
@@ -115,36 +129,49 @@ def ship(aws, directory: Path, stack: str, bucket: str | None, given: dict, agre
     return outputs_of(until_done(aws, stack, begun))
 
 
-def default_bucket(aws) -> str:
-    account = aws.call("sts", "get_caller_identity")["Account"]
-    return f"ghl-sync-artifacts-{account}-{aws.region}"
-
-
-def need_bucket(aws, bucket: str) -> None:
+def need_bucket(aws, name: str | None) -> Bucket:
     """Private, of this account. What is in it is never overwritten by other content: names are those of the content."""
+    account = aws.call("sts", "get_caller_identity")["Account"]
+    bucket = Bucket(name or f"ghl-sync-artifacts-{account}-{aws.region}", account)
     try:
-        aws.call("s3", "head_bucket", Bucket=bucket)
-        return
+        aws.call("s3", "head_bucket", Bucket=bucket.name, ExpectedBucketOwner=account)
+        return bucket
     except Refused as refused:
         if refused.code not in ("404", "NoSuchBucket", "NotFound"):
-            raise Stopped(f"the bucket {bucket} can't be used ({refused.code}): is it another account's? Give --bucket") from refused
+            words = f"the bucket {bucket.name} can't be used ({refused.code}): is it another account's? Give --bucket"
+            raise Stopped(words) from refused
     where = {} if aws.region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": aws.region}}
-    aws.call("s3", "create_bucket", Bucket=bucket, **where)
+    aws.call("s3", "create_bucket", Bucket=bucket.name, **where)
     closed = {"BlockPublicAcls": True, "IgnorePublicAcls": True, "BlockPublicPolicy": True, "RestrictPublicBuckets": True}
-    aws.call("s3", "put_public_access_block", Bucket=bucket, PublicAccessBlockConfiguration=closed)
+    request = {"Bucket": bucket.name, "ExpectedBucketOwner": account, "PublicAccessBlockConfiguration": closed}
+    aws.call("s3", "put_public_access_block", **request)
+    return bucket
 
 
-def upload(aws, bucket: str, path: Path, name: str | None = None) -> str:
+def upload(aws, bucket: Bucket, path: Path, name: str | None = None) -> str:
     """Uploads and returns the address. S3 compares the checksum with what arrives."""
     key = name or path.name
     print(f"  uploading {key}", flush=True)
     checksum = base64.b64encode(hashlib.sha256(path.read_bytes()).digest()).decode()
-    aws.call("s3", "put_object", body=path, Bucket=bucket, Key=key, ChecksumSHA256=checksum)
+    request = {"Bucket": bucket.name, "ExpectedBucketOwner": bucket.owner, "Key": key, "ChecksumSHA256": checksum}
+    aws.call("s3", "put_object", body=path, **request)
     endpoint = os.environ.get("AWS_ENDPOINT_URL")
     if endpoint:
-        return f"{endpoint}/{bucket}/{key}"
+        return f"{endpoint}/{bucket.name}/{key}"
     suffix = "amazonaws.com.cn" if aws.region.startswith("cn-") else "amazonaws.com"
-    return f"https://{bucket}.s3.{aws.region}.{suffix}/{key}"
+    return f"https://{bucket.name}.s3.{aws.region}.{suffix}/{key}"
+
+
+def fitting(standing: dict, template: str, before: dict | None) -> dict:
+    """Without what a later release brought, which the stack has and this one's template hasn't: to go back mustn't fail by it."""
+    later = (standing.keys() & parameters_in(before)) - artifact.parameters_of(template)
+    for name in sorted(later):
+        print(f"  leaving out {name}: the stack has it, this release doesn't know it yet")
+    return {name: value for name, value in standing.items() if name not in later}
+
+
+def parameters_in(stack: dict | None) -> set[str]:
+    return {parameter["ParameterKey"] for parameter in (stack or {}).get("Parameters", [])}
 
 
 def parameters_for(template: str, manifest: dict, bucket: str, given: dict, before: dict | None) -> list[dict]:
@@ -158,9 +185,8 @@ def parameters_for(template: str, manifest: dict, bucket: str, given: dict, befo
         if given[name] != own[name]:
             raise Stopped(f"{name} is the artifact's own: {own[name] or 'empty'}")
     values = {**given, **own}
-    has = {parameter["ParameterKey"] for parameter in (before or {}).get("Parameters", [])}
     parameters = [{"ParameterKey": name, "ParameterValue": value} for name, value in sorted(values.items())]
-    kept = sorted((known & has) - values.keys())
+    kept = sorted((known & parameters_in(before)) - values.keys())
     return parameters + [{"ParameterKey": name, "UsePreviousValue": True} for name in kept]
 
 
@@ -246,14 +272,20 @@ def main() -> None:
     parser.add_argument("--bucket")
     parser.add_argument("--region")
     parser.add_argument("--by", choices=["aws", "boto3"], default="aws")
-    parser.add_argument("--this-checkout", action="store_true", help="refuse a template that isn't this checkout's")
+    parser.add_argument(
+        "--this-checkout", action="store_true",
+        help="refuse a template that isn't this checkout's, and on GitHub what another commit was built into",
+    )
     parser.add_argument("--yes", action="store_true")
-    parser.add_argument("--parameters", default="", metavar="LINES", help="more of them, one Name=value a line")
+    parser.add_argument(
+        "--parameters", default="", metavar="LINES",
+        help="an environment's, one Name=value a line; one that a later release brought is left out",
+    )
     parser.add_argument("given", type=parameter, nargs="*", metavar="Name=value")
     given = parser.parse_args()
     try:
         lines = [line.strip() for line in given.parameters.splitlines()]
-        parameters = dict([*(parameter(line) for line in lines if line and not line.startswith("#")), *given.given])
+        standing = dict(parameter(line) for line in lines if line and not line.startswith("#"))
     except argparse.ArgumentTypeError as error:
         parser.error(str(error))
     aws = {"aws": AwsCli, "boto3": Boto3}[given.by](given.region)
@@ -261,8 +293,8 @@ def main() -> None:
         sys.exit("error: There is no AWS region: give --region, or set AWS_REGION")
     try:
         outputs = ship(
-            aws, given.artifact, given.stack, given.bucket, parameters,
-            (lambda _: True) if given.yes else agreed, artifact.PROJECT if given.this_checkout else None,
+            aws, given.artifact, given.stack, given.bucket, dict(given.given),
+            (lambda _: True) if given.yes else agreed, artifact.PROJECT if given.this_checkout else None, standing,
         )
     except (artifact.Damaged, Refused, Stopped) as refused:
         sys.exit(f"error: {refused}")

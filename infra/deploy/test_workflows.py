@@ -15,6 +15,8 @@ WORKFLOWS = artifact.PROJECT / ".github/workflows"
 # The only ones that a job with the right to deploy may use: none of them runs what the repository or the build brings.
 TRUSTED = {"actions/checkout", "actions/download-artifact", "aws-actions/configure-aws-credentials"}
 SHIPS = "python3 infra/deploy/ship.py "
+# Asks GitHub whose run built what is to be shipped.
+LOOKS = 'python3 infra/deploy/origin.py "$RUN"'
 MAY_SHIP = {("id-token", "write"), ("contents", "read"), ("actions", "read")}
 LONGEST_MINUTES = 90
 OF_GITHUB = {"event_name", "ref", "run_id", "token", "workflow"}
@@ -47,10 +49,14 @@ def wrong_with(job: dict, permissions: dict) -> list[str]:
         for step in steps:
             if "uses" in step and step["uses"].partition("@")[0] not in TRUSTED:
                 wrong.append(f"may deploy and uses {step['uses']}")
-            if "run" in step and (not step["run"].startswith(SHIPS) or re.search(r"[;&|`\n]|\$\(", step["run"].strip())):
+            if "run" in step and step["run"] != LOOKS and (not step["run"].startswith(SHIPS) or re.search(r"[;&|`\n]|\$\(", step["run"].strip())):
                 wrong.append(f"may deploy and runs {step['run']}")
-            if "--this-checkout" not in step.get("run", "--this-checkout"):
+            if step.get("run", "").startswith(SHIPS) and "--this-checkout" not in step["run"]:
                 wrong.append("ships a template that nobody has compared")
+        downloads = [at for at, step in enumerate(steps) if step.get("uses", "").startswith("actions/download-artifact@")]
+        looks = [at for at, step in enumerate(steps) if step.get("run") == LOOKS and looked_at(step) == downloaded(steps, downloads)]
+        if downloads and not (looks and looks[0] < downloads[0]):
+            wrong.append("ships what any run may have built")
     elif not set(permissions.items()) <= {("contents", "read")}:
         wrong.append(f"may do more than read: {permissions}")
     for step in steps:
@@ -63,6 +69,15 @@ def wrong_with(job: dict, permissions: dict) -> list[str]:
     if "uses" not in job and job.get("timeout-minutes", 360) > LONGEST_MINUTES:
         wrong.append("may hang for hours")
     return wrong
+
+
+def looked_at(step: dict) -> list:
+    return [step.get("env", {}).get("RUN")]
+
+
+def downloaded(steps: list, at: list) -> list:
+    """Which runs' artifacts."""
+    return [steps[number].get("with", {}).get("run-id") for number in at]
 
 
 def listed(value) -> list:
@@ -148,7 +163,14 @@ class Workflows(unittest.TestCase):
         checkout = {"uses": "actions/checkout@" + "0" * 40, "with": {"persist-credentials": False}}
         ship = {"run": SHIPS + "--this-checkout --yes"}
         self.assertEqual(wrong_with({"steps": [checkout, ship], "timeout-minutes": 20}, shipping), [])
+        look = {"run": LOOKS, "env": {"RUN": "${{ inputs.run }}"}}
+        download = {"uses": "actions/download-artifact@" + "0" * 40, "with": {"run-id": "${{ inputs.run }}"}}
+        self.assertEqual(wrong_with({"steps": [checkout, look, download, ship], "timeout-minutes": 20}, shipping), [])
         for job, permissions in [
+            ({"steps": [checkout, download, ship]}, shipping),
+            ({"steps": [checkout, download, look, ship]}, shipping),
+            ({"steps": [checkout, {**look, "env": {"RUN": "${{ github.run_id }}"}}, download, ship]}, shipping),
+            ({"steps": [{"run": LOOKS + " || true"}]}, shipping),
             ({"steps": [{"run": "cargo xtask setup"}]}, shipping),
             ({"steps": [{"run": SHIPS + "--this-checkout; cargo build"}]}, shipping),
             ({"steps": [{"run": SHIPS + "--this-checkout\nnpm ci"}]}, shipping),
@@ -238,9 +260,23 @@ class Workflows(unittest.TestCase):
         self.assertEqual([result for result in results if holds(jobs["deploy"]["if"], schema=result)], ["success", "skipped"])
         self.assertEqual([result for result in results if holds(jobs["check"]["if"], deploy=result)], ["success"])
 
-    def test_nothing_breaks_a_deployment_off(self):
-        self.assertIs(workflows()["deploy.yml"]["concurrency"]["cancel-in-progress"], False)
+    def test_nothing_breaks_a_deployment_off_and_only_deployments_wait_for_each_other(self):
+        deploy = workflows()["deploy.yml"]
+        # A release that waits for its review must not hold up who wants to go back.
+        self.assertEqual(
+            {name: job["concurrency"] for name, job in [("all", deploy), *deploy["jobs"].items()] if "concurrency" in job},
+            {"deploy": {"group": "deploy-${{ inputs.environment }}", "cancel-in-progress": False}},
+        )
         self.assertEqual(workflows()["ci.yml"]["concurrency"]["cancel-in-progress"], "${{ !startsWith(github.ref, 'refs/tags/') }}")
+
+    def test_a_release_asks_for_one_review(self):
+        by_job = {name: job["environment"] for name, job in workflows()["deploy.yml"]["jobs"].items()}
+        checks = "${{ inputs.environment }}-checks"
+        self.assertEqual(by_job, {"schema": checks, "deploy": "${{ inputs.environment }}", "check": checks})
+        by_hand = (artifact.PROJECT / "infra/docs/deploying.md").read_text()
+        options = triggers(workflows()["deploy.yml"])["workflow_dispatch"]["inputs"]["environment"]["options"]
+        for name in [*options, *(f"{option}-checks" for option in options)]:
+            self.assertIn(f"`{name}`", by_hand)
 
     def test_secrets_are_given_to_single_steps(self):
         for name, job, workflow in jobs():

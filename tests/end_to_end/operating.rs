@@ -251,6 +251,8 @@ async fn secrets_are_written_once_confirmed_and_read_by_nobody() {
     let name = format!("--stack-name {stack}");
     written.says(true, &["5 parameter(s)", "sam deploy", &name, &location, "LegacyJwtSecret=true"]);
     written.says(true, &["AlarmEmail=", "before the link in Amazon's mail"]);
+    // It isn't deployed yet; or somebody has misspelled it.
+    written.says(true, &[&format!("Parameters of the stack {stack} (CloudFormation has none of this name yet)")]);
     assert_eq!(stored(names[0]).await.as_ref(), Some(&keys.ghl_token));
     assert_eq!(stored(names[1]).await.as_ref(), Some(&world.service_key));
     assert_eq!(stored(names[2]).await.as_ref(), Some(&keys.jwt_secret));

@@ -3,7 +3,7 @@
 Reads alarms as the transformed template has them: statistic, period, expression, evaluation periods, datapoints to alarm, comparison,
 what missing data means. The rules are those of CloudWatch's guide ("Configuring how CloudWatch alarms treat missing data", "Using math
 expressions"). Where it leaves something open, the worse is taken: an alarm looks two periods further back than it evaluates, as in
-the guide's examples; and FILL makes nothing of a metric that has no sample at all.
+the guide's examples; FILL makes nothing of a metric that has no sample at all; and samples are there two minutes late.
 """
 
 import ast
@@ -15,6 +15,8 @@ OK, ALARM, INSUFFICIENT = "OK", "ALARM", "INSUFFICIENT_DATA"
 # Which actions a change to a state takes.
 ACTIONS = {OK: "OKActions", ALARM: "AlarmActions", INSUFFICIENT: "InsufficientDataActions"}
 LOOKS_FURTHER_BACK = 2
+# Minutes from the end of a minute until its samples are there.
+ARRIVES_AFTER = 2
 
 COMPARISONS = {
     "GreaterThanThreshold": operator.gt,
@@ -25,7 +27,7 @@ COMPARISONS = {
 
 
 class Samples:
-    """What was sent to CloudWatch: (minute, value) by metric."""
+    """What is sent to CloudWatch: (minute, value) by metric."""
 
     def __init__(self):
         self.of = {}
@@ -37,12 +39,22 @@ class Samples:
     def add(self, namespace: str, metric: str, dimensions: dict, minute: int, value: float) -> None:
         self.of.setdefault(self.key(namespace, metric, dimensions), []).append((minute, value))
 
-    def statistic(self, key: tuple, statistic: str, period: int) -> dict:
-        """By the number of the period (of so many minutes); without those that have no sample."""
-        periods = {}
+    def by_minute(self, key: tuple) -> dict:
+        minutes = {}
         for minute, value in self.of.get(key, []):
-            periods.setdefault(minute // period, []).append(value)
-        return {at: reduced(statistic, values) for at, values in periods.items()}
+            minutes.setdefault(minute, []).append(value)
+        return minutes
+
+
+def by_period(minutes: dict, statistic: str, period: int, periods: int, end: int, now: int) -> dict:
+    """The statistic by the number of the period, of so many minutes: -1 is the one until `end`. Of the samples that are there by now."""
+    found = {}
+    for number in range(-periods, 0):
+        begins = end + number * period
+        there = range(begins, min(begins + period, now - ARRIVES_AFTER))
+        if values := [value for minute in there for value in minutes.get(minute, ())]:
+            found[number] = reduced(statistic, values)
+    return found
 
 
 def reduced(statistic: str, values: list) -> float:
@@ -97,15 +109,18 @@ class Alarm:
 
     def history(self, samples: Samples, minutes: int) -> list:
         """[(minute, state)] of each change, from its creation at minute 0."""
-        period = self.period()
-        series = {name: samples.statistic(key, stat, period) for name, (key, stat, _) in self.stats().items()}
+        period, periods = self.period(), self.evaluated + LOOKS_FURTHER_BACK
+        stats = {name: (samples.by_minute(key), statistic) for name, (key, statistic, _) in self.stats().items()}
         state, changes = INSUFFICIENT, []
-        for end in range(1, minutes // period + 1):
-            seen = range(max(0, end - self.evaluated - LOOKS_FURTHER_BACK), end)
-            values = evaluated(self.expression(), series, seen)
-            after = self.judged([values[at] for at in seen if at in values], state)
+        # Minute by minute, newest samples aren't there. A longer period is judged once all of it is.
+        late = 0 if period == 1 else ARRIVES_AFTER
+        for end in range(period, minutes + 1 - late, period):
+            now = end + late
+            series = {name: by_period(of, statistic, period, periods, end, now) for name, (of, statistic) in stats.items()}
+            values = evaluated(self.expression(), series, range(-periods, 0))
+            after = self.judged([values[at] for at in sorted(values)], state)
             if after != state:
-                changes.append((end * period, after))
+                changes.append((now, after))
                 state = after
         return changes
 

@@ -11,7 +11,7 @@ import unittest
 from dataclasses import dataclass
 
 import test_template
-from alarms import ALARM, INSUFFICIENT, OK, Alarm, Samples, evaluated, reduced
+from alarms import ALARM, ARRIVES_AFTER, INSUFFICIENT, OK, Alarm, Samples, evaluated, reduced
 from test_template import TEMPLATE, text, transformed
 from samtranslator.yaml_helper import yaml_parse
 
@@ -262,7 +262,7 @@ def row(alarm: Alarm, failure: Failure) -> str:
     (off, state), *rest = history or [(None, None)]
     assert state in (ALARM, INSUFFICIENT) and off > BEGINS, f"{failure.alarm} stays silent: {failure.what}: {history}"
     assert [state for _, state in rest] == [OK], f"{failure.alarm} doesn't end: {failure.what}: {history}"
-    periods = -(-(off - BEGINS) // period)
+    periods = -(-(off - BEGINS - ARRIVES_AFTER) // period)
     (topic,) = alarm.told(state)
     whom = {"AlarmTopic": "at once", "NoticeTopic": "by day"}[topic]
     silent = " (no data)" if state == INSUFFICIENT else ""
@@ -340,6 +340,22 @@ class Evaluator(unittest.TestCase):
             expected = {"missing": of_missing, "ignore": of_ignore, "breaching": of_breaching, "notBreaching": of_not_breaching}
             for missing, state in expected.items():
                 self.assertEqual(self.judged(points, missing), state, f"{points} {missing}")
+
+    def test_samples_are_there_two_minutes_late(self):
+        def history(expression: str, period: int) -> list:
+            """Of an alarm over one failure in each of the minutes 20 to 29."""
+            stat = {"Stat": "Sum", "Period": period * 60, "Metric": {"Namespace": "guide", "MetricName": "failed"}}
+            metrics = [{"Id": "all", "Expression": expression}, {"Id": "m", "ReturnData": False, "MetricStat": stat}]
+            properties = {"Threshold": 0, "EvaluationPeriods": 1, "ComparisonOperator": "GreaterThanThreshold", "TreatMissingData": "notBreaching"}
+            samples = Samples()
+            for minute in range(20, 30):
+                samples.add("guide", "failed", {}, minute, 1)
+            return Alarm("of the guide", {**properties, "Metrics": metrics}, lambda value: value).history(samples, 60)
+
+        self.assertEqual(history("SUM([m])", 1), [(1, OK), (23, ALARM), (33, OK)])
+        self.assertEqual(history("SUM([m])", 5), [(7, OK), (27, ALARM), (47, OK)])
+        # What is made of the newest minutes by FILL hides what has arrived.
+        self.assertEqual(history("SUM([FILL(m, 0)])", 1), [(1, OK)])
 
     def test_statistics(self):
         values = [float(n) for n in range(200, 0, -1)]

@@ -37,6 +37,14 @@ COUNTED_BY = {"Status", "State", "Kind", "Queue"}
 AT_NIGHT = {"oldest-message", "dead-letters", "worker-errors", "door-errors", "door-throttles", "recursion", "error-rate", "gate-errors",
             "gate-latency", "no-sync", "ghl-unauthorized", "webhooks-unavailable"}
 BY_DAY = {"failures-recorded", "no-full-sync", "ghl-throttled", "daily-budget", "signature-failures"}
+# What an HTTP API can log, as its guide lists it ("Customize HTTP API access logs"). AWS leaves anything else empty, or refuses it.
+OF_HTTP_LOGS = {
+    "accountId", "apiId", "authorizer.error", "authorizer.principalId", "awsEndpointRequestId", "awsEndpointRequestId2",
+    "customDomain.basePathMatched", "dataProcessed", "domainName", "domainPrefix", "error.message", "error.messageString",
+    "error.responseType", "extendedRequestId", "httpMethod", "integration.error", "integration.integrationStatus", "integration.latency",
+    "integration.requestId", "integration.status", "integrationErrorMessage", "integrationLatency", "integrationStatus", "path", "protocol",
+    "requestId", "requestTime", "requestTimeEpoch", "responseLatency", "responseLength", "routeKey", "stage", "status",
+}
 READING_A_QUEUE = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
 
 
@@ -349,8 +357,18 @@ class Template(unittest.TestCase):
             for variable in line.values():
                 # Paths have ids of people in them, and query strings tickets of the socket.
                 self.assertNotRegex(variable, r"(?i)path|query|sourceIp|userAgent|claims|identity|domain", variable)
+        of_http = set(json.loads(stages["${HttpApi}"]["Format"]).values())
+        self.assertLessEqual({variable.removeprefix("$context.") for variable in of_http}, OF_HTTP_LOGS)
+        self.assertLessEqual({"$context.authorizer.error", "$context.integrationErrorMessage"}, of_http)
         group = self.resources["AccessLogGroup"]["Properties"]
         self.assertEqual(text(group["LogGroupName"]), "/aws/vendedlogs/${AWS::StackName}")
+
+    def test_no_deployment_fails_on_a_warning(self):
+        # SAM itself writes what API Gateway warns of, such as a server without a URL.
+        apis = self.of_type("AWS::ApiGatewayV2::Api")
+        self.assertEqual(set(apis), {"HttpApi", "WebSocketApi"})
+        for name, api in apis.items():
+            self.assertIn(api.get("FailOnWarnings", False), (False, "false"), name)
 
     def test_a_domain_has_a_certificate_and_takes_no_old_tls(self):
         (rule,) = yaml_parse(TEMPLATE.read_text())["Rules"].values()

@@ -86,7 +86,7 @@ impl SystemState {
             message: format!(
                 "GoHighLevel refused the access token {since} ago, and nothing has been synced since. Check there that the token \
                  is still valid and may read orders, transactions and products. If it was replaced, store the new one with \
-                 `cargo xtask configure`. Then start a sync."
+                 `cargo xtask configure --stack <name>`. Then start a sync."
             ),
         })
     }

@@ -89,6 +89,17 @@ def gateway_role(clients: Clients, _request: dict) -> dict:
     return {"role": clients.client("apigateway").get_account().get("cloudwatchRoleArn") or None}
 
 
+def has_stack(clients: Clients, request: dict) -> dict:
+    """{"exists": bool}: whether there is a stack {"name"}."""
+    try:
+        clients.client("cloudformation").describe_stacks(StackName=request["name"])
+    except exceptions.ClientError as error:
+        if error.response["Error"]["Code"] == "ValidationError":
+            return {"exists": False}
+        raise
+    return {"exists": True}
+
+
 def stack(clients: Clients, request: dict) -> dict:
     """{"name", "parameters": {name: value}, "outputs": {name: value}, "queues": {logical: url}} of the stack {"name"}."""
     name, cloudformation = request["name"], clients.client("cloudformation")
@@ -163,6 +174,7 @@ OPERATIONS = {
     "write_parameters": write_parameters,
     "concurrency": concurrency,
     "gateway_role": gateway_role,
+    "has_stack": has_stack,
     "stack": stack,
     "send": send,
     "waiting": waiting,

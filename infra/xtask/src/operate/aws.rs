@@ -72,6 +72,11 @@ struct GatewayRole {
 }
 
 #[derive(Deserialize)]
+struct Exists {
+    exists: bool,
+}
+
+#[derive(Deserialize)]
 struct Received {
     messages: Vec<InHand>,
 }
@@ -150,6 +155,11 @@ impl Aws {
     /// The role by which API Gateway writes the access logs of WebSocket APIs in this region.
     pub(crate) fn gateway_role(&self) -> Result<Option<String>> {
         Ok(self.ask::<GatewayRole>("gateway_role", json!({}))?.role)
+    }
+
+    /// Whether CloudFormation has a stack of this name.
+    pub(crate) fn has_stack(&self, stack: &str) -> Result<bool> {
+        Ok(self.ask::<Exists>("has_stack", json!({ "name": stack }))?.exists)
     }
 
     pub(crate) fn deployment(&self, stack: &str) -> Result<Deployment> {

@@ -26,6 +26,7 @@ use crate::operate::ask;
 use crate::operate::aws::{Aws, Identity, secrets_of};
 use crate::operate::report::Report;
 use crate::place::Place;
+use judge::Openness;
 use plan::ParameterPlan;
 use values::{ANON_KEY, JWT_SECRET, LOCATION, STORED, SUPABASE_URL, StoredValues, Values};
 
@@ -106,14 +107,15 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
             used.set(variable, value.expose());
         }
     }
-    checks::run(&place, &used, &mut report)?;
+    let reaches = checks::run(&place, &used, &mut report)?;
     let (who, _) = match found {
         Ok(found) if !options.check => found,
         _ => return Ok(verdict(&report)),
     };
 
     let plan = ParameterPlan::new(&given, &stored, &options.stack)?;
-    println!("\nParameters in region {}, account {}", who.region, who.account);
+    let stack = in_words(&options.stack, aws.has_stack(&options.stack));
+    println!("\nParameters of {stack}, in region {}, account {}", who.region, who.account);
     plan.show();
     if options.dry_run {
         return Ok(verdict(&report));
@@ -123,14 +125,15 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
         return Ok(ExitCode::FAILURE);
     }
     if !plan.is_empty() {
-        if !ask::confirmed(options.yes, &format!("\nWrite {}?", plan.summary()))? {
+        if !ask::confirmed(options.yes, &format!("\nWrite {} of {stack}?", plan.summary()))? {
             println!("Nothing is written.");
             return Ok(ExitCode::FAILURE);
         }
         aws.write_parameters(&plan.writes())?;
         println!("\nWritten: {}.", plan.summary());
     }
-    plan.introduce_next(&used, &who.region, &of_concurrency(concurrency, options.reserve));
+    let more = [of_concurrency(concurrency, options.reserve), of_schedules(reaches.as_ref())].concat();
+    plan.introduce_next(&used, &who.region, &more);
     Ok(verdict(&report))
 }
 
@@ -174,6 +177,23 @@ fn of_concurrency(concurrency: Option<Concurrency>, reserve: u32) -> Vec<String>
         overrides.push(format!("ReservedConcurrency={reserve}"));
     }
     overrides
+}
+
+/// The template's parameters while the original app may still sync: two syncs interfere with each other.
+fn of_schedules(reaches: Option<&Openness>) -> Vec<String> {
+    match reaches {
+        Some(Openness::OriginalTables(_)) => vec![plan::SCHEDULES_OFF.to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+/// The stack that is written for. Whoever forgets `--stack` writes for another, which may not even be there.
+fn in_words(stack: &str, there: Result<bool>) -> String {
+    match there {
+        Ok(true) => format!("the stack {stack}"),
+        Ok(false) => format!("the stack {stack} (CloudFormation has none of this name yet)"),
+        Err(error) => format!("the stack {stack} (whether there is one is unknown: {error:#})"),
+    }
 }
 
 /// Who we are in AWS, and what the parameter store has, by variable.
@@ -222,5 +242,23 @@ mod tests {
         assert!(access_logs(Ok(Some(role.to_owned()))).contains(role));
         assert!(access_logs(Ok(None)).contains("has no role for CloudWatch"));
         assert!(access_logs(Err(anyhow::anyhow!("AWS doesn't allow it"))).contains("unknown (AWS doesn't allow it)"));
+    }
+
+    #[test]
+    fn schedules_stay_off_while_the_original_app_may_sync() {
+        let open = Openness::OriginalTables("whoever has it can use ghl_qr_orders".to_owned());
+        assert_eq!(of_schedules(Some(&open)), ["SchedulesEnabled=false"]);
+        assert_eq!(of_schedules(Some(&Openness::Closed("it reaches nothing of ours".to_owned()))), [""; 0]);
+        assert_eq!(of_schedules(None), [""; 0]);
+    }
+
+    #[test]
+    fn the_stack_that_is_written_for_is_named() {
+        assert_eq!(in_words("ghl-sync", Ok(true)), "the stack ghl-sync");
+        assert!(
+            in_words("ghl-sync-prd", Ok(false)).contains("ghl-sync-prd (CloudFormation has none of this name yet)")
+        );
+        let denied = in_words("ghl-sync", Err(anyhow::anyhow!("AWS doesn't allow it")));
+        assert!(denied.contains("ghl-sync (whether there is one is unknown: AWS doesn't allow it)"));
     }
 }

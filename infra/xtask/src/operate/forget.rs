@@ -68,7 +68,7 @@ fn until_done(supabase: &Supabase, options: &ForgetOptions) -> Result<Value> {
             supabase.call("forget_contact", json!({ "contact_id": options.contact.as_str(), "by": options.by }))?;
         if !answer.ok() {
             bail!(
-                "Supabase refuses forget_contact with status {}: see cargo xtask configure --check. Repeat this command: \
+                "Supabase refuses forget_contact with status {}: see cargo xtask configure --stack <name> --check. Repeat this command: \
                  it goes on where it was",
                 answer.status
             );

@@ -32,7 +32,7 @@ Examples:
   cargo xtask redrive --stack ghl-sync --only ghl_unauthorized
   cargo xtask redrive --stack ghl-sync --dead-letters        messages that stand in the dead-letter queue
 
-Put right first what made them fail: cargo xtask configure --check tells. Without --stack it is the local stack that runs.
+Put right first what made them fail: cargo xtask configure --stack <name> --check tells. Without --stack it is the local stack that runs.
 Needs, in AWS: cloudformation:DescribeStacks and ListStackResources, ssm:GetParameters, sqs:SendMessage; for dead letters
 also sqs:ReceiveMessage, DeleteMessage and GetQueueAttributes. Status 1 if an order failed anew.";
 

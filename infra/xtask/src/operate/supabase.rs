@@ -62,7 +62,10 @@ impl Supabase {
         loop {
             let answer = self.call(function, Value::Object(request.clone()))?;
             if !answer.ok() {
-                bail!("Supabase refuses {function} with status {}: see cargo xtask configure --check", answer.status);
+                bail!(
+                    "Supabase refuses {function} with status {}: see cargo xtask configure --stack <name> --check",
+                    answer.status
+                );
             }
             let page = answer.body.get(list).and_then(Value::as_array).cloned();
             let page = page.with_context(|| format!("Supabase answers {function} without {list}"))?;

@@ -54,6 +54,19 @@ class Gateway(unittest.TestCase):
             gateway.client.assert_called_once_with("apigateway")
 
 
+class Stacks(unittest.TestCase):
+    def exists(self, answer) -> bool:
+        clients = mock.Mock()
+        clients.client.return_value.describe_stacks.side_effect = [answer]
+        return aws.has_stack(clients, {"name": "ghl-sync"})["exists"]
+
+    def test_only_what_cloudformation_doesnt_know_is_none(self):
+        self.assertIs(self.exists({"Stacks": [{"StackName": "ghl-sync"}]}), True)
+        self.assertIs(self.exists(refusal("ValidationError", "Stack with id ghl-sync does not exist")), False)
+        with self.assertRaises(exceptions.ClientError):
+            self.exists(refusal("AccessDenied"))
+
+
 class Queues:
     """SQS with one dead-letter queue."""
 

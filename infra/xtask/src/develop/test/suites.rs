@@ -162,7 +162,7 @@ impl Suite {
                 "infra/local/cloud",
                 &[
                     &["test_mends", "test_limits", "test_faults", "test_aws", "test_two_stacks", "test_safeupdate"][..],
-                    &["test_artifact", "test_glibc", "test_ship", "test_workflows"],
+                    &["test_artifact", "test_glibc", "test_origin", "test_ship", "test_workflows"],
                 ]
                 .concat(),
             ),

@@ -20,8 +20,8 @@ use crate::place::Place;
 const GHL: &str = "https://services.leadconnectorhq.com";
 const GHL_VERSION: &str = "2021-07-28";
 
-/// Everything but AWS.
-pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
+/// Everything but AWS. Returns how far the public key reaches, if that is known and nothing is wrong with it.
+pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result<Option<Openness>> {
     let mut forms = true;
     for variable in [LOCATION, TOKEN, SUPABASE_URL, SERVICE_KEY] {
         if values.get(variable).is_none() {
@@ -51,11 +51,11 @@ pub(crate) fn run(place: &Place, values: &Values, report: &mut Report) -> Result
         );
     }
     // What is malformed is sent nowhere.
-    if forms {
-        ghl(values, report)?;
-        supabase(place, values, report)?;
+    if !forms {
+        return Ok(None);
     }
-    Ok(())
+    ghl(values, report)?;
+    supabase(place, values, report)
 }
 
 fn ghl(values: &Values, report: &mut Report) -> Result<()> {
@@ -76,7 +76,8 @@ fn ghl(values: &Values, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
+fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<Option<Openness>> {
+    let mut reaches = None;
     let url = values.text(SUPABASE_URL).context("it was looked for")?.trim_end_matches('/');
     let key = values.get(SERVICE_KEY).context("it was looked for")?;
     let location = values.text(LOCATION).context("it was looked for")?;
@@ -98,18 +99,20 @@ fn supabase(place: &Place, values: &Values, report: &mut Report) -> Result<()> {
             let described = project.get("/rest/v1/");
             let ours = described.as_ref().map(|answer| judge::ours(answer, &required)).unwrap_or_default();
             if report.add("migrations", asked(described, &|answer| judge::migrations(answer, &required))) {
-                match public_key(url, values.text(ANON_KEY), &project, &ours) {
-                    Ok(Openness::OriginalTables(words)) => Report::warn("public key", &words),
-                    Ok(Openness::Closed(words)) => drop(report.add("public key", Ok(words))),
-                    Err(wrong) => drop(report.add("public key", Err(wrong))),
+                let found = public_key(url, values.text(ANON_KEY), &project, &ours);
+                match &found {
+                    Ok(Openness::OriginalTables(words)) => Report::warn("public key", words),
+                    Ok(Openness::Closed(words)) => drop(report.add("public key", Ok(words.clone()))),
+                    Err(wrong) => drop(report.add("public key", Err(wrong.clone()))),
                 }
+                reaches = found.ok();
             }
         }
     }
     let keys = Http::new(url, None).get("/auth/v1/.well-known/jwks.json");
     let has_secret = values.get(JWT_SECRET).is_some();
     report.add("sign-in", asked(keys, &|answer| judge::sign_in(answer, has_secret)));
-    Ok(())
+    Ok(reaches)
 }
 
 /// Asks as whoever has seen a page with the public key: for a row of each table and view of ours, and each function. The database says

@@ -16,6 +16,7 @@ use crate::operate::secret::Secret;
 
 /// As `samconfig.toml` has it.
 const DEFAULT_STACK: &str = "ghl-sync";
+pub(crate) const SCHEDULES_OFF: &str = "SchedulesEnabled=false";
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum ParameterChange {
@@ -109,6 +110,12 @@ impl ParameterPlan {
             "\nNext:\n  sam build && sam deploy --region {region}{stack} --parameter-overrides {}",
             [self.overrides(used), more.to_vec()].concat().join(" ")
         );
+        if more.iter().any(|parameter| parameter == SCHEDULES_OFF) {
+            println!(
+                "\nSchedules stay off as long as the original app's tables are open: two syncs interfere with each other. \
+                 infra/docs/moving-in.md says when to switch them on."
+            );
+        }
         println!(
             "\nAdd AlarmEmail=<whoever is on call>, and NoticeEmail=<who looks by day>. Nobody is told of an alarm before the link in \
              Amazon's mail to the address was clicked."
