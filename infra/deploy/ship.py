@@ -163,10 +163,11 @@ def upload(aws, bucket: Bucket, path: Path, name: str | None = None) -> str:
 
 
 def fitting(standing: dict, template: str, before: dict | None) -> dict:
-    """Without what a later release brought, which the stack has and this one's template hasn't: to go back mustn't fail by it."""
-    later = (standing.keys() & parameters_in(before)) - artifact.parameters_of(template)
+    """Without what this release's template hasn't: a later one brought it, and to go back mustn't fail by it. A new stack has nothing to
+    go back from, so there it is a mistake."""
+    later = standing.keys() - artifact.parameters_of(template) if before else set()
     for name in sorted(later):
-        print(f"  leaving out {name}: the stack has it, this release doesn't know it yet")
+        print(f"  leaving out {name}: this release doesn't know it")
     return {name: value for name, value in standing.items() if name not in later}
 
 

@@ -262,7 +262,7 @@ class Workflows(unittest.TestCase):
 
     def test_nothing_breaks_a_deployment_off_and_only_deployments_wait_for_each_other(self):
         deploy = workflows()["deploy.yml"]
-        # A release that waits for its review must not hold up who wants to go back.
+        # A release that waits for its tables or its check must not hold up who wants to go back.
         self.assertEqual(
             {name: job["concurrency"] for name, job in [("all", deploy), *deploy["jobs"].items()] if "concurrency" in job},
             {"deploy": {"group": "deploy-${{ inputs.environment }}", "cancel-in-progress": False}},

@@ -171,13 +171,17 @@ async fn failures_of_earlier_runs_stay_until_a_run_has_gone_through_all_orders()
 
 #[tokio::test]
 async fn a_message_that_named_no_order_is_no_order() {
-    let unread = json!([{
-        "orderId": "message-1", "class": "permanent", "code": "unreadable_message", "reason": "No JSON", "attempts": 5,
-        "lastTryAt": "2026-11-29T10:00:10.000Z", "resolvedAt": null,
-    }]);
+    let unread = |id: &str| {
+        json!({
+            "orderId": id, "class": "permanent", "code": "unreadable_message", "reason": format!("No JSON in {id}"), "attempts": 5,
+            "lastTryAt": "2026-11-29T10:00:10.000Z", "resolvedAt": null,
+        })
+    };
+    let unread = json!([unread("message-1"), unread("message-2")]);
     on_stage(json!({ "status": completed(json!({})), "outside": unread }), async |page| {
-        page.until_text("failures-badge", "1", A_MOMENT).await;
-        assert_eq!(page.texts("#failures-list .why").await.len(), 1);
+        page.until_text("failures-badge", "2", A_MOMENT).await;
+        assert_eq!(page.texts("#failures-list .why").await.len(), 2);
+        assert!(!page.is_shown("retry-all").await);
         assert_eq!(page.texts("#failures-list a, #failures-list button:not([hidden])").await, [""; 0]);
         assert_eq!(rows(page).await, 0, "its id is nobody's");
     })

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{
     page::A_MOMENT,
-    stage::{completed, failures, on_stage, runs},
+    stage::{completed, failures, on_stage, runs, syncing},
 };
 
 #[tokio::test]
@@ -87,11 +87,13 @@ async fn an_answer_that_comes_late_is_not_shown_as_another_orders() {
     });
     on_stage(staged, async |page| {
         page.until("they are listed", A_MOMENT, async || page.texts("#failures-list code").await.len() == 2).await;
-        page.run("stage.slow['GET qrapp/orders/Order0000/history'] = 1500").await;
+        page.run("stage.slow['GET qrapp/orders/Order0000/history'] = new Promise((answer) => (stage.answer = answer))")
+            .await;
         page.press("[aria-label='History of order Order0000']").await;
         page.click("order-close").await;
         page.press("[aria-label='History of order Order0001']").await;
         page.until_text("order-body", "of the second", A_MOMENT).await;
+        page.run("stage.answer()").await;
         page.until("the first one is answered", A_MOMENT, async || page.holds("stage.late.length === 1").await).await;
         assert!(!page.text("order-body").await.contains("of the first"));
     })
@@ -104,7 +106,7 @@ async fn signing_out_clears_the_board_and_closes_what_is_open() {
     let nothing =
         json!({ "orderId": "Order0000", "order": null, "tickets": [], "changes": [], "failures": [], "issues": [] });
     let staged = json!({
-        "status": completed(json!({ "failedOrders": 2 })), "failures": failures(2), "runs": runs(3),
+        "status": syncing(json!({ "failedOrders": 2 })), "failures": failures(2), "runs": runs(3),
         "answers": { "GET qrapp/orders/Order0000/history": [200, nothing] },
     });
     on_stage(staged, async |page| {
@@ -120,6 +122,11 @@ async fn signing_out_clears_the_board_and_closes_what_is_open() {
             )
             .await
         );
+        let is_hidden = async |id: &str| page.holds(&format!("document.getElementById('{id}').hidden")).await;
+        for id in ["cancel", "sync-rest", "percent", "picture"] {
+            assert!(is_hidden(id).await, "{id}");
+        }
+        assert!(page.holds("document.getElementById('orders-count').textContent === ''").await);
         assert!(!page.is_shown("notice").await, "who signs out needn't be told that the session has ended");
     })
     .await;

@@ -11,6 +11,7 @@ use crate::{
     chrome::with_page,
     page::{A_MOMENT, A_RUN, Page},
     site::Site,
+    stage::{completed, on_stage, runs},
 };
 
 const ENDED: &str = "Your session has ended. Sign in again.";
@@ -172,6 +173,23 @@ async fn a_link_does_not_replace_the_session_that_is_there() {
         page.run(&format!("location.hash = '{fragment}'")).await;
         page.until_text("who", "mallory@example.com", A_MOMENT).await;
         assert_nothing_uncaught(page).await;
+    })
+    .await;
+}
+
+/// Somebody has worked in that one: whoever sent the link must not have them go on in another.
+#[tokio::test]
+async fn a_link_takes_no_place_of_a_session_that_was_accepted() {
+    let site = Site::running();
+    on_stage(json!({ "status": completed(json!({})), "runs": runs(3) }), async |page| {
+        enter(page, &site.token(3600, json!({})), None).await;
+        page.until("it is accepted", A_MOMENT, async || !page.texts("#runs > li").await.is_empty()).await;
+        let other = site.token(3600, json!({ "email": "mallory@example.com", "sub": "mallory" }));
+        page.run(&format!("location.hash = 'access_token={other}'")).await;
+        page.until_text("notice", "You are signed in already", A_MOMENT).await;
+        page.run("staged.answers = { 'GET qrapp/runs': [401, { message: 'Unauthorized' }] }; stage.lookUp()").await;
+        page.until("the sign-in", A_MOMENT, async || page.is_shown("sign-in").await).await;
+        assert!(page.holds("sessionStorage.getItem('ghl-sync.session') === null").await);
     })
     .await;
 }

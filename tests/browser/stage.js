@@ -34,7 +34,7 @@ window.stage = (() => {
     const only = url.searchParams.get("only");
     if (stage.refuse) throw new TypeError("away");
     if (stage.slow[call]) {
-      await new Promise((resolve) => setTimeout(resolve, stage.slow[call]));
+      await stage.slow[call];
       setTimeout(() => stage.late.push(call));
     }
     if (staged.answers?.[call]) return json(...staged.answers[call]);

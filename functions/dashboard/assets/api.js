@@ -47,8 +47,13 @@ export class Api {
     // Signed out meanwhile: whoever did so needn't be told.
     if (!this.#session.signedIn) throw new ApiError(GATEWAY[401], { status: 401 });
     const token = await this.#session.token().catch(unreachable);
-    const headers = { accept: "application/json" };
-    if (token) headers.authorization = `Bearer ${token}`;
+    if (!token) {
+      // The sign-in service has just refused to renew it.
+      const ended = new ApiError(GATEWAY[401], { status: 401 });
+      this.#onSignedOut(ended);
+      throw ended;
+    }
+    const headers = { accept: "application/json", authorization: `Bearer ${token}` };
     if (body) headers["content-type"] = "application/json";
     let answer;
     try {
@@ -68,14 +73,14 @@ export class Api {
       this.#session.accepted();
       return json;
     }
-    const isLeft = !this.#session.signedIn && token;
+    const isLeft = !this.#session.signedIn;
     // The gateway's own 403 (it has no code) means that the authorizer refused the token; ours means that the role doesn't suffice.
     const refused = answer.status === 401 || (answer.status === 403 && !json.code);
     // Nothing was done: with another token it is asked once more.
-    if (refused && token && again && (await this.#session.hasOtherThan(token).catch(unreachable))) {
+    if (refused && again && (await this.#session.hasOtherThan(token).catch(unreachable))) {
       return this.#call(method, path, body, false);
     }
-    const ended = refused && (!token || this.#session.hasEnded);
+    const ended = refused && this.#session.hasEnded;
     const gateway = GATEWAY[ended ? 401 : answer.status];
     const error = new ApiError(json.error ?? gateway ?? `The server answered ${answer.status}. Try again in a moment.`, {
       status: answer.status,

@@ -12,7 +12,7 @@
 
 import { showFailures, showIssues } from "./attention.js";
 import { Api } from "./api.js";
-import { showProgress } from "./current.js";
+import { showNothing, showProgress } from "./current.js";
 import { $, focusInstead, isBlocked, renewMoments, whileBlocked } from "./elements.js";
 import { allowNotification, forgetEnd, offerNotification, showTitle, tellEnd } from "./ending.js";
 import { PER_PAGE, findFailures, findIssues } from "./failures.js";
@@ -61,8 +61,10 @@ let failures = { list: [], more: false };
 let issues = { list: [], more: false };
 let failuresWanted = PER_PAGE;
 let failuresDue = null;
-// Of answers to the same question that overtake each other, the last one asked for counts.
-const asked = { runs: 0, failures: 0 };
+// Answers may overtake each other: none counts after one that was asked for later.
+let asked = 0;
+const answered = { runs: 0, failures: 0 };
+const complaints = new Map(); // What went wrong with nobody asking, until it goes well.
 
 setUpOrders(config, api.history);
 
@@ -91,9 +93,12 @@ function endSession(message) {
   [failuresWanted, runsWanted] = [PER_PAGE, RUNS_AT_ONCE];
   problems = [];
   forgetEnd();
-  showTitle(progress, starting);
+  answered.runs = answered.failures = asked; // What is still under way is somebody else's to see.
+  complaints.clear();
   showProblems([]);
   clearBoard();
+  showPicture([]);
+  draw();
   showSession(session, config);
   notice(message);
 }
@@ -178,9 +183,10 @@ function refreshLists() {
 /** The newest page, and behind it what was read of older ones. */
 async function refreshRuns() {
   await quietly("runs", async () => {
-    const mine = ++asked.runs;
+    const mine = ++asked;
     const page = await api.runs();
-    if (mine !== asked.runs) return;
+    if (mine <= answered.runs) return;
+    answered.runs = mine;
     const oldest = page.runs.at(-1)?.runId;
     const known = runs.list.findIndex((run) => run.runId === oldest);
     runs = known < 0 ? { list: page.runs, next: page.next } : { list: [...page.runs, ...runs.list.slice(known + 1)], next: runs.next };
@@ -201,19 +207,20 @@ async function showOlderRuns() {
 
 async function refreshFailures() {
   await quietly("failures", async () => {
-    const mine = ++asked.failures;
+    const mine = ++asked;
     const runId = newestRunId();
     // What is noticed in a run is read when it is over.
     const noticed = isSyncing(progress) ? null : findIssues(api, runId);
     const found = await Promise.all([lookForFailures(failuresWanted), noticed]);
-    if (mine !== asked.failures) return;
+    if (mine <= answered.failures) return;
+    answered.failures = mine;
     failures = found[0];
     issues = found[1] ?? issues;
     drawFailures();
   });
 }
 
-/** The run whose failures are still of interest: a start that was skipped has none. */
+/** The run whose notices are of interest: a start that was skipped has none. */
 const newestRun = () => runs.list.find((run) => run.status !== "Skipped");
 const newestRunId = () => progress.runId ?? newestRun()?.runId ?? null;
 
@@ -242,6 +249,7 @@ function refreshFailuresSoon() {
 async function begin(ask) {
   if (isBlocked($("start-full"))) return;
   notice(null);
+  complaints.clear();
   starting = true;
   draw();
   try {
@@ -357,8 +365,6 @@ async function busy(button, action) {
   draw();
 }
 
-const complaints = new Map();
-
 /** For calls nobody asked for: lists keep what they had; a lost session has been told by then. What went wrong is told until it goes well. */
 async function quietly(what, action) {
   if (!session.signedIn) return;
@@ -379,9 +385,8 @@ async function quietly(what, action) {
 const mayNot = () => (session.isMember ? "This needs an admin account." : null);
 
 function draw() {
-  // Nothing is known yet: not even that nothing runs.
-  if (progress === NOTHING_YET && !starting) return;
-  showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: stoppedAt ?? Date.now() });
+  if (progress === NOTHING_YET && !starting) showNothing(mayNot());
+  else showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: stoppedAt ?? Date.now() });
   showTitle(progress, starting);
   offerNotification(progress);
 }

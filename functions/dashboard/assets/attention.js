@@ -18,8 +18,9 @@ export function showFailures(failures, { more, retry, mayNot }) {
   const shown = `${count(failures.length)}${more ? "+" : ""}`;
   $("failures-badge").hidden = failures.length === 0;
   $("failures-badge").textContent = shown;
-  $("retry-all").hidden = failures.length < 2;
-  $("retry-all").textContent = more ? "Retry all" : `Retry all ${shown}`;
+  const orders = failures.filter(isOrder).length;
+  $("retry-all").hidden = orders < 2;
+  $("retry-all").textContent = more ? "Retry all" : `Retry all ${count(orders)}`;
   $("more-failures").hidden = !more;
   $("no-failures").hidden = failures.length > 0;
   Object.assign($("no-failures"), { textContent: "Nothing failed.", className: "fine" });

@@ -48,6 +48,21 @@ export function showProgress(progress, { starting, cancelling, mayNot, now }) {
   block($("cancel"), cancelling ? "The sync is being cancelled." : mayNot);
 }
 
+const BEFORE_THE_FIRST_WORD = { "in-progress": NOTHING, "total-orders": NOTHING, "synced-orders": NOTHING, rate: NOTHING, eta: NOTHING, elapsed: NOTHING };
+
+/** Nothing is known yet: not even that nothing runs. */
+export function showNothing(mayNot) {
+  $("status").dataset.status = "Idle";
+  write("status", "Loading…");
+  for (const [id, text] of Object.entries(BEFORE_THE_FIRST_WORD)) write(id, text);
+  for (const id of ["sentence", "orders-count", "orders-detail", "tickets-count", "tickets-detail"]) write(id, "");
+  for (const id of ["percent", "countdown", "cancel", "sync-rest"]) $(id).hidden = true;
+  for (const id of ["orders-bar", "tickets-bar"]) bar(id, 0);
+  showFailedPart(0, 0);
+  showKind({}, false);
+  for (const button of document.querySelectorAll("[data-starts-run]")) block(button, mayNot ?? "Loading…");
+}
+
 /** Only one run at a time. */
 function whyBusy(running, cooldown) {
   if (running) return "A sync is running. Only one can run at a time.";

@@ -1,4 +1,4 @@
-// Finds what failed and what was noticed: in the newest run, and outside of runs.
+// Finds what failed, in runs and outside of them, and what was noticed in one.
 
 import { isFailure } from "./reasons.js";
 

@@ -67,7 +67,7 @@ function withTimes(next, data, now) {
   if (!isSyncing(next)) return { ...next, ordersPerSecond: null, eta: NO_ETA, waitEnds: null, waitLength: 0 };
   const wait = data.waitSeconds > 0 ? data.waitSeconds : null;
   // Seconds are whole, and answers take their time: the longest is the truest.
-  const begunAt = data.elapsedSeconds > 0 ? now - data.elapsedSeconds * 1000 : null;
+  const begunAt = Number.isFinite(data.elapsedSeconds) ? now - data.elapsedSeconds * 1000 : null;
   return {
     ...next,
     begunAt: begunAt === null ? next.begunAt : Math.min(begunAt, next.begunAt ?? begunAt),
@@ -119,8 +119,8 @@ export function ticketsPercent(state) {
 }
 
 /**
- * How many tickets there will be is known only at the end, so the orders whose tickets are right stand for them: an order is done
- * when they are. Not by tickets checked: those of unchanged orders needn't be.
+ * How many tickets there will be is known only at the end, so the orders that are done stand for them: an order is synced when its
+ * tickets are right, and one that failed leaves them as they are. Not tickets checked: those of unchanged orders needn't be.
  */
 const ticketsSoFar = (state) => (state.totalOrders === 0 ? 0 : percent(doneOrders(state) / state.totalOrders));
 

@@ -14,6 +14,7 @@ export class Session {
   #tokens;
   #refreshing = null;
   #linkIgnored = false;
+  #accepted = false; // By the server, on this page.
   #offered = null; // A link's session, until the server has accepted the one that is there.
 
   constructor(config) {
@@ -35,7 +36,7 @@ export class Session {
     this.#linkIgnored = isThere && access !== this.#tokens.access;
     const session = { access_token: access, refresh_token: given.get("refresh_token") };
     if (!isThere) this.#keep(session);
-    else if (this.#linkIgnored) this.#offered = session;
+    else if (this.#linkIgnored && !this.#accepted) this.#offered = session;
     return true;
   }
 
@@ -46,6 +47,7 @@ export class Session {
 
   /** The server has accepted the session that is there. */
   accepted() {
+    this.#accepted = true;
     this.#offered = null;
   }
 
@@ -164,7 +166,7 @@ export class Session {
 
   forget() {
     this.#tokens = null;
-    this.#linkIgnored = false;
+    this.#linkIgnored = this.#accepted = false;
     this.#offered = null;
     sessionStorage.removeItem(KEY);
   }

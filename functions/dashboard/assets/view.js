@@ -63,16 +63,13 @@ export function showProblems(problems) {
   );
 }
 
-/** As before anything was read: what stood there was for somebody else to see and to press. */
+/** The lists as before anything was read: what stood there was for somebody else to see and to press. */
 export function clearBoard() {
   for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
   for (const id of ["failures-list", "issues-list", "runs", "order-body"]) $(id).replaceChildren();
   for (const id of ["issues-title", "failures-badge", "retry-all", "more-failures", "older"]) $(id).hidden = true;
   Object.assign($("no-failures"), { hidden: false, textContent: "Loading…", className: "quiet" });
   $("last-run").replaceChildren(quiet("Loading…"));
-  $("status").dataset.status = "Idle";
-  write("status", "Loading…");
-  write("sentence", "");
 }
 
 export function showSession(session, config) {

@@ -75,6 +75,7 @@ test("tickets of unchanged orders are right without a look at them", () => {
 });
 
 test("a run began by the server's clock, told in whole seconds and late", () => {
+  assert.deepEqual([after([status({ elapsedSeconds: 0 })], 5_000).begunAt, after([status({ elapsedSeconds: null })], 5_000).begunAt], [5_000, null]);
   const first = after([status({ elapsedSeconds: 60 })], 100_000);
   assert.equal(first.begunAt, 40_000);
   assert.equal(applyFrame(first, progress({ elapsedSeconds: 61 }), 101_900).begunAt, 40_000, "a late answer");

@@ -114,7 +114,9 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
     };
 
     let plan = ParameterPlan::new(&given, &stored, &options.stack)?;
-    let stack = in_words(&options.stack, aws.has_stack(&options.stack));
+    let there = aws.has_stack(&options.stack);
+    let is_new = !matches!(there, Ok(true));
+    let stack = in_words(&options.stack, there);
     println!("\nParameters of {stack}, in region {}, account {}", who.region, who.account);
     plan.show();
     if options.dry_run {
@@ -132,7 +134,7 @@ pub(crate) fn run(options: &ConfigureOptions) -> Result<ExitCode> {
         aws.write_parameters(&plan.writes())?;
         println!("\nWritten: {}.", plan.summary());
     }
-    let more = [of_concurrency(concurrency, options.reserve), of_schedules(reaches.as_ref())].concat();
+    let more = [of_concurrency(concurrency, options.reserve), of_schedules(reaches.as_ref(), is_new)].concat();
     plan.introduce_next(&used, &who.region, &more);
     Ok(verdict(&report))
 }
@@ -179,10 +181,11 @@ fn of_concurrency(concurrency: Option<Concurrency>, reserve: u32) -> Vec<String>
     overrides
 }
 
-/// The template's parameters while the original app may still sync: two syncs interfere with each other.
-fn of_schedules(reaches: Option<&Openness>) -> Vec<String> {
+/// The template's parameters while the original app may still sync: two syncs interfere with each other. A stack that is there keeps
+/// what it has.
+fn of_schedules(reaches: Option<&Openness>, is_new: bool) -> Vec<String> {
     match reaches {
-        Some(Openness::OriginalTables(_)) => vec![plan::SCHEDULES_OFF.to_owned()],
+        Some(Openness::OriginalTables(_)) if is_new => vec![plan::SCHEDULES_OFF.to_owned()],
         _ => Vec::new(),
     }
 }
@@ -247,9 +250,10 @@ mod tests {
     #[test]
     fn schedules_stay_off_while_the_original_app_may_sync() {
         let open = Openness::OriginalTables("whoever has it can use ghl_qr_orders".to_owned());
-        assert_eq!(of_schedules(Some(&open)), ["SchedulesEnabled=false"]);
-        assert_eq!(of_schedules(Some(&Openness::Closed("it reaches nothing of ours".to_owned()))), [""; 0]);
-        assert_eq!(of_schedules(None), [""; 0]);
+        assert_eq!(of_schedules(Some(&open), true), ["SchedulesEnabled=false"]);
+        assert_eq!(of_schedules(Some(&open), false), [""; 0], "a stack that is there keeps what it has");
+        assert_eq!(of_schedules(Some(&Openness::Closed("it reaches nothing of ours".to_owned())), true), [""; 0]);
+        assert_eq!(of_schedules(None, true), [""; 0]);
     }
 
     #[test]

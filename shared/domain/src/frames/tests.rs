@@ -110,7 +110,6 @@ fn a_count_that_was_not_known_at_first_is_told_by_a_status_of_its_own() {
     assert_eq!(names(&publish(Run { announced_count: true, ..counted })).len(), 2, "once");
 }
 
-/// A run of few orders may be over before anybody published its beginning.
 #[test]
 fn the_first_status_of_a_run_has_nothing_done_and_the_progress_after_it_what_was_done_meanwhile() {
     let told = announce(RunState::Syncing, None);
@@ -121,6 +120,7 @@ fn the_first_status_of_a_run_has_nothing_done_and_the_progress_after_it_what_was
     assert_eq!(told.status["syncedOrders"], 4, "the document is what is so");
 }
 
+/// A run of few orders may be over before anybody published its beginning.
 #[test]
 fn a_beginning_that_nobody_was_told_of_is_told_with_the_end() {
     for state in [RunState::Delay, RunState::Completed, RunState::Error, RunState::Cancelled] {
