@@ -15,6 +15,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import subprocess
 import sys
 import time
@@ -110,7 +111,7 @@ def ship(
         raise Stopped(f"{stack} could never be made: delete it (aws cloudformation delete-stack --stack-name {stack}), then deploy again")
     given = {**fitting(standing or {}, template.read_text(), before), **given}
     parameters = parameters_for(template.read_text(), manifest, there.name, given, before)
-    name = f"ghl-sync-{int(time.time())}"
+    name = f"ghl-sync-{int(time.time())}-{secrets.token_hex(3)}"
     aws.call(
         "cloudformation", "create_change_set", StackName=stack, ChangeSetName=name, TemplateURL=address,
         ChangeSetType="UPDATE" if before else "CREATE", Capabilities=CAPABILITIES, Parameters=parameters,

@@ -37,7 +37,8 @@ window.stage = (() => {
       await stage.slow[call];
       setTimeout(() => stage.late.push(call));
     }
-    if (staged.answers?.[call]) return json(...staged.answers[call]);
+    const answer = staged.answers?.[call];
+    if (answer) return json(...answer);
     if (call === "POST qrapp/ws-ticket") return json(200, { ticket: "a-ticket", expiresAt: null });
     if (call === "GET qrapp/sync-status") return json(200, { ...staged.status, seq: staged.status.seq ?? stage.seq });
     if (call === "GET qrapp/runs") return json(200, { runs: staged.runs ?? [], next: null });
