@@ -103,14 +103,15 @@ def ship(
     there = need_bucket(aws, bucket)
     for function in manifest["functions"].values():
         upload(aws, there, directory / function["file"])
-    template = directory / manifest["template"]["file"]
-    address = upload(aws, there, template, f"template-{manifest['template']['sha256'][:16]}.yaml")
+    path = directory / manifest["template"]["file"]
+    template = path.read_text()
+    address = upload(aws, there, path, f"template-{manifest['template']['sha256'][:16]}.yaml")
 
     before = described(aws, stack)
     if before and before["StackStatus"] == "ROLLBACK_COMPLETE":
         raise Stopped(f"{stack} could never be made: delete it (aws cloudformation delete-stack --stack-name {stack}), then deploy again")
-    given = {**fitting(standing or {}, template.read_text(), before), **given}
-    parameters = parameters_for(template.read_text(), manifest, there.name, given, before)
+    given = {**fitting(standing or {}, template, before), **given}
+    parameters = parameters_for(template, manifest, there.name, given, before)
     name = f"ghl-sync-{int(time.time())}-{secrets.token_hex(3)}"
     aws.call(
         "cloudformation", "create_change_set", StackName=stack, ChangeSetName=name, TemplateURL=address,

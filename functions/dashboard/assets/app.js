@@ -12,7 +12,7 @@
 
 import { showFailures, showIssues } from "./attention.js";
 import { Api } from "./api.js";
-import { showNothing, showProgress } from "./current.js";
+import { showProgress } from "./current.js";
 import { $, focusInstead, isBlocked, renewMoments, whileBlocked } from "./elements.js";
 import { allowNotification, forgetEnd, offerNotification, showTitle, tellEnd } from "./ending.js";
 import { PER_PAGE, findFailures, findIssues } from "./failures.js";
@@ -63,7 +63,7 @@ let failuresWanted = PER_PAGE;
 let failuresDue = null;
 // Answers may overtake each other: none counts after one that was asked for later.
 let asked = 0;
-const answered = { runs: 0, failures: 0 };
+const answered = { status: 0, runs: 0, failures: 0 };
 const complaints = new Map(); // What went wrong with nobody asking, until it goes well.
 
 setUpOrders(config, api.history);
@@ -93,7 +93,7 @@ function endSession(message) {
   [failuresWanted, runsWanted] = [PER_PAGE, RUNS_AT_ONCE];
   problems = [];
   forgetEnd();
-  answered.runs = answered.failures = asked; // What is still under way is somebody else's to see.
+  for (const what of Object.keys(answered)) answered[what] = asked; // What is still under way is somebody else's to see.
   complaints.clear();
   showProblems([]);
   clearBoard();
@@ -126,7 +126,6 @@ addEventListener("hashchange", () => {
 // --- what the server tells
 
 function take(frame) {
-  if (!session.signedIn) return;
   debug(frame);
   stoppedAt &&= Date.now();
   // Whoever asks for the status is told of problems, also when nothing else is new; or why there is no answer.
@@ -173,7 +172,7 @@ function connectionIs(state) {
 }
 
 async function refreshStatus() {
-  await quietly("status", async () => take({ data: await api.status() }));
+  await quietly("status", api.status, (data) => take({ data }));
 }
 
 function refreshLists() {
@@ -182,11 +181,7 @@ function refreshLists() {
 
 /** The newest page, and behind it what was read of older ones. */
 async function refreshRuns() {
-  await quietly("runs", async () => {
-    const mine = ++asked;
-    const page = await api.runs();
-    if (mine <= answered.runs) return;
-    answered.runs = mine;
+  await quietly("runs", () => api.runs(), (page) => {
     const oldest = page.runs.at(-1)?.runId;
     const known = runs.list.findIndex((run) => run.runId === oldest);
     runs = known < 0 ? { list: page.runs, next: page.next } : { list: [...page.runs, ...runs.list.slice(known + 1)], next: runs.next };
@@ -206,16 +201,11 @@ async function showOlderRuns() {
 }
 
 async function refreshFailures() {
-  await quietly("failures", async () => {
-    const mine = ++asked;
-    const runId = newestRunId();
-    // What is noticed in a run is read when it is over.
-    const noticed = isSyncing(progress) ? null : findIssues(api, runId);
-    const found = await Promise.all([lookForFailures(failuresWanted), noticed]);
-    if (mine <= answered.failures) return;
-    answered.failures = mine;
-    failures = found[0];
-    issues = found[1] ?? issues;
+  // What is noticed in a run is read when it is over.
+  const ask = () => Promise.all([lookForFailures(failuresWanted), isSyncing(progress) ? null : findIssues(api, newestRunId())]);
+  await quietly("failures", ask, ([found, noticed]) => {
+    failures = found;
+    issues = noticed ?? issues;
     drawFailures();
   });
 }
@@ -366,10 +356,14 @@ async function busy(button, action) {
 }
 
 /** For calls nobody asked for: lists keep what they had; a lost session has been told by then. What went wrong is told until it goes well. */
-async function quietly(what, action) {
+async function quietly(what, ask, show) {
   if (!session.signedIn) return;
+  const mine = ++asked;
   try {
-    await action();
+    const found = await ask();
+    if (mine <= answered[what]) return;
+    answered[what] = mine;
+    show(found);
     dismissed(complaints.get(what));
     complaints.delete(what);
   } catch (error) {
@@ -385,8 +379,7 @@ async function quietly(what, action) {
 const mayNot = () => (session.isMember ? "This needs an admin account." : null);
 
 function draw() {
-  if (progress === NOTHING_YET && !starting) showNothing(mayNot());
-  else showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: stoppedAt ?? Date.now() });
+  showProgress(progress, { starting, cancelling: cancelling !== null, mayNot: mayNot(), now: stoppedAt ?? Date.now() });
   showTitle(progress, starting);
   offerNotification(progress);
 }

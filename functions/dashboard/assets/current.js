@@ -12,21 +12,23 @@ import {
  * nothing, if so.
  */
 export function showProgress(progress, { starting, cancelling, mayNot, now }) {
-  const status = starting ? "Starting" : progress.status;
+  // Not even that nothing runs is known.
+  const isUntold = progress.seq < 0 && !starting;
+  const status = starting ? "Starting" : isUntold ? "Loading" : progress.status;
   const cooldown = cooldownSeconds(progress, now);
   const wait = starting ? 0 : waitSeconds(progress, now);
   const syncing = isSyncing(progress) && !starting;
   const orders = starting ? null : ordersPercent(progress);
   const tickets = starting ? null : ticketsPercent(progress);
-  const isKnown = !starting && status !== "Idle" && orders !== null;
+  const isKnown = !isUntold && status !== "Idle" && orders !== null;
 
   $("status").dataset.status = status;
   write("status", stateInWords(status));
-  write("in-progress", starting || isSyncing(progress) ? "Yes" : "No");
+  write("in-progress", isUntold ? NOTHING : starting || isSyncing(progress) ? "Yes" : "No");
   write("total-orders", isKnown ? count(progress.totalOrders) : NOTHING);
   write("synced-orders", isKnown ? count(progress.syncedOrders) : NOTHING);
   showKind(progress, starting);
-  showPercent(orders, status);
+  showPercent(isKnown ? orders : null);
   write("sentence", cancelling ? "Cancelling…" : sentence(progress, { status, cooldown, wait }));
   $("sentence").dataset.status = status;
   if (wait > 0) showCountdown(wait, progress.waitLength, "until GoHighLevel's limit lets the next orders through");
@@ -44,23 +46,9 @@ export function showProgress(progress, { starting, cancelling, mayNot, now }) {
   write("eta", syncing ? timeLeft(left(progress.eta, now)) : NOTHING);
   write("elapsed", starting || !progress.startTime ? NOTHING : duration(elapsed(progress, now)));
 
-  showActions(progress, { syncing, starting, cancelling, mayNot: mayNot ?? whyBusy(starting || isSyncing(progress), cooldown) });
+  const busy = isUntold ? "Loading…" : whyBusy(starting || isSyncing(progress), cooldown);
+  showActions(progress, { syncing, starting, cancelling, mayNot: mayNot ?? busy });
   block($("cancel"), cancelling ? "The sync is being cancelled." : mayNot);
-}
-
-const BEFORE_THE_FIRST_WORD = { "in-progress": NOTHING, "total-orders": NOTHING, "synced-orders": NOTHING, rate: NOTHING, eta: NOTHING, elapsed: NOTHING };
-
-/** Nothing is known yet: not even that nothing runs. */
-export function showNothing(mayNot) {
-  $("status").dataset.status = "Idle";
-  write("status", "Loading…");
-  for (const [id, text] of Object.entries(BEFORE_THE_FIRST_WORD)) write(id, text);
-  for (const id of ["sentence", "orders-count", "orders-detail", "tickets-count", "tickets-detail"]) write(id, "");
-  for (const id of ["percent", "countdown", "cancel", "sync-rest"]) $(id).hidden = true;
-  for (const id of ["orders-bar", "tickets-bar"]) bar(id, 0);
-  showFailedPart(0, 0);
-  showKind({}, false);
-  for (const button of document.querySelectorAll("[data-starts-run]")) block(button, mayNot ?? "Loading…");
 }
 
 /** Only one run at a time. */
@@ -93,8 +81,8 @@ function showKind(progress, starting) {
   $("run-kind").replaceChildren(...(isKnown ? dotted(kind(progress.kind), moment(progress.startTime, { focusable: true })) : []));
 }
 
-function showPercent(orders, status) {
-  $("percent").hidden = status === "Idle" || orders === null;
+function showPercent(orders) {
+  $("percent").hidden = orders === null;
   if (orders !== null && $("percent").firstChild.data !== String(orders)) $("percent").firstChild.data = String(orders);
 }
 
@@ -119,6 +107,8 @@ function showFailedPart(from, percent) {
 
 function sentence(progress, { status, cooldown, wait }) {
   switch (status) {
+    case "Loading":
+      return "";
     case "Idle":
       return "Nothing has been synced yet. Press Start Manual Sync: it fetches every order and makes its tickets.";
     case "Starting":

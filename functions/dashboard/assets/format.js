@@ -55,6 +55,7 @@ const KINDS = { full: "Full sync", incremental: "Changes", valid_list: "Valid or
 export const kind = (value) => KINDS[value] ?? "Sync";
 
 const STATES = {
+  Loading: "Loading…",
   Idle: "Ready",
   Starting: "Starting…",
   Syncing: "Syncing",

@@ -385,6 +385,7 @@ $function$;
 revoke all on function public.hand_back_slots(jsonb) from public, anon, authenticated, service_role;
 grant execute on function public.hand_back_slots(jsonb) to service_role;
 
+
 revoke all on function sync_internal.budget(public.sync_limiter, boolean, numeric) from public, anon, authenticated, service_role;
 grant execute on function sync_internal.budget(public.sync_limiter, boolean, numeric) to service_role;
 

@@ -89,26 +89,27 @@ def gateway_role(clients: Clients, _request: dict) -> dict:
     return {"role": clients.client("apigateway").get_account().get("cloudwatchRoleArn") or None}
 
 
-def has_stack(clients: Clients, request: dict) -> dict:
-    """{"exists": bool}: whether there is a stack {"name"}."""
+def described(cloudformation, name: str) -> dict | None:
+    """The stack of this name, if there is one."""
     try:
-        clients.client("cloudformation").describe_stacks(StackName=request["name"])
+        return cloudformation.describe_stacks(StackName=name)["Stacks"][0]
     except exceptions.ClientError as error:
         if error.response["Error"]["Code"] == "ValidationError":
-            return {"exists": False}
+            return None
         raise
-    return {"exists": True}
+
+
+def has_stack(clients: Clients, request: dict) -> dict:
+    """{"exists": bool}: whether there is a stack {"name"}."""
+    return {"exists": described(clients.client("cloudformation"), request["name"]) is not None}
 
 
 def stack(clients: Clients, request: dict) -> dict:
     """{"name", "parameters": {name: value}, "outputs": {name: value}, "queues": {logical: url}} of the stack {"name"}."""
     name, cloudformation = request["name"], clients.client("cloudformation")
-    try:
-        found = cloudformation.describe_stacks(StackName=name)["Stacks"][0]
-    except exceptions.ClientError as error:
-        if error.response["Error"]["Code"] == "ValidationError":
-            raise Refused(f"There is no stack {name}: is it another --stack, --region or account?") from None
-        raise
+    found = described(cloudformation, name)
+    if found is None:
+        raise Refused(f"There is no stack {name}: is it another --stack, --region or account?")
     queues = {}
     for page in cloudformation.get_paginator("list_stack_resources").paginate(StackName=name):
         for resource in page["StackResourceSummaries"]:
